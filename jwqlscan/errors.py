@@ -1,0 +1,70 @@
+"""What can end or mark a run, and the one table of exit codes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """How a command ended, for cron and scripts."""
+
+    COMPLETE = 0
+    FAILED = 1
+    USAGE = 2
+    INCOMPLETE = 3
+    SPOOLED = 4
+    REPORT_FAILED = 5
+    LOCKED = 11
+
+
+EXIT_CODE_HELP = """\
+Exit codes: 0 complete · 1 failed, nothing stored · 2 usage or configuration ·
+3 stored but incomplete · 4 measured, but the database can't be reached: kept in the spool,
+stored by the next run · 5 stored, but the report failed · 11 another run holds the lock ·
+128+N ended by signal N"""
+
+
+def most_severe(codes: Iterable[ExitCode]) -> ExitCode:
+    """Return the code that wins when several apply: 1, 3, 4, 5, then 0."""
+    order = (ExitCode.FAILED, ExitCode.INCOMPLETE, ExitCode.SPOOLED, ExitCode.REPORT_FAILED)
+    present = set(codes)
+    return next((code for code in order if code in present), ExitCode.COMPLETE)
+
+
+class JwqlscanError(Exception):
+    """A failure told to the user in one line: what, where, and what to do next."""
+
+    exit_code: ExitCode = ExitCode.FAILED
+
+
+class ConfigError(JwqlscanError):
+    """The configuration or the command line can't be used as it is."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ScanFailedError(JwqlscanError):
+    """An area can't be measured, so nothing is stored."""
+
+
+class StoreError(JwqlscanError):
+    """The store answers, but can't be used (a newer schema, a refused statement)."""
+
+
+class StoreUnavailableError(StoreError):
+    """The store does not answer; the snapshot can wait in the spool."""
+
+    exit_code = ExitCode.SPOOLED
+
+
+class ReportError(JwqlscanError):
+    """The snapshot is stored, but the report could not be written."""
+
+    exit_code = ExitCode.REPORT_FAILED
+
+
+class LockedError(JwqlscanError):
+    """Another run holds the lock."""
+
+    exit_code = ExitCode.LOCKED

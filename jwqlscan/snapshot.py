@@ -1,0 +1,185 @@
+"""The snapshot: everything one run measured, under one timestamp."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from jwqlscan.tally import Tally
+
+ALL = "all"  # the name of the area that a whole group makes
+RECORD_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What ``df`` says of a filesystem.
+
+    Attributes
+    ----------
+    size_bytes, used_bytes, available_bytes : int
+        As df has them: available is what users other than root can still write.
+    inodes, inodes_used, inodes_available : int or None
+        None where the filesystem does not count them.
+    source, fstype, target : str
+        Device or server, type, mount point; "" where df did not say.
+    """
+
+    size_bytes: int
+    used_bytes: int
+    available_bytes: int
+    inodes: int | None = None
+    inodes_used: int | None = None
+    inodes_available: int | None = None
+    source: str = ""
+    fstype: str = ""
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AreaSnapshot:
+    """One area's numbers.
+
+    Attributes
+    ----------
+    group : str
+        ``archive`` or ``central``.
+    name : str
+        The area's name; ``all`` is the whole group.
+    path : str
+        Its root directory, absolute.
+    tally : Tally
+    capacity : Capacity or None
+        None if df gave no answer. That of the archive's ``all`` is the sum over its filesystems,
+        each once.
+    state : str
+        ``complete``, ``partial`` (something in it could not be read) or ``missing``.
+    """
+
+    group: str
+    name: str
+    path: str
+    tally: Tally
+    capacity: Capacity | None
+    state: str = "complete"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What one run measured, and how.
+
+    Attributes
+    ----------
+    run_id : str
+        A UUID made by the run: storing it twice changes nothing.
+    timestamp, ended : datetime
+        UTC, aware. `timestamp` is the run's start and the date of every row.
+    host, version, reader : str
+        Where, by which jwqlscan, with which reader.
+    workers : int
+    seconds : float
+        Wall time of the scan.
+    areas : tuple of AreaSnapshot
+        Archive first; each group's ``all`` is its first.
+    log_file : str
+        "" if there is none.
+    sample : bool
+        Made up for a demonstration; the report marks it.
+    """
+
+    run_id: str
+    timestamp: datetime
+    ended: datetime
+    host: str
+    version: str
+    reader: str
+    workers: int
+    seconds: float
+    areas: tuple[AreaSnapshot, ...]
+    log_file: str = ""
+    sample: bool = False
+
+    def area(self, group: str, name: str) -> AreaSnapshot | None:
+        """Return one area, or None if the run did not measure it."""
+        return next((a for a in self.areas if a.group == group and a.name == name), None)
+
+    @property
+    def incomplete_reasons(self) -> list[str]:
+        """Why the snapshot is not complete, one line a reason; empty if it is."""
+        reasons = []
+        for area in self.areas:
+            label = f"{area.group} {area.name}"
+            if area.state != "complete":
+                reasons.append(f"{label}: {area.state}, {sum(area.tally.errors.values())} errors")
+            if area.capacity is None:
+                reasons.append(f"{label}: capacity unknown, df gave no answer")
+        return reasons
+
+    @property
+    def status(self) -> str:
+        """``complete`` or ``incomplete``."""
+        return "incomplete" if self.incomplete_reasons else "complete"
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the snapshot as plain JSON data; :meth:`from_record` is its inverse."""
+        return {
+            "record_version": RECORD_VERSION,
+            "run_id": self.run_id,
+            "timestamp": self.timestamp.isoformat(),
+            "ended": self.ended.isoformat(),
+            "host": self.host,
+            "version": self.version,
+            "reader": self.reader,
+            "workers": self.workers,
+            "seconds": self.seconds,
+            "log_file": self.log_file,
+            "sample": self.sample,
+            "areas": [
+                {
+                    "group": area.group,
+                    "name": area.name,
+                    "path": area.path,
+                    "state": area.state,
+                    "capacity": None if area.capacity is None else asdict(area.capacity),
+                    "tally": area.tally.to_record(),
+                }
+                for area in self.areas
+            ],
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Snapshot:
+        """Return the snapshot that :meth:`to_record` wrote.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If the record is not one, or one of a version unknown here.
+        """
+        if record["record_version"] != RECORD_VERSION:
+            raise ValueError(f"record version {record['record_version']!r} is not known here")
+        return cls(
+            run_id=record["run_id"],
+            timestamp=datetime.fromisoformat(record["timestamp"]),
+            ended=datetime.fromisoformat(record["ended"]),
+            host=record["host"],
+            version=record["version"],
+            reader=record["reader"],
+            workers=record["workers"],
+            seconds=record["seconds"],
+            log_file=record["log_file"],
+            sample=record["sample"],
+            areas=tuple(
+                AreaSnapshot(
+                    group=area["group"],
+                    name=area["name"],
+                    path=area["path"],
+                    tally=Tally.from_record(area["tally"]),
+                    capacity=None if area["capacity"] is None else Capacity(**area["capacity"]),
+                    state=area["state"],
+                )
+                for area in record["areas"]
+            ),
+        )

@@ -1,0 +1,75 @@
+"""Stores: where snapshots live. One protocol, two backends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import NamedTuple, Protocol, Self
+
+from jwqlscan.history import History
+from jwqlscan.snapshot import Snapshot
+
+MONITOR_NAME = "filesystem_monitor"
+
+
+class LastArea(NamedTuple):
+    """What the newest stored run found in an area; the test for a suddenly empty one."""
+
+    files: int
+    entries: int
+
+
+class Store(Protocol):
+    """Holds snapshots. An async context manager: entering connects and brings the schema up.
+
+    Every method raises `StoreUnavailableError` if the database does not answer in time, and
+    `StoreError` if it answers but can't do what is asked.
+    """
+
+    @property
+    def location(self) -> str:
+        """Where the store is, without any password."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+
+    async def __aexit__(self, *exc_info: object) -> None: ...
+
+    async def record(self, snapshot: Snapshot) -> list[str]:
+        """Store a snapshot in one transaction; one already stored (by run_id) changes nothing.
+
+        Returns
+        -------
+        list of str
+            Warnings: rows that an existing JWQL table could not take.
+        """
+        ...
+
+    async def record_failure(self, started: datetime, ended: datetime, log_file: str) -> None:
+        """Note in the `monitor` table that a run failed; nothing else is stored."""
+        ...
+
+    async def last_areas(self) -> Mapping[tuple[str, str], LastArea]:
+        """Return what the newest real (not sample) run found, by (group, area)."""
+        ...
+
+    async def history(self, since: datetime | None = None) -> History:
+        """Return the JWQL tables' rows from `since` on (UTC, aware), as columns."""
+        ...
+
+
+def open_store(url: str) -> Store:
+    """Return the store that a database URL names; nothing is opened yet.
+
+    Parameters
+    ----------
+    url : str
+        ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``postgresql://…``.
+    """
+    if url.startswith("sqlite:///"):
+        from jwqlscan.store.sqlite import SqliteStore
+
+        return SqliteStore(url.removeprefix("sqlite:///"))
+    from jwqlscan.store.postgresql import PostgresqlStore
+
+    return PostgresqlStore(url)

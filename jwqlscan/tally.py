@@ -1,0 +1,185 @@
+"""The tally: counts and bytes that merge in any order.
+
+Merging is commutative and associative, samples included: of the samples the smallest are kept.
+One record format serves the pipe from a scanning process, the spool and, later, other hosts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+ERROR_SAMPLES = 20
+UNRECOGNIZED_SAMPLES = 20
+
+_COUNTERS = (
+    "files",
+    "apparent_bytes",
+    "allocated_bytes",
+    "directories",
+    "symlinks",
+    "other",
+    "vanished",
+    "fits_files",
+    "fits_bytes",
+    "unrecognized",
+)
+
+
+class Product(NamedTuple):
+    """What a FITS name says it is."""
+
+    instrument: str
+    filetype: str
+
+
+class Amount(NamedTuple):
+    """Some files: how many, and their apparent bytes."""
+
+    count: int
+    bytes: int
+
+
+class ScanError(NamedTuple):
+    """A path that could not be read, as a value: the scan went on."""
+
+    path: str
+    operation: str
+    errno: int
+    kind: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """What was counted below some directories.
+
+    Attributes
+    ----------
+    files, apparent_bytes, allocated_bytes : int
+        Regular files: every name, sum of st_size, sum of st_blocks * 512.
+    directories, symlinks, other : int
+        Directories met (unreadable ones too), symbolic links (not followed), and sockets, FIFOs
+        and devices.
+    vanished : int
+        Entries that were gone, or were something else, when they were to be read.
+    fits_files, fits_bytes : int
+        Those of the regular files whose names end in ``.fits``.
+    unrecognized : int
+        Those of the FITS files whose names say no known product.
+    products : dict of Product to Amount
+        The FITS files whose names are recognized.
+    unrecognized_samples : dict of str to str
+        A name's shape to one path of that shape, for the smallest shapes.
+    errors : dict of str to int
+        Errors by kind: permission, io, stale, timeout, loop, name, limit, other.
+    error_samples : list of ScanError
+        The smallest errors by path.
+    skipped : dict of str to int
+        What was passed over on purpose, by reason: snapshot, excluded, mount, pseudo.
+    """
+
+    files: int = 0
+    apparent_bytes: int = 0
+    allocated_bytes: int = 0
+    directories: int = 0
+    symlinks: int = 0
+    other: int = 0
+    vanished: int = 0
+    fits_files: int = 0
+    fits_bytes: int = 0
+    unrecognized: int = 0
+    products: dict[Product, Amount] = field(default_factory=dict)
+    unrecognized_samples: dict[str, str] = field(default_factory=dict)
+    errors: dict[str, int] = field(default_factory=dict)
+    error_samples: list[ScanError] = field(default_factory=list)
+    skipped: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def entries(self) -> int:
+        """Everything met, in count."""
+        return self.files + self.directories + self.symlinks + self.other
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything there could be read; what vanished was no longer there."""
+        return not self.errors
+
+    def add_product(self, product: Product, count: int, size_bytes: int) -> None:
+        """Count recognized FITS files."""
+        old = self.products.get(product)
+        self.products[product] = (
+            Amount(count, size_bytes)
+            if old is None
+            else Amount(old.count + count, old.bytes + size_bytes)
+        )
+
+    def add_unrecognized(self, shape: str, path: str, count: int = 1) -> None:
+        """Count FITS files whose names say no known product, and keep a sample a shape."""
+        self.unrecognized += count
+        samples = self.unrecognized_samples
+        old = samples.get(shape)
+        samples[shape] = path if old is None or path < old else old
+        if len(samples) > UNRECOGNIZED_SAMPLES:
+            del samples[max(samples)]
+
+    def add_error(self, error: ScanError) -> None:
+        """Count an error by its kind, and keep it if it is one of the smallest."""
+        self.errors[error.kind] = self.errors.get(error.kind, 0) + 1
+        self.error_samples.append(error)
+        if len(self.error_samples) > 4 * ERROR_SAMPLES:
+            self._trim_error_samples()
+
+    def add_skipped(self, reason: str, count: int = 1) -> None:
+        """Count something passed over on purpose."""
+        self.skipped[reason] = self.skipped.get(reason, 0) + count
+
+    def merge(self, other: Tally) -> None:
+        """Add another tally to this one; the other stays as it is."""
+        for name in _COUNTERS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for product, amount in other.products.items():
+            self.add_product(product, amount.count, amount.bytes)
+        for shape, path in other.unrecognized_samples.items():
+            self.add_unrecognized(shape, path, 0)
+        _add_counts(self.errors, other.errors)
+        _add_counts(self.skipped, other.skipped)
+        self.error_samples.extend(other.error_samples)
+        self._trim_error_samples()
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the tally as plain JSON data; :meth:`from_record` is its inverse."""
+        self._trim_error_samples()
+        record: dict[str, Any] = {name: getattr(self, name) for name in _COUNTERS}
+        record["products"] = [[*key, *amount] for key, amount in sorted(self.products.items())]
+        record["unrecognized_samples"] = dict(sorted(self.unrecognized_samples.items()))
+        record["errors"] = dict(sorted(self.errors.items()))
+        record["error_samples"] = [list(error) for error in self.error_samples]
+        record["skipped"] = dict(sorted(self.skipped.items()))
+        return record
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Tally:
+        """Return the tally that :meth:`to_record` wrote.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If the record is not one.
+        """
+        tally = cls(**{name: int(record[name]) for name in _COUNTERS})
+        tally.products = {Product(i, f): Amount(n, b) for i, f, n, b in record["products"]}
+        tally.unrecognized_samples = dict(record["unrecognized_samples"])
+        tally.errors = dict(record["errors"])
+        tally.error_samples = [ScanError(*fields) for fields in record["error_samples"]]
+        tally.skipped = dict(record["skipped"])
+        return tally
+
+    def _trim_error_samples(self) -> None:
+        self.error_samples.sort()
+        del self.error_samples[ERROR_SAMPLES:]
+
+
+def _add_counts(counts: dict[str, int], more: Mapping[str, int]) -> None:
+    for key, count in more.items():
+        counts[key] = counts.get(key, 0) + count

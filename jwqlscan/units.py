@@ -1,0 +1,64 @@
+"""Units: bytes inside, TiB in the JWQL tables and on the plots, words for people."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+TIB_BYTES = 2**40
+
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(s|min|h|d|w|mo|y)")
+_DURATION_DAYS = {
+    "s": 1 / 86400,
+    "min": 1 / 1440,
+    "h": 1 / 24,
+    "d": 1.0,
+    "w": 7.0,
+    "mo": 365.25 / 12,
+    "y": 365.25,
+}
+
+
+def tib(size_bytes: int) -> float:
+    """Return `size_bytes` in units of 2**40 bytes; exact below 8 PiB (2**53 bytes)."""
+    return size_bytes / TIB_BYTES
+
+
+def format_bytes(size_bytes: float) -> str:
+    """Return a size as people read it, in binary units: ``1.46 TiB``."""
+    size = float(size_bytes)
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(size) < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.2f} {unit}"
+        size /= 1024
+    return f"{size:.2f} PiB"
+
+
+def format_count(count: int) -> str:
+    """Return a count with thousands separators."""
+    return f"{count:,}"
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a duration as ``0.42 s``, ``1 min 05 s`` or ``2 h 03 min``."""
+    if seconds < 60:
+        return f"{seconds:.2f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"
+
+
+def parse_duration(text: str) -> timedelta:
+    """Read a duration such as ``30s``, ``10min``, ``12h``, ``7d``, ``2w``, ``6mo`` or ``2y``.
+
+    Raises
+    ------
+    ValueError
+        If the text is anything else.
+    """
+    match = _DURATION.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a duration such as 30s, 10min, 12h, 7d, 2w, 6mo or 2y")
+    return timedelta(days=float(match[1]) * _DURATION_DAYS[match[2]])
