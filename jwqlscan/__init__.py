@@ -1,3 +1,50 @@
-"""Watch the JWST archive: one fast, exact, dated snapshot, and a report of its history."""
+"""Watch the JWST archive: one fast, exact, dated snapshot, and a report of its history.
+
+`run`, `scan` and `report` are what the commands of the same names do, as coroutines;
+`load_config` makes the configuration that they take.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from jwqlscan.config import Config, Overrides, load_config
+    from jwqlscan.job import Outcome, report, run
+    from jwqlscan.measure import Measurement, scan
+    from jwqlscan.settings import ScanSettings
+
+__all__ = [
+    "Config",
+    "Measurement",
+    "Outcome",
+    "Overrides",
+    "ScanSettings",
+    "__version__",
+    "load_config",
+    "report",
+    "run",
+    "scan",
+]
+
+_HOMES = {
+    "Config": "config",
+    "Overrides": "config",
+    "load_config": "config",
+    "Outcome": "job",
+    "report": "job",
+    "run": "job",
+    "Measurement": "measure",
+    "scan": "measure",
+    "ScanSettings": "settings",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - any of the names above
+    # Loaded on demand (PEP 562): the scanning process and --help must start fast.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -68,3 +68,11 @@ class LockedError(JwqlscanError):
     """Another run holds the lock."""
 
     exit_code = ExitCode.LOCKED
+
+
+def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Return the first exception in a task group's group: one failure is told, not a tree."""
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -33,7 +33,7 @@ def shown(path: str) -> str:
 
 
 def path_fields(path: str, key: str = "path") -> dict[str, str]:
-    """Return the JSON fields for a path: as shown and, if its bytes are not UTF-8, as base64 too."""
+    """Return the JSON fields for a path: as shown and, where not UTF-8, as base64 too."""
     fields = {key: shown(path)}
     try:
         path.encode()

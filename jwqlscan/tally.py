@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 ERROR_SAMPLES = 20
@@ -34,7 +35,8 @@ class Product(NamedTuple):
     filetype: str
 
 
-class Amount(NamedTuple):
+@dataclass(slots=True)
+class Amount:
     """Some files: how many, and their apparent bytes."""
 
     count: int
@@ -107,12 +109,12 @@ class Tally:
 
     def add_product(self, product: Product, count: int, size_bytes: int) -> None:
         """Count recognized FITS files."""
-        old = self.products.get(product)
-        self.products[product] = (
-            Amount(count, size_bytes)
-            if old is None
-            else Amount(old.count + count, old.bytes + size_bytes)
-        )
+        amount = self.products.get(product)
+        if amount is None:
+            self.products[product] = Amount(count, size_bytes)
+        else:
+            amount.count += count
+            amount.bytes += size_bytes
 
     def add_unrecognized(self, shape: str, path: str, count: int = 1) -> None:
         """Count FITS files whose names say no known product, and keep a sample a shape."""
@@ -151,7 +153,10 @@ class Tally:
         """Return the tally as plain JSON data; :meth:`from_record` is its inverse."""
         self._trim_error_samples()
         record: dict[str, Any] = {name: getattr(self, name) for name in _COUNTERS}
-        record["products"] = [[*key, *amount] for key, amount in sorted(self.products.items())]
+        record["products"] = [
+            [*product, amount.count, amount.bytes]
+            for product, amount in sorted(self.products.items(), key=itemgetter(0))
+        ]
         record["unrecognized_samples"] = dict(sorted(self.unrecognized_samples.items()))
         record["errors"] = dict(sorted(self.errors.items()))
         record["error_samples"] = [list(error) for error in self.error_samples]
@@ -167,7 +172,9 @@ class Tally:
         KeyError, TypeError, ValueError
             If the record is not one.
         """
-        tally = cls(**{name: int(record[name]) for name in _COUNTERS})
+        tally = cls()
+        for name in _COUNTERS:
+            setattr(tally, name, int(record[name]))
         tally.products = {Product(i, f): Amount(n, b) for i, f, n, b in record["products"]}
         tally.unrecognized_samples = dict(record["unrecognized_samples"])
         tally.errors = dict(record["errors"])

@@ -1,0 +1,111 @@
+"""Which areas a run measures, and when their roots are not to be believed."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping, Sequence
+
+from jwqlscan.config import DEFAULT_ARCHIVE_AREAS, Config
+from jwqlscan.errors import ConfigError, ScanFailedError
+from jwqlscan.measure import AreaMeasure
+from jwqlscan.paths import shown
+from jwqlscan.scanner import Found
+from jwqlscan.settings import Area
+from jwqlscan.snapshot import ALL
+from jwqlscan.store import LastArea
+
+NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR})
+
+_NEXT = "nothing is stored: mount or correct it, or pass --allow-empty if that is right"
+
+
+def survey_paths(config: Config) -> list[str]:
+    """Return every path that could be an area's root, each once."""
+    paths = [area.path for area in (*_archive_candidates(config), *config.central_areas)]
+    if config.archive_path:
+        paths.append(config.archive_path)
+    return list(dict.fromkeys(paths))
+
+
+def choose_areas(
+    config: Config,
+    found: Mapping[str, Found],
+    last: Mapping[tuple[str, str], LastArea] | None,
+    allow_empty: bool,
+) -> list[Area]:
+    """Return the areas to measure.
+
+    Without ``archive.areas`` those are the ones of ``public`` and ``proprietary`` that exist, or
+    the archive's directory itself.
+
+    Raises
+    ------
+    ConfigError
+        If the archive's or central storage's own directory does not exist.
+    ScanFailedError
+        If an area's root is missing or unreadable: an unmounted archive is not an empty one.
+    """
+    if not allow_empty:
+        for key, path in (
+            ("archive.path", config.archive_path),
+            ("central.path", config.central_path),
+        ):
+            if path and found[path].errno in NOT_THERE:
+                problem = os.strerror(found[path].errno)
+                raise ConfigError(f"{shown(path)} ({key}{config.source}): {problem}")
+    archive = config.archive_areas
+    if archive is None:
+        candidates = [area for area in _archive_candidates(config) if area.name != ALL]
+        archive = tuple(
+            area
+            for area in candidates
+            if found[area.path].errno not in NOT_THERE
+            or (last and last.get((area.group, area.name), LastArea(0, 0)).files)
+        )
+        if not archive and config.archive_path:
+            archive = (Area("archive", ALL, config.archive_path, "archive.path"),)
+    areas = [*archive, *config.central_areas]
+    if not allow_empty:
+        for area in areas:
+            if number := found[area.path].errno:
+                raise ScanFailedError(
+                    f"{shown(area.path)} ({shown(area.key)}{config.source}): "
+                    f"{os.strerror(number)}; {_NEXT}"
+                )
+    return areas
+
+
+def check_not_emptied(
+    measures: Sequence[AreaMeasure],
+    last: Mapping[tuple[str, str], LastArea] | None,
+    source: str,
+) -> None:
+    """Refuse an area without files that had some last time, or of which nothing is known.
+
+    Raises
+    ------
+    ScanFailedError
+    """
+    for one in measures:
+        if one.tally.files:
+            continue
+        if last is None:
+            before = "the store can't be asked whether it had files"
+        elif files := last.get((one.area.group, one.area.name), LastArea(0, 0)).files:
+            before = f"the last run found {files:,}"
+        else:
+            continue
+        where = f"{shown(one.area.path)} ({shown(one.area.key)}{source})"
+        raise ScanFailedError(f"{where}: no files, and {before}; {_NEXT}")
+
+
+def _archive_candidates(config: Config) -> tuple[Area, ...]:
+    if config.archive_path is None:
+        return ()
+    if config.archive_areas is not None:
+        return config.archive_areas
+    return tuple(
+        Area("archive", name, os.path.join(config.archive_path, name), f"archive.areas.{name}")
+        for name in DEFAULT_ARCHIVE_AREAS
+    )

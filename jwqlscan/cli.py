@@ -1,0 +1,336 @@
+"""The command line: read options, call the package's function, print, exit."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jwqlscan import __version__
+from jwqlscan.errors import EXIT_CODE_HELP, ExitCode, JwqlscanError
+from jwqlscan.settings import DEFAULT_WORKERS, MAX_WORKERS
+
+if TYPE_CHECKING:
+    from jwqlscan.display import Display
+    from jwqlscan.job import Outcome
+
+app = typer.Typer(
+    help="Watch the JWST archive: one fast, exact, dated snapshot, and a report of its history.",
+    epilog=EXIT_CODE_HELP,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # a traceback must not show the values of variables
+    pretty_exceptions_show_locals=False,
+)
+
+
+class ReaderName(StrEnum):
+    """The readers that can be asked for."""
+
+    auto = "auto"
+    native = "native"
+    scandir = "scandir"
+
+
+ConfigFile = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        envvar="JWQLSCAN_CONFIG",
+        help="TOML file; else ~/.config/jwqlscan/config.toml, else /etc/jwqlscan/config.toml.",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=MAX_WORKERS,
+        metavar="N",
+        envvar="JWQLSCAN_WORKERS",
+        help=f"Threads that read a filesystem. Default: {DEFAULT_WORKERS}.",
+    ),
+]
+ReaderOption = Annotated[
+    ReaderName | None,
+    typer.Option(envvar="JWQLSCAN_READER", help="How directories are read. Default: auto."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+
+
+def _version(wanted: bool) -> None:
+    if not wanted:
+        return
+    import platform
+    from importlib.metadata import version
+
+    from jwqlscan.reader import available_readers
+
+    print_line(
+        f"jwqlscan {__version__} (readers: {', '.join(available_readers())}; "
+        f"Python {platform.python_version()}, bokeh {version('bokeh')})"
+    )
+    raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print versions, then exit."
+        ),
+    ] = False,
+) -> None:
+    """Watch the JWST archive."""
+
+
+@app.command(epilog=EXIT_CODE_HELP)
+def run(
+    config: ConfigFile = None,
+    workers: Workers = None,
+    reader: ReaderOption = None,
+    archive: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DIR",
+            envvar="JWQLSCAN_ARCHIVE",
+            help="The archive; its areas are public and proprietary, or the directory itself.",
+        ),
+    ] = None,
+    central: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", envvar="JWQLSCAN_CENTRAL", help="The central storage."),
+    ] = None,
+    outputs: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", envvar="JWQLSCAN_OUTPUTS", help="Where the report goes."),
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="JWQLSCAN_DATABASE",
+            help="sqlite:///FILE or postgresql://USER@HOST/DATABASE; password: ~/.pgpass.",
+        ),
+    ] = None,
+    no_report: Annotated[
+        bool, typer.Option("--no-report", help="Store the snapshot, write no report.")
+    ] = False,
+    allow_empty: Annotated[
+        bool,
+        typer.Option(
+            "--allow-empty", help="Take areas that are missing or suddenly empty as they are."
+        ),
+    ] = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Log what is done, and progress every 30 s.")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Measure the archive and central storage, store one snapshot, write the report.
+
+    Without a terminal it prints nothing when all is well, as cron wants it.
+    """
+    with _told(debug):
+        import anyio
+
+        from jwqlscan.config import Overrides, load_config
+        from jwqlscan.job import run as run_job
+        from jwqlscan.logs import logging_to_file, logging_to_stderr
+
+        level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
+        with logging_to_stderr(level):
+            overrides = Overrides(
+                archive, central, outputs, database, workers, reader.value if reader else None
+            )
+            settings = load_config(config, overrides)
+
+            async def job(display: Display, log_file: str) -> Outcome:
+                return await run_job(
+                    settings,
+                    allow_empty=allow_empty,
+                    with_report=not no_report,
+                    log_file=log_file,
+                    display=display,
+                )
+
+            with logging_to_file(settings.log_path) as log_file, _display(quiet) as display:
+                outcome = anyio.run(job, display, log_file)
+        if json:
+            from jwqlscan.json_output import run_object
+
+            print_json(run_object(outcome))
+        elif not quiet and sys.stderr.isatty():
+            _summarize(outcome)
+        raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+def scan(
+    directories: Annotated[list[str], typer.Argument(metavar="DIR...", help="Directories.")],
+    workers: Workers = None,
+    reader: ReaderOption = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Measure directories and print what is there; nothing is stored."""
+    with _told(debug):
+        import anyio
+
+        from jwqlscan.config import override_scan
+        from jwqlscan.measure import scan as scan_directories
+        from jwqlscan.settings import ScanSettings
+
+        settings = override_scan(ScanSettings(), workers, reader.value if reader else None)
+        with _display(quiet) as display:
+            result = anyio.run(scan_directories, directories, settings, display.progress)
+        if json:
+            from jwqlscan.json_output import scan_object
+
+            print_json(scan_object(result))
+        else:
+            from jwqlscan.tables import print_scan, stdout_console
+
+            print_scan(result, stdout_console())
+        if any(one.state != "complete" for one in result.areas):
+            raise typer.Exit(ExitCode.INCOMPLETE)
+
+
+@app.command()
+def report(
+    config: ConfigFile = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="AGE", help="Draw only this long back: 30d, 6mo, 2y. Default: all."),
+    ] = None,
+    outputs: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", envvar="JWQLSCAN_OUTPUTS", help="Where the report goes."),
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(metavar="URL", envvar="JWQLSCAN_DATABASE", help="The store, as for run."),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Write the report again from the store, and print its path."""
+    with _told(debug):
+        import anyio
+
+        from jwqlscan.config import Overrides, load_config
+        from jwqlscan.job import report as write_report
+        from jwqlscan.units import parse_duration
+
+        try:
+            start = datetime.now(UTC) - parse_duration(since) if since else None
+        except (ValueError, OverflowError) as error:
+            raise typer.BadParameter(str(error), param_hint="--since") from None
+        settings = load_config(config, Overrides(outputs=outputs, database=database))
+        written = anyio.run(write_report, settings, start)
+        print_line(written[0])
+
+
+@app.command()
+def demo(
+    directory: Annotated[
+        str, typer.Argument(metavar="DIR", help="Made if it does not exist.")
+    ] = "jwqlscan-demo",
+    debug: Debug = False,
+) -> None:
+    """Make a small archive in DIR, run on it for real, and print where the report is."""
+    with _told(debug):
+        import anyio
+
+        from jwqlscan.demo import run_demo
+
+        result = anyio.run(run_demo, directory, print_line)
+        raise typer.Exit(result)
+
+
+def print_line(text: str) -> None:
+    """Print a line of text to standard output."""
+    from jwqlscan.paths import shown
+
+    sys.stdout.write(shown(text) + "\n")
+
+
+def print_json(data: object) -> None:
+    """Print one JSON object to standard output."""
+    import json
+
+    sys.stdout.write(json.dumps(data, indent=2 if sys.stdout.isatty() else None) + "\n")
+
+
+@contextlib.contextmanager
+def _display(quiet: bool) -> Iterator[Display]:
+    from jwqlscan.display import LogDisplay
+
+    if quiet or not sys.stderr.isatty():
+        yield LogDisplay()
+        return
+    from rich.console import Console
+
+    from jwqlscan.progress import TerminalDisplay
+
+    with TerminalDisplay(Console(stderr=True)) as display:
+        yield display
+
+
+def _summarize(outcome: Outcome) -> None:
+    """Say to a person at the terminal how it went."""
+    from jwqlscan.paths import shown
+    from jwqlscan.units import format_bytes, format_count, format_seconds
+
+    snapshot = outcome.snapshot
+    for area in snapshot.areas:
+        if area.name == "all":
+            sys.stderr.write(
+                f"{area.group}: {format_count(area.tally.files)} files, "
+                f"{format_bytes(area.tally.apparent_bytes)}\n"
+            )
+    sys.stderr.write(
+        f"{snapshot.status} in {format_seconds(snapshot.seconds)}, stored in "
+        f"{shown(outcome.store)}\n"
+    )
+    if outcome.written:
+        sys.stderr.write(f"report: {shown(outcome.written[0])}\n")
+
+
+@contextlib.contextmanager
+def _told(debug: bool) -> Iterator[None]:
+    """Turn a failure into one line and its exit code."""
+    try:
+        yield
+        sys.stdout.flush()
+    except JwqlscanError as error:
+        if debug:
+            raise
+        sys.stderr.write(f"jwqlscan: {error}\n")
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("jwqlscan: interrupted, nothing more is stored\n")
+        raise typer.Exit(128 + 2) from None
+    except BrokenPipeError:  # `| head`: the reader has what it wants
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(128 + 13) from None
+    except (typer.Exit, typer.BadParameter, typer.Abort):
+        raise
+    except Exception as error:
+        if debug:
+            raise
+        sys.stderr.write(f"jwqlscan: a bug: {type(error).__name__}; --debug shows where\n")
+        raise typer.Exit(ExitCode.FAILED) from None

@@ -1,0 +1,330 @@
+"""Configuration: a TOML file, checked key by key, under what flags and environment say."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import pwd
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from jwqlscan.errors import ConfigError
+from jwqlscan.names import Classifier
+from jwqlscan.paths import shown
+from jwqlscan.settings import (
+    DEFAULT_OUTPUT_MODE,
+    DEFAULT_WORKERS,
+    MAX_WORKERS,
+    READERS,
+    Area,
+    Outputs,
+    ScanSettings,
+)
+from jwqlscan.snapshot import ALL
+from jwqlscan.units import parse_duration
+
+SYSTEM_FILE = "/etc/jwqlscan/config.toml"
+DEFAULT_ARCHIVE_AREAS = ("public", "proprietary")
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What a run needs to know; every path absolute.
+
+    Attributes
+    ----------
+    file : str
+        Where it was read; "" without one.
+    archive_path, central_path : str or None
+    archive_areas : tuple of Area or None
+        None: those of public and proprietary that exist, or the archive itself.
+    central_areas : tuple of Area
+        The first is ``all``, the central directory itself.
+    scan : ScanSettings
+    database_url : str
+        May hold a password: kept out of `repr`.
+    outputs : Outputs
+    df_timeout_s : float
+    log_path : str or None
+        Directory of the log files, one a run.
+    state_path : str
+        Directory of the lock, the spool and the default store.
+    """
+
+    file: str
+    archive_path: str | None
+    archive_areas: tuple[Area, ...] | None
+    central_path: str | None
+    central_areas: tuple[Area, ...]
+    scan: ScanSettings
+    database_url: str = field(repr=False)
+    outputs: Outputs
+    df_timeout_s: float
+    log_path: str | None
+    state_path: str
+
+    @property
+    def source(self) -> str:
+        """`` in FILE``, for messages that name a key; "" without a file."""
+        return f" in {shown(self.file)}" if self.file else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Overrides:
+    """What flags (or environment variables) say; None leaves the file's or the default value."""
+
+    archive: str | None = None
+    central: str | None = None
+    outputs: str | None = None
+    database: str | None = field(default=None, repr=False)
+    workers: int | None = None
+    reader: str | None = None
+
+
+def load_config(file: str | None = None, overrides: Overrides | None = None) -> Config:
+    """Read the configuration.
+
+    Parameters
+    ----------
+    file : str, optional
+        A TOML file. Without it the first that exists of
+        ``$XDG_CONFIG_HOME/jwqlscan/config.toml`` and ``/etc/jwqlscan/config.toml``, or none.
+    overrides : Overrides, optional
+
+    Raises
+    ------
+    ConfigError
+        For a file that can't be read or parsed, an unknown key or a value of the wrong type; the
+        message names the key and the file.
+    """
+    path = file or next((p for p in (_user_file(), SYSTEM_FILE) if os.path.isfile(p)), "")
+    table = _Table({}, "", path)
+    if path:
+        path = os.path.abspath(path)
+        table = _Table(_parse(path), "", path)
+    return _build(table, overrides or Overrides(), path)
+
+
+def _home() -> str:
+    # cron and systemd may give no HOME
+    return os.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
+
+
+def _user_file() -> str:
+    base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(_home(), ".config")
+    return os.path.join(base, "jwqlscan", "config.toml")
+
+
+def _default_state_path() -> str:
+    base = os.environ.get("XDG_DATA_HOME") or os.path.join(_home(), ".local", "share")
+    return os.path.join(base, "jwqlscan")
+
+
+def _parse(path: str) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"{shown(path)}: {error.strerror}; see config.example.toml") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{shown(path)}: not valid TOML: {shown(str(error))}") from None
+
+
+class _Table:
+    """A TOML table that is taken from key by key; what is left at the end is unknown."""
+
+    def __init__(self, values: Mapping[str, Any], name: str, file: str) -> None:
+        self._values = dict(values)
+        self._name = name
+        self._file = file
+        self._known: list[str] = []
+
+    def error(self, key: str, problem: str) -> ConfigError:
+        label = f"{self._name}.{key}" if self._name else key
+        return ConfigError(f"{shown(self._file)}: {shown(label)}: {problem}")
+
+    def take(self, key: str, kind: type, what: str, default: object) -> Any:  # noqa: ANN401
+        self._known.append(key)
+        if key not in self._values:
+            return default
+        value = self._values.pop(key)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise self.error(key, f"expected {what}, not {shown(repr(value))}")
+        return value
+
+    def table(self, key: str) -> _Table:
+        label = f"{self._name}.{key}" if self._name else key
+        return _Table(self.take(key, dict, "a table", {}), label, self._file)
+
+    def text(self, key: str) -> str | None:
+        value: str | None = self.take(key, str, "a string", None)
+        if value == "" or (value is not None and "\0" in value):
+            raise self.error(key, "expected a string that is not empty")
+        return value
+
+    def flag(self, key: str, default: bool) -> bool:
+        value: bool = self.take(key, bool, "true or false", default)
+        return value
+
+    def texts(self, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
+        values = self.take(key, list, "a list of strings", None)
+        if values is None:
+            return default
+        if not all(isinstance(value, str) and value for value in values):
+            raise self.error(key, "expected a list of strings that are not empty")
+        return tuple(values)
+
+    def directory(self, key: str) -> str | None:
+        """Take a path; a relative one is below the file's own directory, never below the cwd."""
+        value = self.text(key)
+        if value is None:
+            return None
+        return os.path.normpath(os.path.join(os.path.dirname(self._file), _expanded(value)))
+
+    def areas(self, key: str, group: str, base: str) -> tuple[Area, ...] | None:
+        """Take a table of area names to sub-directories or absolute paths."""
+        if key not in self._values:
+            self._known.append(key)
+            return None
+        table = self.table(key)
+        areas = []
+        for name in list(table._values):
+            path = table.text(name)
+            assert path is not None
+            if name == ALL:
+                raise table.error(name, f"'{ALL}' is the whole of {group}, pick another name")
+            full = os.path.normpath(os.path.join(base, _expanded(path)))
+            areas.append(Area(group, name, full, f"{group}.{key}.{name}"))
+        return tuple(areas)
+
+    def finish(self) -> None:
+        """Refuse keys that nobody took."""
+        for key in self._values:
+            close = difflib.get_close_matches(key, self._known, n=1)
+            known = ", ".join(sorted(self._known))
+            hint = f"did you mean {close[0]!r}?" if close else f"known here: {known}"
+            raise self.error(key, f"unknown key; {hint}")
+
+
+def _expanded(path: str) -> str:
+    if path == "~" or path.startswith("~/"):
+        return _home() + path[1:]
+    return path
+
+
+def _build(table: _Table, over: Overrides, file: str) -> Config:
+    archive, central = table.table("archive"), table.table("central")
+    scan, database = table.table("scan"), table.table("database")
+    outputs, df = table.table("outputs"), table.table("df")
+    log, state = table.table("log"), table.table("state")
+    table.finish()
+
+    state_path = state.directory("path") or _default_state_path()
+    archive_path = archive.directory("path")
+    if over.archive:
+        archive_path = os.path.abspath(over.archive)
+    archive_areas = archive.areas("areas", "archive", archive_path or "/")
+    central_path = central.directory("path")
+    if over.central:
+        central_path = os.path.abspath(over.central)
+    central_areas = central.areas("areas", "central", central_path or "/") or ()
+    if central_path:
+        central_areas = (Area("central", ALL, central_path, "central.path"), *central_areas)
+    elif central_areas:
+        raise central.error("path", "missing, though central.areas is given")
+    if archive_areas is not None and not archive_path:
+        raise archive.error("path", "missing, though archive.areas is given")
+
+    config = Config(
+        file=file,
+        archive_path=archive_path,
+        archive_areas=archive_areas,
+        central_path=central_path,
+        central_areas=central_areas,
+        scan=_scan_settings(scan, over),
+        database_url=_database_url(over.database or database.text("url"), state_path, file),
+        outputs=_outputs(outputs, over, state_path),
+        df_timeout_s=_duration(df, "timeout", "30s"),
+        log_path=log.directory("path"),
+        state_path=state_path,
+    )
+    for part in (archive, central, scan, database, outputs, df, log, state):
+        part.finish()
+    return config
+
+
+def _scan_settings(table: _Table, over: Overrides) -> ScanSettings:
+    defaults = ScanSettings()
+    workers = table.take("workers", int, "a number of threads", DEFAULT_WORKERS)
+    if not 1 <= workers <= MAX_WORKERS:
+        raise table.error("workers", f"expected 1 to {MAX_WORKERS}, not {workers}")
+    reader = table.text("reader") or defaults.reader
+    if reader not in READERS:
+        raise table.error("reader", f"expected one of {', '.join(READERS)}, not {shown(reader)}")
+    extra = table.texts("extra_filetypes", ())
+    try:
+        Classifier(extra)
+    except ValueError as error:
+        raise table.error("extra_filetypes", str(error)) from None
+    settings = ScanSettings(
+        workers=workers,
+        reader=reader,
+        exclude=table.texts("exclude", defaults.exclude),
+        snapshot_names=table.texts("snapshot_names", defaults.snapshot_names),
+        one_file_system=table.flag("one_file_system", defaults.one_file_system),
+        follow_file_symlinks=table.flag("follow_file_symlinks", defaults.follow_file_symlinks),
+        extra_filetypes=extra,
+    )
+    return override_scan(settings, over.workers, over.reader)
+
+
+def override_scan(settings: ScanSettings, workers: int | None, reader: str | None) -> ScanSettings:
+    """Return the settings with what the command line says."""
+    if workers is not None:
+        settings = replace(settings, workers=workers)
+    if reader is not None:
+        settings = replace(settings, reader=reader)
+    return settings
+
+
+def _outputs(table: _Table, over: Overrides, state_path: str) -> Outputs:
+    path = table.directory("path") or os.path.join(state_path, "outputs")
+    text = table.text("mode")
+    try:
+        mode = DEFAULT_OUTPUT_MODE if text is None else int(text, 8)
+    except ValueError:
+        raise table.error("mode", f"expected octal digits such as '0640', not {text!r}") from None
+    if not 0o400 <= mode <= 0o777:
+        raise table.error("mode", f"expected octal digits such as '0640', not {text!r}")
+    return Outputs(
+        os.path.abspath(over.outputs) if over.outputs else path, mode, table.text("group")
+    )
+
+
+def _duration(table: _Table, key: str, default: str) -> float:
+    text = table.text(key) or default
+    try:
+        seconds = parse_duration(text).total_seconds()
+    except ValueError as error:
+        raise table.error(key, str(error)) from None
+    if seconds <= 0:
+        raise table.error(key, f"expected more than nothing, not {text!r}")
+    return seconds
+
+
+def _database_url(url: str | None, state_path: str, file: str) -> str:
+    """Return the URL; an SQLite path is made absolute, below the file's directory."""
+    if url is None:
+        return f"sqlite:///{os.path.join(state_path, 'jwqlscan.db')}"
+    if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
+        path = _expanded(url.removeprefix("sqlite:///"))
+        return f"sqlite:///{os.path.abspath(os.path.join(os.path.dirname(file), path))}"
+    if url.startswith(("postgresql://", "postgres://")):
+        return url
+    where = f"{shown(file)}: " if file else ""
+    # The URL itself may hold a password: it is not repeated.
+    raise ConfigError(
+        f"{where}database.url: expected sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+    )

@@ -1,0 +1,252 @@
+"""The demonstration: a small JWST-like archive, made-up history, and a real run on it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import NamedTuple
+
+from jwqlscan.config import load_config
+from jwqlscan.errors import ConfigError, ExitCode
+from jwqlscan.job import report, run
+from jwqlscan.paths import shown
+from jwqlscan.snapshot import AreaSnapshot, Capacity, Snapshot
+from jwqlscan.store import open_store
+from jwqlscan.tally import Amount, Tally
+from jwqlscan.units import TIB_BYTES, format_bytes, format_count
+
+MARKER = ".made-by-jwqlscan-demo"
+SEED = 20211225  # the launch
+PROGRAMS = 24
+HISTORY_DAYS = 730
+HISTORY_STEP_DAYS = 4
+
+CONFIG = """\
+# Made by `jwqlscan demo`.
+[archive]
+path = "archive"
+
+[central]
+path = "central"
+
+[central.areas]
+logs = "logs"
+outputs = "outputs"
+test = "test"
+preview_images = "preview_images"
+thumbnails = "thumbnails"
+
+[database]
+url = "sqlite:///jwqlscan.db"
+
+[outputs]
+path = "outputs"
+
+[state]
+path = "state"
+"""
+
+
+class _Kind(NamedTuple):
+    """How an instrument's files are named."""
+
+    instrument: str
+    detectors: tuple[str, ...]
+    stage2: tuple[str, ...]
+    stage3: tuple[str, ...]
+    optics: str
+
+
+_STAGE1 = ("uncal", "rate", "rateints")
+_KINDS = (
+    _Kind("fgs", ("guider1", "guider2"), ("cal", "i2d"), (), ""),
+    _Kind(
+        "miri",
+        ("mirimage", "mirifulong", "mirifushort"),
+        ("cal", "i2d", "s3d", "x1d"),
+        ("i2d", "cat", "segm", "x1d", "s3d"),
+        "f1130w",
+    ),
+    _Kind("niriss", ("nis",), ("cal", "calints", "i2d"), ("i2d", "c1d", "ami-oi"), "f480m-nrm"),
+    _Kind(
+        "nircam",
+        ("nrca1", "nrca2", "nrcb4", "nrcalong", "NRCBLONG"),
+        ("cal", "i2d", "crf"),
+        ("i2d", "segm", "cat", "psfstack", "psfsub"),
+        "f444w-f405n",
+    ),
+    _Kind(
+        "nirspec",
+        ("nrs1", "nrs2"),
+        ("cal", "s2d", "x1d", "crfints"),
+        ("s3d", "x1d", "x1dints", "whtlt"),
+        "g395h-f290lp",
+    ),
+)
+_MODES = ("id_1_image_cal", "acq1_2022150070312_cal", "track_2022150070312_stream")
+
+
+async def run_demo(directory: str, say: Callable[[str], None]) -> ExitCode:
+    """Make the demonstration in a directory and run on it.
+
+    Parameters
+    ----------
+    directory : str
+        Made if it does not exist; one made by an earlier demonstration is used again.
+    say : callable
+        Told, line by line, what was done.
+
+    Raises
+    ------
+    ConfigError
+        If the directory holds something else.
+    """
+    directory = os.path.abspath(directory)
+    new = _claim(directory)
+    if new:
+        count, size = _make_files(directory)
+        say(f"made {format_count(count)} sparse files ({format_bytes(size)}) in {directory}")
+    config = load_config(os.path.join(directory, "config.toml"))
+    logging.getLogger(__name__).debug("demo in %s", shown(directory))
+    outcome = await run(config, with_report=False)
+    for area in outcome.snapshot.areas:
+        tally = area.tally
+        say(
+            f"measured {area.group} {area.name}: {format_count(tally.files)} files, "
+            f"{format_bytes(tally.apparent_bytes)}, {format_count(tally.fits_files)} FITS"
+        )
+    if new:
+        async with open_store(config.database_url) as store:
+            for sample in _samples(outcome.snapshot):
+                await store.record(sample)
+        say(f"added {HISTORY_DAYS} days of made-up history, marked as sample data in the report")
+    written = await report(config)
+    say(f"stored in {outcome.store}")
+    say(f"configuration: {config.file}")
+    say(f"report: {written[0]}")
+    return outcome.exit_code
+
+
+def _claim(directory: str) -> bool:
+    """Make the directory ours; return whether it is new."""
+    if os.path.exists(os.path.join(directory, MARKER)):
+        return False
+    try:
+        os.makedirs(directory, exist_ok=True)
+        if os.listdir(directory):
+            raise ConfigError(f"{shown(directory)} is not empty: name a directory to be made")
+        with open(os.path.join(directory, "config.toml"), "x", encoding="utf-8") as file:
+            file.write(CONFIG)
+    except OSError as error:
+        raise ConfigError(f"{shown(directory)}: {error.strerror}") from None
+    return True
+
+
+def _make_files(directory: str) -> tuple[int, int]:
+    rng = random.Random(SEED)  # noqa: S311 - the same demonstration everywhere
+    count = total = 0
+    for path, size in _files(rng):
+        full = os.path.join(directory, path)
+        os.makedirs(os.path.dirname(full), exist_ok=True)
+        with open(full, "xb") as file:
+            file.truncate(size)
+        count, total = count + 1, total + size
+    # Last: a demonstration that was cut off is not taken for a whole one.
+    with open(os.path.join(directory, MARKER), "x", encoding="utf-8"):
+        pass
+    return count, total
+
+
+def _files(rng: random.Random) -> Iterator[tuple[str, int]]:
+    """Yield relative paths and sizes in bytes."""
+    for number in range(PROGRAMS):
+        program = f"{1018 + 137 * number:05d}"
+        area = "proprietary" if number % 4 == 3 else "public"
+        base = f"archive/{area}/jw{program}"
+        for name in _program_names(rng, program):
+            yield f"{base}/{name[:19]}/{name}.fits", rng.randrange(2_000_000, 180_000_000)
+            if name.endswith(("_cal", "_rate")):
+                yield f"{base}/{name[:19]}/{name}.jpg", rng.randrange(20_000, 90_000)
+                yield f"central/preview_images/jw{program}/{name}_integ0.jpg", 60_000
+                yield f"central/thumbnails/jw{program}/{name}_integ0.thumb", 8_000
+        yield f"{base}/jw{program}-o001_20260101t000000_pool.csv", 4_096
+        yield f"{base}/jw{program}-o001_image2_00001_asn.json", 2_048
+    yield "archive/public/jw01018/jw01018001001_02101_00001_nrcz9_cal.fits", 33_555_552
+    yield "archive/public/jw01018/jw01018001001_02101_00001_nis_wonder.fits", 33_555_552
+    yield "archive/public/README.txt", 1_234
+    yield "archive/public/core.12345", 0
+    for day in range(60):
+        yield f"central/logs/monitor_{day:03d}.log", rng.randrange(1_000, 900_000)
+        yield f"central/outputs/bad_pixels/{day:03d}.json", rng.randrange(5_000, 50_000)
+    for number in range(25):
+        yield f"central/test/scratch {number}.tmp", rng.randrange(0, 9_000_000)
+
+
+def _program_names(rng: random.Random, program: str) -> Iterator[str]:
+    for kind in _KINDS:
+        for observation in range(1, 3):
+            visit = f"{program}{observation:03d}001"
+            activity = f"{rng.randrange(2, 9):02d}101"
+            for exposure in range(1, 3):
+                for detector in kind.detectors:
+                    name = f"jw{visit}_{activity}_{exposure:05d}_{detector}"
+                    yield from (f"{name}_{suffix}" for suffix in (*_STAGE1, *kind.stage2))
+            if kind.instrument == "fgs":
+                yield from (f"jw{visit}_gs-{mode}" for mode in _MODES)
+            if kind.instrument == "nirspec":
+                yield f"jw{visit}_01_msa"
+            target = f"jw{program}-o{observation:03d}_t001_{kind.instrument}_{kind.optics}"
+            yield from (f"{target}_{suffix}" for suffix in kind.stage3)
+
+
+def _samples(snapshot: Snapshot) -> Iterator[Snapshot]:
+    """Yield made-up earlier snapshots: the real one, shrunk the more the older."""
+    rng = random.Random(SEED)  # noqa: S311
+    for days in range(HISTORY_DAYS, 0, -HISTORY_STEP_DAYS):
+        at = snapshot.timestamp - timedelta(days=days)
+        share = (1 - days / HISTORY_DAYS) ** 1.2 * 0.8 + 0.2
+        yield replace(
+            snapshot,
+            run_id=str(uuid.UUID(int=rng.getrandbits(128), version=4)),
+            timestamp=at,
+            ended=at + timedelta(seconds=snapshot.seconds),
+            areas=tuple(_shrunk(area, share * rng.uniform(0.985, 1.0)) for area in snapshot.areas),
+            sample=True,
+        )
+
+
+def _shrunk(area: AreaSnapshot, share: float) -> AreaSnapshot:
+    def part(number: int) -> int:
+        return round(number * share)
+
+    old, capacity = area.tally, area.capacity
+    products = {p: Amount(part(a.count), part(a.bytes)) for p, a in old.products.items()}
+    tally = Tally(
+        files=part(old.files),
+        apparent_bytes=part(old.apparent_bytes),
+        allocated_bytes=part(old.allocated_bytes),
+        directories=part(old.directories),
+        symlinks=old.symlinks,
+        other=old.other,
+        fits_files=part(old.fits_files),
+        fits_bytes=part(old.fits_bytes),
+        unrecognized=old.unrecognized,
+        products=products,
+    )
+    if capacity is None:
+        return replace(area, tally=tally)
+    used = part(capacity.used_bytes) or TIB_BYTES
+    return replace(
+        area,
+        tally=tally,
+        capacity=Capacity(
+            size_bytes=capacity.size_bytes,
+            used_bytes=used,
+            available_bytes=max(0, capacity.used_bytes + capacity.available_bytes - used),
+        ),
+    )

@@ -1,0 +1,322 @@
+"""The main job: measure, store, report. One run reads top to bottom in `run`."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import anyio
+
+from jwqlscan import __version__, spool
+from jwqlscan.areas import check_not_emptied, choose_areas, survey_paths
+from jwqlscan.config import Config
+from jwqlscan.df import DfError, capacity
+from jwqlscan.display import Display
+from jwqlscan.errors import (
+    ConfigError,
+    ExitCode,
+    JwqlscanError,
+    ReportError,
+    StoreError,
+    first_cause,
+    most_severe,
+)
+from jwqlscan.lock import run_lock
+from jwqlscan.measure import SURVEY_SECONDS, AreaMeasure, Measurement, measure
+from jwqlscan.paths import shown
+from jwqlscan.scanner import Scanner
+from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot
+from jwqlscan.store import LastArea, Store, open_store
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended, when it measured something.
+
+    Attributes
+    ----------
+    snapshot : Snapshot
+    exit_code : ExitCode
+    store : str
+        Where the snapshot is: the store's location or, if it can't be reached, the spool file.
+    written : tuple of str
+        Report files.
+    warnings : tuple of str
+        What a reader of the numbers must know, one line each.
+    """
+
+    snapshot: Snapshot
+    exit_code: ExitCode
+    store: str
+    written: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Run:
+    """What is known of the run from its start."""
+
+    started: datetime
+    log_file: str
+    run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+
+async def run(
+    config: Config,
+    *,
+    allow_empty: bool = False,
+    with_report: bool = True,
+    log_file: str = "",
+    display: Display | None = None,
+) -> Outcome:
+    """Measure the archive and central storage, store one snapshot, write the report.
+
+    Parameters
+    ----------
+    config : Config
+    allow_empty : bool
+        Take areas that are missing, unreadable or suddenly empty as they are.
+    with_report : bool
+    log_file : str
+        Noted in the `monitor` table.
+    display : Display, optional
+
+    Returns
+    -------
+    Outcome
+        Also when the snapshot is incomplete, waits in the spool, or the report failed.
+
+    Raises
+    ------
+    ConfigError, LockedError
+        Before anything is measured.
+    ScanFailedError
+        An area can't be measured; nothing is stored but a FAILURE row in `monitor`.
+    """
+    this = _Run(datetime.now(UTC), log_file)
+    display = display or Display()
+    _check(config)
+    with run_lock(os.path.join(config.state_path, "lock")):
+        store = open_store(config.database_url)
+        last = await _last_areas(store)
+        try:
+            snapshot = await _measure(config, this, last, allow_empty, display)
+        except JwqlscanError:
+            await _record_failure(store, this)
+            raise
+        display.phase("storing")
+        codes, warnings, location = await _store(config, store, snapshot)
+        written: tuple[str, ...] = ()
+        if with_report and ExitCode.SPOOLED not in codes:
+            display.phase("writing the report")
+            try:
+                written = await report(config)
+            except (ReportError, StoreError) as error:
+                codes.append(ExitCode.REPORT_FAILED)
+                warnings.append(str(error))
+        for warning in warnings:
+            log.warning("%s", warning)
+        return Outcome(snapshot, most_severe(codes), location, written, tuple(warnings))
+
+
+async def report(config: Config, since: datetime | None = None) -> tuple[str, ...]:
+    """Write the report from what is stored.
+
+    Parameters
+    ----------
+    config : Config
+    since : datetime, optional
+        Aware; only what was measured from then on is drawn.
+
+    Returns
+    -------
+    tuple of str
+        The files written.
+
+    Raises
+    ------
+    StoreError
+        If the history can't be read.
+    ReportError
+        If a file can't be written.
+    """
+    async with open_store(config.database_url) as store:
+        history = await store.history(since)
+    # Here, so that nothing but the report pays for importing bokeh.
+    from jwqlscan.reporting import write_report
+
+    try:
+        return tuple(str(path) for path in await write_report(history, config.outputs))
+    except OSError as error:
+        where = shown(str(error.filename or config.outputs.directory))
+        raise ReportError(
+            f"report: {where}: {error.strerror}; the data is stored: mend the place (outputs.path"
+            f"{config.source}), then run jwqlscan report"
+        ) from error
+
+
+def _check(config: Config) -> None:
+    """Refuse what would fail after hours of scanning."""
+    if not (config.archive_path or config.central_path):
+        raise ConfigError(
+            "nothing to measure: give --archive DIR, or archive.path or central.path"
+            f"{config.source or ' in a configuration file'}"
+        )
+    directory = config.outputs.directory
+    try:
+        os.makedirs(config.state_path, mode=0o700, exist_ok=True)
+        if not os.path.isdir(directory):
+            os.mkdir(directory, 0o755)
+    except OSError as error:
+        raise ConfigError(
+            f"{shown(str(error.filename))}: {error.strerror}; outputs.path and state.path"
+            f"{config.source} must be directories that can be written"
+        ) from None
+
+
+async def _last_areas(store: Store) -> Mapping[tuple[str, str], LastArea] | None:
+    """Return what the last run found; None if the store can't say."""
+    try:
+        async with store:
+            return await store.last_areas()
+    except StoreError as error:
+        log.warning("%s; measuring all the same", error)
+        return None
+
+
+async def _record_failure(store: Store, this: _Run) -> None:
+    try:
+        async with store:
+            await store.record_failure(this.started, datetime.now(UTC), this.log_file)
+    except StoreError as error:
+        log.warning("the failure could not be noted: %s", error)
+
+
+async def _measure(
+    config: Config,
+    this: _Run,
+    last: Mapping[tuple[str, str], LastArea] | None,
+    allow_empty: bool,
+    display: Display,
+) -> Snapshot:
+    """Scan and ask df, side by side."""
+    display.phase("looking at the areas")
+    scanner = Scanner()
+    try:
+        found = await scanner.survey(survey_paths(config), SURVEY_SECONDS)
+        areas = choose_areas(config, found, last, allow_empty)
+        display.phase("scanning")
+        display.expect(sum(area.entries for (_, name), area in (last or {}).items() if name == ALL))
+        started = time.monotonic()
+        capacities: dict[str, Capacity | None] = {}
+
+        async def probe(path: str) -> None:
+            try:
+                capacities[path] = await capacity(path, config.df_timeout_s)
+            except DfError as error:
+                capacities[path] = None
+                log.warning("%s", error)
+
+        try:
+            async with anyio.create_task_group() as tasks:
+                for path in {area.path for area in areas if not found[area.path].errno}:
+                    tasks.start_soon(probe, path)
+                measurement = await measure(scanner, areas, found, config.scan, display.progress)
+        except BaseExceptionGroup as group:
+            raise first_cause(group) from None
+    finally:
+        scanner.close()
+    if not allow_empty:
+        check_not_emptied(measurement.areas, last, config.source)
+    return _snapshot(config, this, measurement, capacities, time.monotonic() - started)
+
+
+def _snapshot(
+    config: Config,
+    this: _Run,
+    measurement: Measurement,
+    capacities: Mapping[str, Capacity | None],
+    seconds: float,
+) -> Snapshot:
+    archive = [one for one in measurement.areas if one.area.group == "archive"]
+    areas = [
+        AreaSnapshot(
+            one.area.group,
+            one.area.name,
+            one.area.path,
+            one.tally,
+            capacities.get(one.area.path),
+            one.state,
+        )
+        for one in measurement.areas
+    ]
+    if archive and not any(one.area.name == ALL for one in archive):
+        assert config.archive_path is not None
+        states = {one.state for one in archive}
+        total = AreaSnapshot(
+            "archive",
+            ALL,
+            config.archive_path,
+            measurement.union(archive),
+            _together(archive, capacities),
+            "complete" if states == {"complete"} else "partial",
+        )
+        areas.insert(0, total)
+    return Snapshot(
+        run_id=this.run_id,
+        timestamp=this.started,
+        ended=datetime.now(UTC),
+        host=socket.gethostname(),
+        version=__version__,
+        reader=measurement.reader,
+        workers=measurement.workers,
+        seconds=seconds,
+        areas=tuple(areas),
+        log_file=this.log_file,
+    )
+
+
+def _together(
+    areas: Sequence[AreaMeasure], capacities: Mapping[str, Capacity | None]
+) -> Capacity | None:
+    """Add the capacities of the areas' filesystems, each once; None if one is not known."""
+    by_device: dict[int, Capacity | None] = {}
+    for one in areas:
+        known = by_device.get(one.device)
+        by_device[one.device] = known or capacities.get(one.area.path)
+    parts = [part for part in by_device.values() if part is not None]
+    if len(parts) < len(by_device):
+        return None
+    if len(parts) == 1:
+        return parts[0]
+    return Capacity(
+        size_bytes=sum(part.size_bytes for part in parts),
+        used_bytes=sum(part.used_bytes for part in parts),
+        available_bytes=sum(part.available_bytes for part in parts),
+    )
+
+
+async def _store(
+    config: Config, store: Store, snapshot: Snapshot
+) -> tuple[list[ExitCode], list[str], str]:
+    """Spool the snapshot, then store all that the spool holds."""
+    codes = [ExitCode.INCOMPLETE] if snapshot.incomplete_reasons else []
+    warnings = [f"incomplete: {reason}" for reason in snapshot.incomplete_reasons]
+    directory = os.path.join(config.state_path, "spool")
+    spooled = await spool.put(directory, snapshot)
+    try:
+        async with store:
+            warnings += await spool.flush(directory, store)
+    except StoreError as error:
+        codes.append(ExitCode.SPOOLED)
+        warnings.append(f"{error}; kept in {shown(spooled)}, the next run stores it")
+        return codes, warnings, spooled
+    return codes, warnings, store.location

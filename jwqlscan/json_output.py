@@ -1,0 +1,111 @@
+"""The JSON objects that commands print: stable names, documented in the README."""
+
+from __future__ import annotations
+
+import os
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
+
+from jwqlscan.paths import path_fields, shown
+
+if TYPE_CHECKING:
+    from jwqlscan.job import Outcome
+    from jwqlscan.measure import Measurement
+    from jwqlscan.snapshot import AreaSnapshot, Capacity
+    from jwqlscan.tally import Tally
+
+
+def tally_object(path: str, tally: Tally) -> dict[str, Any]:
+    """Return one area's counts."""
+    return {
+        **path_fields(path),
+        "files": tally.files,
+        "apparent_bytes": tally.apparent_bytes,
+        "allocated_bytes": tally.allocated_bytes,
+        "directories": tally.directories,
+        "fits_files": tally.fits_files,
+        "fits_bytes": tally.fits_bytes,
+        "symlinks": tally.symlinks,
+        "other": tally.other,
+        "vanished": tally.vanished,
+        "skipped": dict(sorted(tally.skipped.items())),
+        "errors": dict(sorted(tally.errors.items())),
+        "error_samples": [
+            {
+                **path_fields(error.path),
+                "kind": error.kind,
+                "operation": error.operation,
+                "message": os.strerror(error.errno),
+            }
+            for error in sorted(tally.error_samples)
+        ],
+        "unrecognized": {
+            "count": tally.unrecognized,
+            "samples": [shown(p) for _, p in sorted(tally.unrecognized_samples.items())],
+        },
+        "by_product": [
+            {
+                "instrument": product.instrument,
+                "filetype": product.filetype,
+                "count": amount.count,
+                "bytes": amount.bytes,
+            }
+            for product, amount in sorted(tally.products.items(), key=itemgetter(0))
+        ],
+    }
+
+
+def scan_object(measurement: Measurement) -> dict[str, Any]:
+    """Return what `jwqlscan scan --json` prints."""
+    return {
+        "areas": [tally_object(one.area.path, one.tally) for one in measurement.areas],
+        "seconds": round(measurement.seconds, 6),
+        "entries_per_second": round(measurement.entries_per_second, 1),
+        "reader": measurement.reader,
+        "workers": measurement.workers,
+    }
+
+
+def run_object(outcome: Outcome) -> dict[str, Any]:
+    """Return what `jwqlscan run --json` prints: the stored snapshot and what was written."""
+    snapshot = outcome.snapshot
+    return {
+        "status": snapshot.status,
+        "exit_code": int(outcome.exit_code),
+        "run_id": snapshot.run_id,
+        "timestamp": snapshot.timestamp.isoformat(),
+        "ended": snapshot.ended.isoformat(),
+        "host": snapshot.host,
+        "version": snapshot.version,
+        "reader": snapshot.reader,
+        "workers": snapshot.workers,
+        "seconds": round(snapshot.seconds, 6),
+        "areas": [_area_object(area) for area in snapshot.areas],
+        "incomplete": [shown(reason) for reason in snapshot.incomplete_reasons],
+        "warnings": [shown(warning) for warning in outcome.warnings],
+        "store": shown(outcome.store),
+        "written": [shown(path) for path in outcome.written],
+    }
+
+
+def _area_object(area: AreaSnapshot) -> dict[str, Any]:
+    return {
+        "group": area.group,
+        "name": shown(area.name),
+        "state": area.state,
+        **tally_object(area.path, area.tally),
+        "capacity": None if area.capacity is None else _capacity_object(area.capacity),
+    }
+
+
+def _capacity_object(capacity: Capacity) -> dict[str, Any]:
+    return {
+        "size_bytes": capacity.size_bytes,
+        "used_bytes": capacity.used_bytes,
+        "available_bytes": capacity.available_bytes,
+        "inodes": capacity.inodes,
+        "inodes_used": capacity.inodes_used,
+        "inodes_available": capacity.inodes_available,
+        "fstype": shown(capacity.fstype),
+        "target": shown(capacity.target),
+    }

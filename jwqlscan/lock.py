@@ -1,0 +1,56 @@
+"""One run at a time: an flock on a file in the state directory, held by the parent alone."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from jwqlscan.errors import ConfigError, LockedError
+from jwqlscan.paths import shown
+
+
+@contextlib.contextmanager
+def run_lock(path: str) -> Iterator[None]:
+    """Hold the lock for a run.
+
+    Raises
+    ------
+    LockedError
+        If another run holds it; the message says which process, and since when.
+    ConfigError
+        If the lock file can't be made.
+
+    Notes
+    -----
+    The descriptor is not inherited by children (O_CLOEXEC) and is unlocked explicitly: the lock of
+    a process one of whose threads hangs in the kernel would live until that thread ends.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    try:
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        fd = os.open(path, flags, 0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"lock {shown(path)}: {error.strerror}; state.path must be a directory you can write"
+        ) from None
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(fd, 200, 0).decode("ascii", "replace").strip() or "unknown"
+            raise LockedError(
+                f"another run holds {shown(path)}: {shown(holder)}; wait for it to end"
+            ) from None
+        os.ftruncate(fd, 0)
+        since = datetime.now(UTC).isoformat(timespec="seconds")
+        os.pwrite(fd, f"process {os.getpid()} since {since}\n".encode("ascii"), 0)
+        try:
+            yield
+        finally:
+            os.ftruncate(fd, 0)
+            fcntl.flock(fd, fcntl.LOCK_UN)
+    finally:
+        os.close(fd)

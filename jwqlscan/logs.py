@@ -1,0 +1,87 @@
+"""Where log lines go: standard error, and a file a run when configured."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import TextIO
+
+from jwqlscan.errors import ConfigError
+from jwqlscan.paths import shown
+
+FILE_FORMAT = "%(asctime)s %(levelname)s %(message)s"
+LOG_MODE = 0o640
+
+
+class _UtcFormatter(logging.Formatter):
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+
+class _StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to what `sys.stderr` is at the time: a live display redirects it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.stream = sys.stderr
+        super().emit(record)
+
+
+@contextlib.contextmanager
+def logging_to_stderr(level: int) -> Iterator[None]:
+    """Send this package's log lines of that level or above to standard error."""
+    handler = _StderrHandler()
+    handler.setLevel(level)
+    handler.setFormatter(
+        _UtcFormatter(FILE_FORMAT)
+        if level <= logging.INFO
+        else logging.Formatter("jwqlscan: %(message)s")
+    )
+    with _attached(handler):
+        yield
+
+
+@contextlib.contextmanager
+def logging_to_file(directory: str | None) -> Iterator[str]:
+    """Write a log file of this run into a directory, and yield its path; "" for None.
+
+    Raises
+    ------
+    ConfigError
+        If the file can't be made.
+    """
+    if directory is None:
+        yield ""
+        return
+    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S.%fZ")
+    path = os.path.join(directory, f"jwqlscan_{stamp}.log")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags, LOG_MODE)
+    except OSError as error:
+        raise ConfigError(
+            f"log.path: {shown(path)}: {error.strerror}; give a directory you can write"
+        ) from None
+    with open(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
+        handler = logging.StreamHandler(file)
+        handler.setLevel(logging.INFO)
+        handler.setFormatter(_UtcFormatter(FILE_FORMAT))
+        with _attached(handler):
+            yield path
+
+
+@contextlib.contextmanager
+def _attached(handler: logging.Handler) -> Iterator[None]:
+    logger = logging.getLogger("jwqlscan")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)

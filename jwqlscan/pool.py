@@ -1,0 +1,228 @@
+"""The pool: worker threads over one shared stack of work.
+
+A stack, not a queue: depth first keeps the frontier small. Workers are producers too, so nothing
+is bounded here: a bounded queue would deadlock once every worker waits to put.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from jwqlscan.reader import Batch, Link, Meter, Reader, Root, Work
+from jwqlscan.tally import Tally
+
+# Work handed over at once, at most: a worker with few large items leaves the rest to others.
+TAKE_ITEMS = 64
+
+# The processor time used, in cores, at which more threads can only be in each other's way: those
+# of a reader that holds the GIL use one core together. Below `LOW` they mostly wait for storage.
+HIGH_LOAD = 0.85
+LOW_LOAD = 0.6
+
+
+class Progress(NamedTuple):
+    """Where a scan is."""
+
+    entries: int
+    files: int
+    apparent_bytes: int
+    waiting: int
+    path: str
+
+
+class Segment:
+    """What was counted below one root and below no other root inside it."""
+
+    __slots__ = ("nested", "tally")
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self.nested: set[int] = set()
+
+
+class Pool:
+    """Worker threads that read some roots.
+
+    Parameters
+    ----------
+    reader : Reader
+    roots : sequence of Root
+    devices : sequence of int
+        st_dev of each root.
+    workers : int
+        Threads.
+    cores : float
+        Processor cores that the reader can keep busy: 1 for one that holds the GIL.
+    finished : callable
+        Called once by the last worker.
+
+    Notes
+    -----
+    Invariants, all under `_lock`. `_busy` counts the workers between taking work and handing in
+    its batch; only they add work. So `_busy == 0` with an empty stack means that nothing is left
+    and nothing can come: the worker that brings this about wakes all others and they end. Every
+    change that could let a waiting worker go on notifies, so none sleeps through its work.
+    """
+
+    def __init__(
+        self,
+        reader: Reader,
+        roots: Sequence[Root],
+        devices: Sequence[int],
+        workers: int,
+        cores: float,
+        finished: Callable[[], object],
+    ) -> None:
+        self.wanted = 0
+        self.failure: BaseException | None = None
+        self.segments = {root.number: Segment() for root in roots}
+        self._reader = reader
+        self._finished = finished
+        self._workers = workers
+        self._cores = cores
+        self._limit = workers
+        self._lock = threading.Lock()
+        self._ready = threading.Condition(self._lock)
+        self._stack = [
+            Work(root, root.path, ".", root.opened, device)
+            for root, device in zip(roots, devices, strict=True)
+        ]
+        self._path = ""
+        self._busy = 0
+        self._waiting = 0
+        self._alive = workers
+        self._links: dict[tuple[int, int], list[int]] = {}
+        self._linked: dict[int, int] = {}
+        self._meters = [Meter(self) for _ in range(workers)]
+        self._clock = (time.monotonic(), time.process_time())
+
+    def start(self) -> None:
+        """Start the workers; daemons, since one stuck in the kernel can't be joined."""
+        for number, meter in enumerate(self._meters):
+            threading.Thread(
+                target=self._work, args=(meter,), name=f"worker-{number}", daemon=True
+            ).start()
+
+    def share(self, work: list[Work]) -> None:
+        """Give work to the other workers."""
+        with self._lock:
+            self._stack.extend(work)
+            self._settle(len(work))
+
+    @property
+    def progress(self) -> Progress:
+        """Where the scan is now; read without stopping anyone."""
+        meters = self._meters
+        return Progress(
+            sum(meter.entries for meter in meters),
+            sum(meter.files for meter in meters),
+            sum(meter.apparent_bytes for meter in meters),
+            len(self._stack) + self._busy,
+            self._path,
+        )
+
+    def adjust(self) -> None:
+        """Let as many workers be active as the storage and the processor can use.
+
+        Called every few milliseconds. Threads that wait for storage cost nothing, so all may be
+        active; threads that wait for the GIL slow each other down, and show as a busy processor.
+        """
+        wall, cpu = time.monotonic(), time.process_time()
+        old_wall, old_cpu = self._clock
+        if wall - old_wall < 0.004:
+            return
+        self._clock = (wall, cpu)
+        load = (cpu - old_cpu) / (wall - old_wall) / self._cores
+        least = max(1, round(self._cores))
+        with self._lock:
+            if load > HIGH_LOAD and self._limit > least:
+                self._limit = max(least, self._limit // 2)
+            elif load < LOW_LOAD and self._limit < self._workers:
+                self._limit = min(self._workers, self._limit * 2)
+            self._settle(self._workers)
+
+    def linked_bytes(self) -> dict[int, int]:
+        """Return allocated bytes of hard-linked inodes by the roots, a bit mask, they are in.
+
+        An area counts the bytes of every mask that shares a root with it: each inode once.
+        """
+        linked = dict(self._linked)
+        for _, mask, allocated in self._links.values():
+            linked[mask] = linked.get(mask, 0) + allocated
+        return linked
+
+    def _settle(self, added: int) -> None:
+        """Wake those who can go on, and say how many more could (under the lock)."""
+        room = min(self._waiting, self._limit - self._busy)
+        if self._stack and room > 0 and added > 0:
+            self._ready.notify(min(added, room))
+        self.wanted = 0 if self._stack else max(0, room)
+
+    def _work(self, meter: Meter) -> None:
+        try:
+            while (work := self._take()) is not None:
+                self._hand_in(work[0].root.number, self._reader.read(work, meter))
+        except BaseException as error:  # a bug: it fails the scan, and is shown whole
+            with self._lock:
+                self.failure = self.failure or error
+                self._ready.notify_all()
+        with self._lock:
+            self._alive -= 1
+            last = self._alive == 0
+        if last:
+            self._finished()
+
+    def _take(self) -> list[Work] | None:
+        """Wait for work of one root; None when there is none left."""
+        with self._lock:
+            self._waiting += 1
+            while not self._stack or self._busy >= self._limit:
+                if self._over:
+                    break
+                self._settle(0)
+                self._ready.wait()
+            self._waiting -= 1
+            if self._over:
+                self._ready.notify_all()
+                return None
+            self._busy += 1
+            stack = self._stack
+            count = max(1, min(TAKE_ITEMS, len(stack) // (2 * self._limit)))
+            root = stack[-1].root
+            work: list[Work] = []
+            while stack and len(work) < count and stack[-1].root is root:
+                work.append(stack.pop())
+            work.reverse()
+            self._path = work[-1].path
+            self._settle(0)
+            return work
+
+    @property
+    def _over(self) -> bool:
+        return self.failure is not None or (not self._stack and self._busy == 0)
+
+    def _hand_in(self, root: int, batch: Batch) -> None:
+        with self._lock:
+            segment = self.segments[root]
+            segment.tally.merge(batch.tally)
+            segment.nested |= batch.nested
+            for link in batch.links:
+                self._add_link(root, link)
+            self._stack.extend(batch.left)
+            self._busy -= 1
+            self._settle(len(batch.left))
+
+    def _add_link(self, root: int, link: Link) -> None:
+        """Note a name of an inode, and forget the inode once all its names were seen."""
+        key = (link.device, link.inode)
+        seen = self._links.get(key)
+        if seen is None:
+            seen = self._links[key] = [link.links, 0, link.allocated_bytes]
+        seen[0] -= 1
+        seen[1] |= 1 << root
+        if seen[0] <= 0:
+            del self._links[key]
+            self._linked[seen[1]] = self._linked.get(seen[1], 0) + link.allocated_bytes

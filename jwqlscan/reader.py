@@ -1,0 +1,221 @@
+"""The reader: reads directories. Two kinds (`scandir`, `native`), one contract.
+
+A reader is handed some work of one root and reads depth first below it until that is done, or
+until its time is up, or until other workers want work. It knows nothing of areas; it asks the
+classifier about names and nothing else about FITS.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
+
+from jwqlscan.mounts import MountTable
+from jwqlscan.names import Classifier
+from jwqlscan.tally import Tally
+
+DEFAULT_SNAPSHOT_NAMES = (".snapshot", "~snapshot", ".snapshots", ".snapdir", ".zfs")
+
+# A batch ends after this time, so that progress is seen and the tallies are merged now and then.
+BATCH_SECONDS = 0.05
+
+_ERROR_KINDS = {
+    errno.EACCES: "permission",
+    errno.EPERM: "permission",
+    errno.EIO: "io",
+    errno.ESTALE: "stale",
+    errno.ETIMEDOUT: "timeout",
+    errno.ELOOP: "loop",
+    errno.ENAMETOOLONG: "name",
+    errno.EILSEQ: "name",
+    errno.EMFILE: "limit",
+    errno.ENFILE: "limit",
+    errno.ENOMEM: "limit",
+}
+
+# What opening or stat'ing says of an entry that was there when its directory was listed: gone, or
+# replaced by something that is no directory (O_DIRECTORY | O_NOFOLLOW gives ENOTDIR or ELOOP).
+VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+
+
+def error_kind(number: int) -> str:
+    """Return the kind an errno is counted under."""
+    return _ERROR_KINDS.get(number, "other")
+
+
+class OpenDirectory:
+    """A directory kept open so that its children are opened relative to it.
+
+    Closed when the last child that waits for it is gone: reference counting is the life time.
+    """
+
+    __slots__ = ("fd",)
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def __del__(self) -> None:
+        os.close(self.fd)
+
+
+class Root(NamedTuple):
+    """A directory tree to be walked: the roots found below it are others' work."""
+
+    number: int
+    path: str
+    opened: OpenDirectory
+
+
+class Work(NamedTuple):
+    """Something to be read: a directory or, with `entries`, some listed entries of one.
+
+    Attributes
+    ----------
+    root : Root
+    path : str
+        Of the directory, for messages.
+    name : str
+        To be opened relative to `parent`: ``.`` for the root itself; several components only
+        where descriptors are scarce, each of which is then opened without following symlinks.
+    parent : OpenDirectory
+        The open parent; with `entries`, the open directory itself.
+    device : int
+        st_dev of the parent, to notice mount points.
+    entries : sequence or None
+        Entries to be stat'ed, as the reader that listed them keeps them.
+    """
+
+    root: Root
+    path: str
+    name: str
+    parent: OpenDirectory
+    device: int
+    entries: Sequence[Any] | None = None
+
+
+class Link(NamedTuple):
+    """A name of an inode that has several; which area counts its bytes is decided later."""
+
+    device: int
+    inode: int
+    links: int
+    allocated_bytes: int
+
+
+class Batch:
+    """What a reader brings back from one call.
+
+    Attributes
+    ----------
+    tally : Tally
+        `allocated_bytes` without the inodes in `links`.
+    links : list of Link
+    nested : set of int
+        Numbers of the roots met below this one.
+    left : list of Work
+        What it did not get to.
+    """
+
+    __slots__ = ("left", "links", "nested", "tally")
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self.links: list[Link] = []
+        self.nested: set[int] = set()
+        self.left: list[Work] = []
+
+
+class WorkShare(Protocol):
+    """What a reader sees of the pool."""
+
+    wanted: int
+    """How many workers could go on if they had work; looked at often, without a lock."""
+
+    def share(self, work: list[Work]) -> None:
+        """Give work to the other workers."""
+        ...
+
+
+class Meter:
+    """A worker's gauges: what it has read, for the progress display, and who waits for work.
+
+    Attributes
+    ----------
+    entries, files, apparent_bytes : int
+        Counters that only this worker adds to; others read them without a lock.
+    path : str
+        The directory being read.
+    pool : WorkShare
+    """
+
+    __slots__ = ("apparent_bytes", "entries", "files", "path", "pool")
+
+    def __init__(self, pool: WorkShare) -> None:
+        self.entries = 0
+        self.files = 0
+        self.apparent_bytes = 0
+        self.path = ""
+        self.pool = pool
+
+
+class ScanRules(NamedTuple):
+    """What is passed over, the same for every reader.
+
+    Attributes
+    ----------
+    exclude : tuple of str
+        Shell patterns (fnmatch) for names of files and directories; one with a slash is matched
+        with the path below the root.
+    snapshot_names : frozenset of str
+        Names of directories that hold the filesystem's own snapshots.
+    one_file_system : bool
+    follow_file_symlinks : bool
+    mounts : MountTable
+    roots : dict
+        (st_dev, st_ino) of every root to its number: a root met below another is not entered.
+    """
+
+    exclude: tuple[str, ...] = ()
+    snapshot_names: frozenset[str] = frozenset(DEFAULT_SNAPSHOT_NAMES)
+    one_file_system: bool = False
+    follow_file_symlinks: bool = False
+    mounts: MountTable = MountTable()
+    roots: Mapping[tuple[int, int], int] = MappingProxyType({})
+
+
+class Reader(Protocol):
+    """Reads directories."""
+
+    name: str
+
+    def read(self, work: list[Work], meter: Meter) -> Batch:
+        """Read some work of one root, and what is below it, until done or out of time.
+
+        Never raises OSError: what can't be read is counted in the batch's tally.
+        """
+        ...
+
+
+def available_readers() -> tuple[str, ...]:
+    """Return the names of the readers that this installation has, the best first."""
+    return ("scandir",)
+
+
+def make_reader(name: str, rules: ScanRules, classifier: Classifier) -> Reader:
+    """Return the reader of that name; ``auto`` is the best available.
+
+    Raises
+    ------
+    ValueError
+        If it is not available.
+    """
+    names = available_readers()
+    chosen = names[0] if name == "auto" else name
+    if chosen not in names:
+        raise ValueError(f"reader {name!r} is not available here: {', '.join(names)}")
+    from jwqlscan.scandir_reader import ScandirReader
+
+    return ScandirReader(rules, classifier)

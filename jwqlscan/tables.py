@@ -1,0 +1,98 @@
+"""What commands print for people, as rich tables."""
+
+from __future__ import annotations
+
+from operator import itemgetter
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from jwqlscan.paths import shown
+from jwqlscan.units import format_bytes, format_count, format_seconds
+
+if TYPE_CHECKING:
+    from jwqlscan.measure import Measurement
+    from jwqlscan.tally import Tally
+
+UNRECOGNIZED_SHOWN = 5
+ERRORS_SHOWN = 5
+PIPE_WIDTH = 200
+
+
+def print_scan(measurement: Measurement, console: Console) -> None:
+    """Print a scan: a row an area, then products, then what could not be read or recognized."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("area", overflow="fold")
+    for heading in ("files", "size", "allocated", "directories", "FITS", "FITS size", "links"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in measurement.areas:
+        tally = one.tally
+        table.add_row(
+            Text(shown(one.area.path)),
+            format_count(tally.files),
+            format_bytes(tally.apparent_bytes),
+            format_bytes(tally.allocated_bytes),
+            format_count(tally.directories),
+            format_count(tally.fits_files),
+            format_bytes(tally.fits_bytes),
+            format_count(tally.symlinks),
+        )
+    console.print(table)
+    union = measurement.union(measurement.areas)
+    if union.products:
+        console.print()
+        console.print(_products(union))
+    for line in _remarks(union):
+        console.print(line, markup=False, highlight=False)
+    console.print(
+        f"\n{format_count(union.entries)} entries in {format_seconds(measurement.seconds)}: "
+        f"{format_count(round(measurement.entries_per_second))} a second, "
+        f"{measurement.reader} reader, {measurement.workers} workers",
+        style="dim",
+        highlight=False,
+    )
+
+
+def _products(tally: Tally) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("instrument")
+    table.add_column("filetype")
+    table.add_column("files", justify="right")
+    table.add_column("size", justify="right")
+    previous = ""
+    for product, amount in sorted(tally.products.items(), key=itemgetter(0)):
+        table.add_row(
+            product.instrument if product.instrument != previous else "",
+            product.filetype,
+            format_count(amount.count),
+            format_bytes(amount.bytes),
+        )
+        previous = product.instrument
+    return table
+
+
+def _remarks(tally: Tally) -> list[str]:
+    lines = []
+    if tally.unrecognized:
+        lines.append(f"\n{format_count(tally.unrecognized)} FITS names not recognized, such as")
+        paths = [path for _, path in sorted(tally.unrecognized_samples.items())]
+        lines += [f"  {shown(path)}" for path in paths[:UNRECOGNIZED_SHOWN]]
+    if tally.errors:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(tally.errors.items()))
+        lines.append(f"\nnot read: {kinds}, such as")
+        samples = sorted(tally.error_samples)[:ERRORS_SHOWN]
+        lines += [f"  {shown(e.path)} ({e.operation}: {e.kind})" for e in samples]
+    if tally.skipped:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(tally.skipped.items()))
+        lines.append(f"\nskipped: {kinds}")
+    if tally.vanished:
+        lines.append(f"\nvanished while reading: {format_count(tally.vanished)}")
+    return lines
+
+
+def stdout_console() -> Console:
+    """Return a console for standard output; one that is no terminal does not wrap."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPE_WIDTH)
