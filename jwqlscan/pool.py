@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from array import array
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -76,7 +77,7 @@ class Pool:
         cores: float,
         finished: Callable[[], object],
     ) -> None:
-        self.wanted = 0
+        self.wanted = array("i", [0])
         self.failure: BaseException | None = None
         self.segments = {root.number: Segment() for root in roots}
         self._reader = reader
@@ -159,7 +160,7 @@ class Pool:
         room = min(self._waiting, self._limit - self._busy)
         if self._stack and room > 0 and added > 0:
             self._ready.notify(min(added, room))
-        self.wanted = 0 if self._stack else max(0, room)
+        self.wanted[0] = 0 if self._stack else max(0, room)
 
     def _work(self, meter: Meter) -> None:
         try:

@@ -8,7 +8,12 @@ classifier about names and nothing else about FITS.
 from __future__ import annotations
 
 import errno
+import fnmatch
+import importlib.util
 import os
+import re
+import resource
+from array import array
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
@@ -84,8 +89,8 @@ class Work(NamedTuple):
         The open parent; with `entries`, the open directory itself.
     device : int
         st_dev of the parent, to notice mount points.
-    entries : sequence or None
-        Entries to be stat'ed, as the reader that listed them keeps them.
+    entries : sized or None
+        Pending entries, as the reader that listed them keeps them; None: the directory itself.
     """
 
     root: Root
@@ -93,7 +98,7 @@ class Work(NamedTuple):
     name: str
     parent: OpenDirectory
     device: int
-    entries: Sequence[Any] | None = None
+    entries: Any = None
 
 
 class Link(NamedTuple):
@@ -131,8 +136,8 @@ class Batch:
 class WorkShare(Protocol):
     """What a reader sees of the pool."""
 
-    wanted: int
-    """How many workers could go on if they had work; looked at often, without a lock."""
+    wanted: array[int]
+    """One C int: how many workers could go on if they had work; read often, without a lock."""
 
     def share(self, work: list[Work]) -> None:
         """Give work to the other workers."""
@@ -199,9 +204,63 @@ class Reader(Protocol):
         ...
 
 
+class Exclusion:
+    """Which entries are passed over by name or by path.
+
+    Parameters
+    ----------
+    patterns : sequence of str
+        Shell patterns; one with a slash is matched with the path below the root.
+    root_path : str, optional
+    """
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self._name = _matcher([pattern for pattern in patterns if "/" not in pattern])
+        self._path = _matcher([pattern.strip("/") for pattern in patterns if "/" in pattern])
+
+    def matches(self, root_path: str, directory: str, name: str) -> bool:
+        """Tell whether an entry of a directory below a root is to be passed over."""
+        if self._name is not None and self._name.match(name):
+            return True
+        if self._path is None:
+            return False
+        below_root = join(directory, name)[len(root_path) :].lstrip("/")
+        return self._path.match(below_root) is not None
+
+    def mask(self, root_path: str, directory: str, names: list[str]) -> bytes:
+        """Return one byte a name: 1 if it is to be passed over."""
+        return bytes(self.matches(root_path, directory, name) for name in names)
+
+
+def _matcher(patterns: list[str]) -> re.Pattern[str] | None:
+    if not patterns:
+        return None
+    return re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns))
+
+
+def join(directory: str, name: str) -> str:
+    """Return the path of an entry; unlike `os.path.join` for any name."""
+    return directory + name if directory.endswith("/") else f"{directory}/{name}"
+
+
+def descriptors_to_keep() -> int:
+    """Return the descriptor number below which open directories are kept for their children.
+
+    Descriptors are given out lowest first, so a high number says that many are in use.
+    """
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 3 // 4
+
+
 def available_readers() -> tuple[str, ...]:
     """Return the names of the readers that this installation has, the best first."""
-    return ("scandir",)
+    if importlib.util.find_spec("jwqlscan._native") is None:
+        return ("scandir",)
+    return ("native", "scandir")
+
+
+def useful_cores(name: str) -> float:
+    """Return how many processor cores that reader can keep busy: the GIL leaves one."""
+    return float(len(os.sched_getaffinity(0))) if name == "native" else 1.0
 
 
 def make_reader(name: str, rules: ScanRules, classifier: Classifier) -> Reader:
@@ -216,6 +275,10 @@ def make_reader(name: str, rules: ScanRules, classifier: Classifier) -> Reader:
     chosen = names[0] if name == "auto" else name
     if chosen not in names:
         raise ValueError(f"reader {name!r} is not available here: {', '.join(names)}")
+    if chosen == "native":
+        from jwqlscan.native_reader import NativeReader
+
+        return NativeReader(rules, classifier)
     from jwqlscan.scandir_reader import ScandirReader
 
     return ScandirReader(rules, classifier)

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
-import re
-import resource
 import time
 from collections.abc import Iterator
-from fnmatch import translate
 from itertools import islice
 from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 
@@ -21,12 +18,15 @@ from jwqlscan.reader import (
     BATCH_SECONDS,
     VANISHED,
     Batch,
+    Exclusion,
     Link,
     Meter,
     OpenDirectory,
     ScanRules,
     Work,
+    descriptors_to_keep,
     error_kind,
+    join,
 )
 from jwqlscan.tally import Product, ScanError
 
@@ -58,12 +58,8 @@ class ScandirReader:
     def __init__(self, rules: ScanRules, classifier: Classifier) -> None:
         self._rules = rules
         self._lookup = classifier.lookup
-        names = [pattern for pattern in rules.exclude if "/" not in pattern]
-        paths = [pattern.strip("/") for pattern in rules.exclude if "/" in pattern]
-        self._excluded_name = _matcher(names)
-        self._excluded_path = _matcher(paths)
-        # Descriptors are given out lowest first, so a high number says that many are in use.
-        self._keep_below_fd = resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 3 // 4
+        self._exclusion = Exclusion(rules.exclude) if rules.exclude else None
+        self._keep_below_fd = descriptors_to_keep()
 
     def read(self, work: list[Work], meter: Meter) -> Batch:
         """Read some work and what is below it; see `Reader.read`."""
@@ -75,7 +71,7 @@ class ScandirReader:
                 self._read_directory(item, work, batch, meter)
             else:
                 self._read_entries(item, list(item.entries), batch, meter)
-            if meter.pool.wanted or time.monotonic() > deadline:
+            if meter.pool.wanted[0] or time.monotonic() > deadline:
                 break
         batch.left = work
         return batch
@@ -107,7 +103,7 @@ class ScandirReader:
                 entries: list[os.DirEntry[str]] = []
                 subdirectories: list[Work] = []
                 more = self._list_chunk(here, listing, entries, subdirectories, batch)
-                if meter.pool.wanted and subdirectories:
+                if meter.pool.wanted[0] and subdirectories:
                     meter.pool.share(subdirectories)
                 else:
                     work.extend(subdirectories)
@@ -123,24 +119,24 @@ class ScandirReader:
     ) -> bool:
         """List some entries; return whether there may be more."""
         listed = 0
-        prefix = _prefix(here.path)
-        filtered = self._excluded_name is not None or self._excluded_path is not None
         try:
             for entry in islice(listing, CHUNK_ENTRIES):
                 listed += 1
-                if filtered and self._is_excluded(here, prefix, entry.name):
+                if self._exclusion is not None and self._exclusion.matches(
+                    here.root.path, here.path, entry.name
+                ):
                     batch.tally.add_skipped("excluded")
                     continue
                 try:
                     is_directory = entry.is_dir(follow_symlinks=False)
                 except OSError as error:  # the filesystem gives no d_type, and stat failed
-                    _fail(batch, prefix + entry.name, "stat", error)
+                    _fail(batch, join(here.path, entry.name), "stat", error)
                     continue
                 if is_directory:
                     if entry.name in self._rules.snapshot_names:
                         batch.tally.add_skipped("snapshot")
                     else:
-                        subdirectories.append(self._child(here, prefix, entry.name))
+                        subdirectories.append(self._child(here, entry.name))
                 else:
                     entries.append(entry)
         except OSError as error:  # what was listed before it is kept
@@ -149,8 +145,8 @@ class ScandirReader:
             return False
         return listed == CHUNK_ENTRIES
 
-    def _child(self, here: Work, prefix: str, name: str) -> Work:
-        path = prefix + name
+    def _child(self, here: Work, name: str) -> Work:
+        path = join(here.path, name)
         if here.parent.fd < self._keep_below_fd:
             return Work(here.root, path, name, here.parent, here.device)
         below_root = path[len(here.root.path) :].lstrip("/")
@@ -162,7 +158,7 @@ class ScandirReader:
         """Stat entries that are no directories; give some away when others want work."""
         entries.reverse()  # taken from the end, in the order of the listing
         while entries:
-            wanted = meter.pool.wanted
+            wanted = meter.pool.wanted[0]
             if wanted and len(entries) > BLOCK_ENTRIES:
                 _share_entries(here, entries, wanted, meter)
             block = entries[-BLOCK_ENTRIES:]
@@ -180,7 +176,7 @@ class ScandirReader:
             try:
                 stat = entry.stat(follow_symlinks=False)
             except OSError as error:
-                _fail(batch, _prefix(here.path) + entry.name, "stat", error)
+                _fail(batch, join(here.path, entry.name), "stat", error)
                 continue
             if S_IFMT(stat.st_mode) != S_IFREG:
                 followed = self._read_other(here, entry.name, stat.st_mode, batch)
@@ -201,7 +197,7 @@ class ScandirReader:
                 fits_bytes += size
                 product = lookup(name)
                 if product is None:
-                    batch.tally.add_unrecognized(shape(name), _prefix(here.path) + name)
+                    batch.tally.add_unrecognized(shape(name), join(here.path, name))
                 elif (amount := products.get(product)) is None:
                     products[product] = [1, size]
                 else:
@@ -236,14 +232,6 @@ class ScandirReader:
         else:
             batch.tally.other += 1
         return None
-
-    def _is_excluded(self, here: Work, prefix: str, name: str) -> bool:
-        if self._excluded_name is not None and self._excluded_name.match(name):
-            return True
-        if self._excluded_path is None:
-            return False
-        below_root = (prefix + name)[len(here.root.path) :].lstrip("/")
-        return self._excluded_path.match(below_root) is not None
 
     def _open(self, item: Work, batch: Batch) -> int:
         """Open a directory, or count why not and return -1."""
@@ -284,14 +272,6 @@ class ScandirReader:
                 batch.nested.add(other)
                 return False
         return True
-
-
-def _prefix(path: str) -> str:
-    return path if path.endswith("/") else path + "/"
-
-
-def _matcher(patterns: list[str]) -> re.Pattern[str] | None:
-    return re.compile("|".join(translate(pattern) for pattern in patterns)) if patterns else None
 
 
 def _open_below(fd: int, path: str) -> int:

@@ -27,7 +27,7 @@ from typing import Any
 from jwqlscan.mounts import read_mount_table
 from jwqlscan.names import Classifier
 from jwqlscan.pool import Pool
-from jwqlscan.reader import OpenDirectory, Root, ScanRules, error_kind, make_reader
+from jwqlscan.reader import OpenDirectory, Root, ScanRules, error_kind, make_reader, useful_cores
 
 # How often the number of active workers is looked at, and the parent told of progress.
 ADJUST_SECONDS = 0.01
@@ -138,7 +138,12 @@ class _Child:
         self._scan = {"reader": reader.name}
         self._started = time.monotonic()
         self._pool = Pool(
-            reader, roots, devices, order["workers"], 1.0, lambda: os.write(self._wake_write, b".")
+            reader,
+            roots,
+            devices,
+            order["workers"],
+            useful_cores(reader.name),
+            lambda: os.write(self._wake_write, b"."),
         )
         self._pool.start()
 

@@ -1,0 +1,1386 @@
+/* The compiled reader: same contract as ScandirReader.read (scandir_reader.py).
+ *
+ * What differs is the mechanism only: directories are walked below some work with the GIL released
+ * (openat, fstat, getdents64, one fstatat a file), pending directories are kept here instead of as
+ * Python objects, and FITS names are counted by their shape; Python classifies each shape. There is
+ * no policy here: what is skipped comes in as data, exclude patterns as a Python callable.
+ *
+ * Thread safety, with and without the GIL: a Walk belongs to the one call that made it; a Chunk is
+ * emptied by the one worker that took it off the pool's stack; a Reader is not written after it was
+ * made; a Dir is shared by those that wait below it, its reference count is atomic, and its other
+ * members do not change once a second thread can see it. (The position of an open directory does:
+ * it belongs to the worker that has the one Chunk which says `more`.)
+ */
+#define PY_SSIZE_T_CLEAN
+#define _GNU_SOURCE
+#include <Python.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    LIST_BYTES = 1 << 16,      /* of a getdents64 call: some 1,500 entries */
+    LOOK_ITEMS = 16,           /* stats between two looks at whether others want work */
+    CLOCK_ITEMS = 64,          /* stats between two looks at the clock */
+    LIMIT_RETRIES = 50,        /* tries to open a directory when descriptors have run out, ... */
+    LIMIT_PAUSE_NS = 20000000, /* ... and the pause between them */
+    NAME_BYTES = 256,          /* NAME_MAX + 1 */
+};
+
+static const int OPEN_FLAGS =
+    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
+
+struct linux_dirent64 { /* getdents64(2) */
+    uint64_t d_ino;
+    int64_t d_off;
+    unsigned short d_reclen;
+    unsigned char d_type;
+    char d_name[];
+};
+
+/* d_type values, from dirent.h without its struct dirent */
+enum { TYPE_UNKNOWN = 0, TYPE_DIR = 4, TYPE_REG = 8, TYPE_LNK = 10 };
+
+/* ---- directories ------------------------------------------------------------------------- */
+
+/* A directory that waits to be read, or is read, or was and has others waiting below it. */
+typedef struct Dir {
+    atomic_int refs;
+    int fd; /* -1: not open */
+    struct Dir *parent; /* NULL: a root */
+    dev_t device;       /* of the directory itself once it is open */
+    size_t length;
+    char name[]; /* of a root: its whole path */
+} Dir;
+
+static Dir *
+dir_new(Dir *parent, const char *name, size_t length)
+{
+    Dir *dir = malloc(sizeof(Dir) + length + 1);
+    if (dir == NULL) {
+        return NULL;
+    }
+    atomic_init(&dir->refs, 1);
+    dir->fd = -1;
+    dir->parent = parent;
+    dir->device = parent == NULL ? 0 : parent->device;
+    dir->length = length;
+    memcpy(dir->name, name, length);
+    dir->name[length] = '\0';
+    if (parent != NULL) {
+        atomic_fetch_add_explicit(&parent->refs, 1, memory_order_relaxed);
+    }
+    return dir;
+}
+
+static void
+dir_release(Dir *dir)
+{
+    /* A loop, not a recursion: a chain may be as deep as the tree. */
+    while (dir != NULL
+           && atomic_fetch_sub_explicit(&dir->refs, 1, memory_order_acq_rel) == 1) {
+        Dir *parent = dir->parent;
+        if (dir->fd >= 0) {
+            close(dir->fd);
+        }
+        free(dir);
+        dir = parent;
+    }
+}
+
+static Dir *
+dir_hold(Dir *dir)
+{
+    atomic_fetch_add_explicit(&dir->refs, 1, memory_order_relaxed);
+    return dir;
+}
+
+/* Return the path of an entry (or, with name NULL, of the directory itself); NULL: no memory. */
+static char *
+path_of(const Dir *dir, const char *name)
+{
+    size_t size = name == NULL ? 1 : strlen(name) + 2;
+    for (const Dir *d = dir; d != NULL; d = d->parent) {
+        size += d->length + 1;
+    }
+    char *path = malloc(size);
+    if (path == NULL) {
+        return NULL;
+    }
+    char *end = path + size - 1;
+    *end = '\0';
+    if (name != NULL) {
+        size_t length = strlen(name);
+        end -= length;
+        memcpy(end, name, length);
+    }
+    for (const Dir *d = dir; d != NULL; d = d->parent) {
+        bool slashed = d->length > 0 && d->name[d->length - 1] == '/'; /* the root "/" */
+        if (*end != '\0' && !slashed) {
+            *--end = '/';
+        }
+        end -= d->length;
+        memcpy(end, d->name, d->length);
+    }
+    memmove(path, end, strlen(end) + 1);
+    return path;
+}
+
+/* ---- chunks: work as the pool holds it ----------------------------------------------------- */
+
+/* Some pending directories, or some listed entries of one directory. */
+typedef struct {
+    PyObject_HEAD
+    Dir **dirs;
+    size_t dir_count;
+    Dir *in;     /* the names' directory, open; NULL without names */
+    char *names; /* each: its d_type, the name, NUL */
+    size_t names_size;
+    size_t name_count;
+    bool more; /* `in` has not been listed to its end */
+} Chunk;
+
+static PyTypeObject *Chunk_Type; /* one per process; made at import, never written again */
+
+static void
+chunk_dealloc(PyObject *self)
+{
+    Chunk *chunk = (Chunk *)self;
+    for (size_t i = 0; i < chunk->dir_count; i++) {
+        dir_release(chunk->dirs[i]);
+    }
+    free(chunk->dirs);
+    dir_release(chunk->in);
+    free(chunk->names);
+    PyTypeObject *type = Py_TYPE(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static Py_ssize_t
+chunk_length(PyObject *self)
+{
+    Chunk *chunk = (Chunk *)self;
+    return (Py_ssize_t)(chunk->dir_count + chunk->name_count);
+}
+
+static PyType_Slot chunk_slots[] = {
+    {Py_tp_dealloc, chunk_dealloc},
+    {Py_sq_length, chunk_length},
+    {Py_tp_doc, "Some pending work of a native reader; its length is in entries."},
+    {0, NULL},
+};
+
+static PyType_Spec chunk_spec = {
+    .name = "jwqlscan._native.Chunk",
+    .basicsize = sizeof(Chunk),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = chunk_slots,
+};
+
+/* Wrap what is given into a chunk, which owns it from then on; on failure it is freed. */
+static PyObject *
+chunk_new(Dir **dirs, size_t dir_count, Dir *in, char *names, size_t names_size,
+          size_t name_count, bool more)
+{
+    Chunk *chunk = (Chunk *)Chunk_Type->tp_alloc(Chunk_Type, 0);
+    if (chunk == NULL) {
+        for (size_t i = 0; i < dir_count; i++) {
+            dir_release(dirs[i]);
+        }
+        free(dirs);
+        dir_release(in);
+        free(names);
+        return NULL;
+    }
+    chunk->dirs = dirs;
+    chunk->dir_count = dir_count;
+    chunk->in = in;
+    chunk->names = names;
+    chunk->names_size = names_size;
+    chunk->name_count = name_count;
+    chunk->more = more;
+    return (PyObject *)chunk;
+}
+
+/* ---- what is counted ----------------------------------------------------------------------- */
+
+typedef struct {
+    uint64_t hash;
+    char *key; /* NULL: a free slot */
+    size_t length;
+    uint64_t count;
+    uint64_t bytes;
+    char *sample; /* a path of that shape */
+} Shape;
+
+typedef struct {
+    Shape *slots;
+    size_t size; /* a power of two */
+    size_t used;
+} ShapeTable;
+
+typedef struct {
+    char *path;
+    const char *operation;
+    int number;
+} Failure;
+
+typedef struct {
+    uint64_t device, inode, links, allocated;
+} LinkRow;
+
+typedef struct {
+    uint64_t entries, files, apparent, allocated, directories, symlinks, other, vanished;
+    uint64_t fits_files, fits_bytes;
+    uint64_t skipped_snapshot, skipped_excluded, skipped_mount, skipped_pseudo, skipped_loop;
+} Counts;
+
+/* ---- the reader ---------------------------------------------------------------------------- */
+
+typedef struct {
+    uint64_t device, inode;
+    int number;
+} Identity;
+
+typedef struct {
+    PyObject_HEAD
+    Identity *roots;
+    size_t root_count;
+    uint64_t *pseudo;
+    size_t pseudo_count;
+    PyObject *snapshot_names; /* tuple of bytes */
+    PyObject *autofs_points;  /* tuple of bytes */
+    PyObject *excluded;       /* callable(root path, directory, names) -> bytes, or NULL */
+    bool one_file_system;
+    bool follow;
+    int keep_below_fd;
+} Reader;
+
+/* One call of Reader.read. */
+typedef struct {
+    Reader *reader;
+    int root_number;
+    const char *root_path;
+    Dir **stack;
+    size_t depth, room;
+    Counts counts;
+    ShapeTable shapes;
+    LinkRow *links;
+    size_t link_count, link_room;
+    Failure *failures;
+    size_t failure_count, failure_room;
+    unsigned char *nested; /* by position in reader->roots */
+    const atomic_int *wanted;
+    PyObject *share; /* callable(list of Chunk) */
+    PyObject *left;  /* list of Chunk */
+    PyThreadState *thread;
+    int64_t deadline;
+    bool late;
+    bool no_memory;
+    bool raised; /* a Python exception is set */
+    char *buffer;
+} Walk;
+
+static int64_t
+now_ns(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+static bool
+stopped(const Walk *walk)
+{
+    return walk->no_memory || walk->raised;
+}
+
+static int
+wanted(const Walk *walk)
+{
+    return atomic_load_explicit(walk->wanted, memory_order_relaxed);
+}
+
+/* Make room for one more in an array that doubles; false (and no_memory) if there is none. */
+static bool
+grow(Walk *walk, void **array, size_t *room, size_t used, size_t size)
+{
+    if (used < *room) {
+        return true;
+    }
+    size_t larger = *room == 0 ? 64 : *room * 2;
+    void *moved = realloc(*array, larger * size);
+    if (moved == NULL) {
+        walk->no_memory = true;
+        return false;
+    }
+    *array = moved;
+    *room = larger;
+    return true;
+}
+
+static void
+fail(Walk *walk, const Dir *dir, const char *name, const char *operation, int number)
+{
+    if (!grow(walk, (void **)&walk->failures, &walk->failure_room, walk->failure_count,
+              sizeof(Failure))) {
+        return;
+    }
+    char *path = path_of(dir, name);
+    if (path == NULL) {
+        walk->no_memory = true;
+        return;
+    }
+    walk->failures[walk->failure_count++] = (Failure){path, operation, number};
+}
+
+static bool
+is_vanished(int number)
+{
+    return number == ENOENT || number == ENOTDIR || number == ELOOP;
+}
+
+/* Copy a name with every digit of runs of three or more replaced by '0'; return its hash. */
+static uint64_t
+make_shape(const char *name, size_t length, char *shape)
+{
+    memset(shape + (length & ~(size_t)7), 0, 8);
+    memcpy(shape, name, length);
+    size_t run = 0;
+    for (size_t i = 0; i <= length; i++) {
+        if (i < length && name[i] >= '0' && name[i] <= '9') {
+            run++;
+            continue;
+        }
+        if (run >= 3) {
+            memset(shape + i - run, '0', run);
+        }
+        run = 0;
+    }
+    uint64_t hash = length;
+    for (size_t i = 0; i < length; i += 8) {
+        uint64_t word;
+        memcpy(&word, shape + i, 8);
+        hash = (hash ^ word) * UINT64_C(0x9E3779B97F4A7C15);
+        hash ^= hash >> 29;
+    }
+    return hash;
+}
+
+static bool
+shapes_grow(Walk *walk)
+{
+    ShapeTable *table = &walk->shapes;
+    size_t larger = table->size == 0 ? 256 : table->size * 2;
+    Shape *slots = calloc(larger, sizeof(Shape));
+    if (slots == NULL) {
+        walk->no_memory = true;
+        return false;
+    }
+    for (size_t i = 0; i < table->size; i++) {
+        if (table->slots[i].key != NULL) {
+            size_t at = table->slots[i].hash & (larger - 1);
+            while (slots[at].key != NULL) {
+                at = (at + 1) & (larger - 1);
+            }
+            slots[at] = table->slots[i];
+        }
+    }
+    free(table->slots);
+    table->slots = slots;
+    table->size = larger;
+    return true;
+}
+
+static void
+count_fits(Walk *walk, const Dir *dir, const char *name, size_t length, uint64_t size)
+{
+    walk->counts.fits_files++;
+    walk->counts.fits_bytes += size;
+    char shape[NAME_BYTES + 8];
+    uint64_t hash = make_shape(name, length, shape);
+    ShapeTable *table = &walk->shapes;
+    if (table->used * 2 >= table->size && !shapes_grow(walk)) {
+        return;
+    }
+    size_t at = hash & (table->size - 1);
+    for (;; at = (at + 1) & (table->size - 1)) {
+        Shape *slot = &table->slots[at];
+        if (slot->key == NULL) {
+            char *key = malloc(length);
+            char *sample = path_of(dir, name);
+            if (key == NULL || sample == NULL) {
+                free(key);
+                free(sample);
+                walk->no_memory = true;
+                return;
+            }
+            memcpy(key, shape, length);
+            *slot = (Shape){hash, key, length, 1, size, sample};
+            table->used++;
+            return;
+        }
+        if (slot->hash == hash && slot->length == length
+            && memcmp(slot->key, shape, length) == 0) {
+            slot->count++;
+            slot->bytes += size;
+            return;
+        }
+    }
+}
+
+/* ---- giving work away (these take the GIL) -------------------------------------------------- */
+
+static void
+take_gil(Walk *walk)
+{
+    PyEval_RestoreThread(walk->thread);
+}
+
+static void
+drop_gil(Walk *walk)
+{
+    walk->thread = PyEval_SaveThread();
+}
+
+/* Append a chunk to a list; false if either can't be had. */
+static bool
+append_chunk(PyObject *list, PyObject *chunk)
+{
+    if (chunk == NULL) {
+        return false;
+    }
+    int failed = PyList_Append(list, chunk);
+    Py_DECREF(chunk);
+    return failed == 0;
+}
+
+static void
+give(Walk *walk, PyObject *list, bool good)
+{
+    PyObject *result = NULL;
+    if (good) {
+        result = PyObject_CallOneArg(walk->share, list);
+    }
+    if (result == NULL) {
+        walk->raised = true;
+    }
+    Py_XDECREF(result);
+    Py_XDECREF(list);
+}
+
+/* Give the older half of the pending directories to the others, one chunk for each. */
+static void
+share_dirs(Walk *walk, int others)
+{
+    size_t count = walk->depth / 2;
+    size_t parts = (size_t)others < count ? (size_t)others : count;
+    if (parts == 0) {
+        return;
+    }
+    take_gil(walk);
+    PyObject *list = PyList_New(0);
+    bool good = list != NULL;
+    size_t start = 0;
+    for (size_t part = 0; part < parts; part++) {
+        size_t end = count * (part + 1) / parts;
+        size_t size = end - start;
+        Dir **dirs = good ? malloc(size * sizeof(Dir *)) : NULL;
+        if (dirs == NULL) {
+            if (good) {
+                PyErr_NoMemory();
+            }
+            good = false;
+            break;
+        }
+        memcpy(dirs, walk->stack + start, size * sizeof(Dir *));
+        start = end;
+        good = append_chunk(list, chunk_new(dirs, size, NULL, NULL, 0, 0, false));
+    }
+    memmove(walk->stack, walk->stack + start, (walk->depth - start) * sizeof(Dir *));
+    walk->depth -= start;
+    give(walk, list, good);
+    drop_gil(walk);
+}
+
+/* An entry to be stat'ed; its d_type is in front of the name in a chunk. */
+typedef struct {
+    const char *name;
+    unsigned char type;
+} Item;
+
+/* Wrap items into a chunk (with the GIL). */
+static PyObject *
+chunk_of_items(Dir *dir, const Item *items, size_t count, bool more)
+{
+    size_t size = 0;
+    for (size_t i = 0; i < count; i++) {
+        size += strlen(items[i].name) + 2;
+    }
+    char *names = malloc(size == 0 ? 1 : size);
+    if (names == NULL) {
+        return PyErr_NoMemory();
+    }
+    char *at = names;
+    for (size_t i = 0; i < count; i++) {
+        size_t length = strlen(items[i].name) + 1;
+        *at++ = (char)items[i].type;
+        memcpy(at, items[i].name, length);
+        at += length;
+    }
+    return chunk_new(NULL, 0, dir_hold(dir), names, size, count, more);
+}
+
+/* Give all but the first of equal parts of the items away; return how many are kept. */
+static size_t
+share_items(Walk *walk, Dir *dir, const Item *items, size_t count, int others)
+{
+    size_t part = (count + (size_t)others) / ((size_t)others + 1);
+    if (part < LOOK_ITEMS) {
+        part = LOOK_ITEMS;
+    }
+    if (part >= count) {
+        return count;
+    }
+    take_gil(walk);
+    PyObject *list = PyList_New(0);
+    bool good = list != NULL;
+    for (size_t start = part; good && start < count; start += part) {
+        size_t size = count - start < part ? count - start : part;
+        good = append_chunk(list, chunk_of_items(dir, items + start, size, false));
+    }
+    give(walk, list, good);
+    drop_gil(walk);
+    return part;
+}
+
+/* Leave items, or the rest of a listing, for a later call. */
+static void
+leave_items(Walk *walk, Dir *dir, const Item *items, size_t count, bool more)
+{
+    take_gil(walk);
+    if (!append_chunk(walk->left, chunk_of_items(dir, items, count, more))) {
+        walk->raised = true;
+    }
+    drop_gil(walk);
+}
+
+/* ---- reading ------------------------------------------------------------------------------- */
+
+static void
+push(Walk *walk, Dir *parent, const char *name)
+{
+    if (!grow(walk, (void **)&walk->stack, &walk->room, walk->depth, sizeof(Dir *))) {
+        return;
+    }
+    Dir *dir = dir_new(parent, name, strlen(name));
+    if (dir == NULL) {
+        walk->no_memory = true;
+        return;
+    }
+    walk->stack[walk->depth++] = dir;
+}
+
+static void
+count_subdirectory(Walk *walk, Dir *dir, const char *name)
+{
+    PyObject *names = walk->reader->snapshot_names;
+    size_t length = strlen(name);
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names); i++) {
+        PyObject *other = PyTuple_GET_ITEM(names, i); /* immutable: read without the GIL */
+        if ((size_t)PyBytes_GET_SIZE(other) == length
+            && memcmp(PyBytes_AS_STRING(other), name, length) == 0) {
+            walk->counts.skipped_snapshot++;
+            return;
+        }
+    }
+    push(walk, dir, name);
+}
+
+static void
+count_item(Walk *walk, Dir *dir, const Item *item)
+{
+    Counts *counts = &walk->counts;
+    struct stat stat;
+    counts->entries++;
+    if (item->type != TYPE_REG && item->type != TYPE_UNKNOWN
+        && !(item->type == TYPE_LNK && walk->reader->follow)) {
+        if (item->type == TYPE_LNK) {
+            counts->symlinks++;
+        }
+        else {
+            counts->other++;
+        }
+        return;
+    }
+    if (fstatat(dir->fd, item->name, &stat, AT_SYMLINK_NOFOLLOW) != 0) {
+        if (is_vanished(errno)) {
+            counts->vanished++;
+        }
+        else {
+            fail(walk, dir, item->name, "stat", errno);
+        }
+        return;
+    }
+    bool linked = false;
+    if (S_ISLNK(stat.st_mode)) {
+        struct stat target;
+        if (!walk->reader->follow || fstatat(dir->fd, item->name, &target, 0) != 0
+            || !S_ISREG(target.st_mode)) {
+            counts->symlinks++;
+            return;
+        }
+        stat = target;
+        linked = true; /* what it occupies is counted where it lies */
+    }
+    else if (S_ISDIR(stat.st_mode)) {
+        if (item->type == TYPE_UNKNOWN) {
+            counts->entries--; /* counted when it is opened */
+            count_subdirectory(walk, dir, item->name);
+        }
+        else {
+            counts->vanished++; /* it was none when the directory was listed */
+        }
+        return;
+    }
+    else if (!S_ISREG(stat.st_mode)) {
+        counts->other++;
+        return;
+    }
+    uint64_t size = stat.st_size > 0 ? (uint64_t)stat.st_size : 0;
+    uint64_t allocated = (uint64_t)stat.st_blocks * 512;
+    counts->files++;
+    counts->apparent += size;
+    if (linked) {
+    }
+    else if (stat.st_nlink > 1) {
+        if (!grow(walk, (void **)&walk->links, &walk->link_room, walk->link_count,
+                  sizeof(LinkRow))) {
+            return;
+        }
+        walk->links[walk->link_count++] =
+            (LinkRow){stat.st_dev, stat.st_ino, stat.st_nlink, allocated};
+    }
+    else {
+        counts->allocated += allocated;
+    }
+    size_t length = strlen(item->name);
+    if (length >= 5 && length < NAME_BYTES && memcmp(item->name + length - 5, ".fits", 5) == 0) {
+        count_fits(walk, dir, item->name, length, size);
+    }
+}
+
+/* Stat items; true when all of them are done or given away, false when they were left. */
+static bool
+count_items(Walk *walk, Dir *dir, const Item *items, size_t count, bool more)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (i % LOOK_ITEMS == 0) {
+            int others = wanted(walk);
+            if (others > 0 && count - i > LOOK_ITEMS) {
+                count = i + share_items(walk, dir, items + i, count - i, others);
+            }
+            if (i % CLOCK_ITEMS == 0 && i > 0 && now_ns() > walk->deadline) {
+                walk->late = true;
+                leave_items(walk, dir, items + i, count - i, more);
+                return false;
+            }
+        }
+        count_item(walk, dir, &items[i]);
+        if (stopped(walk)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Ask the Python callable which of the listed entries are excluded, and drop them. */
+static size_t
+drop_excluded(Walk *walk, const Dir *dir, Item *items, size_t count)
+{
+    char *path = path_of(dir, NULL);
+    if (path == NULL) {
+        walk->no_memory = true;
+        return count;
+    }
+    take_gil(walk);
+    PyObject *names = PyList_New((Py_ssize_t)count);
+    PyObject *mask = NULL;
+    size_t kept = 0;
+    for (size_t i = 0; names != NULL && i < count; i++) {
+        PyObject *name = PyUnicode_DecodeFSDefault(items[i].name);
+        if (name == NULL) {
+            Py_CLEAR(names);
+            break;
+        }
+        PyList_SET_ITEM(names, (Py_ssize_t)i, name);
+    }
+    PyObject *directory = names == NULL ? NULL : PyUnicode_DecodeFSDefault(path);
+    PyObject *root = directory == NULL ? NULL : PyUnicode_DecodeFSDefault(walk->root_path);
+    if (root != NULL) {
+        mask = PyObject_CallFunctionObjArgs(walk->reader->excluded, root, directory, names, NULL);
+    }
+    if (mask == NULL || !PyBytes_Check(mask) || (size_t)PyBytes_GET_SIZE(mask) != count) {
+        if (mask != NULL) {
+            PyErr_SetString(PyExc_TypeError, "excluded() must return bytes, one a name");
+        }
+        walk->raised = true;
+    }
+    else {
+        const char *drop = PyBytes_AS_STRING(mask);
+        for (size_t i = 0; i < count; i++) {
+            if (drop[i]) {
+                walk->counts.skipped_excluded++;
+            }
+            else {
+                items[kept++] = items[i];
+            }
+        }
+    }
+    Py_XDECREF(mask);
+    Py_XDECREF(root);
+    Py_XDECREF(directory);
+    Py_XDECREF(names);
+    drop_gil(walk);
+    free(path);
+    return kept;
+}
+
+/* List an open directory, from wherever its position is, and count what it holds. */
+static void
+list_directory(Walk *walk, Dir *dir)
+{
+    /* An entry takes 24 bytes at least (getdents64 rounds up to eight). */
+    static const size_t most = LIST_BYTES / 24;
+    Item *items = malloc(most * sizeof(Item));
+    if (items == NULL) {
+        walk->no_memory = true;
+        return;
+    }
+    for (;;) {
+        long got = syscall(SYS_getdents64, dir->fd, walk->buffer, LIST_BYTES);
+        if (got < 0 && errno == EINTR) {
+            continue;
+        }
+        if (got < 0 && errno != ENOENT) { /* ENOENT: removed since it was opened, so empty */
+            fail(walk, dir, NULL, "list", errno);
+        }
+        if (got <= 0) {
+            break;
+        }
+        size_t count = 0;
+        for (long at = 0; at < got;) {
+            struct linux_dirent64 *entry = (struct linux_dirent64 *)(walk->buffer + at);
+            const char *name = entry->d_name;
+            at += entry->d_reclen;
+            if (name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0'))) {
+                continue;
+            }
+            items[count++] = (Item){name, entry->d_type};
+        }
+        if (walk->reader->excluded != NULL && count > 0) {
+            count = drop_excluded(walk, dir, items, count);
+        }
+        size_t files = 0;
+        for (size_t i = 0; i < count; i++) {
+            if (items[i].type == TYPE_DIR) {
+                count_subdirectory(walk, dir, items[i].name);
+            }
+            else {
+                items[files++] = items[i];
+            }
+        }
+        int others = wanted(walk);
+        if (others > 0 && walk->depth > 1 && !stopped(walk)) {
+            share_dirs(walk, others);
+        }
+        if (stopped(walk) || !count_items(walk, dir, items, files, true)) {
+            break;
+        }
+    }
+    free(items);
+}
+
+/* Open a directory several levels below an open one, if need be; -1 and errno. */
+static int
+open_directory(const Dir *dir)
+{
+    const Dir *parent = dir->parent;
+    if (parent->fd >= 0) {
+        return openat(parent->fd, dir->name, OPEN_FLAGS);
+    }
+    /* Descriptors were scarce: from the nearest open ancestor (a root always is), step by step. */
+    size_t levels = 1;
+    while (parent->fd < 0) {
+        parent = parent->parent;
+        levels++;
+    }
+    const Dir **chain = malloc(levels * sizeof(Dir *));
+    if (chain == NULL) {
+        errno = ENOMEM;
+        return -1;
+    }
+    size_t level = levels;
+    for (const Dir *d = dir; level > 0; d = d->parent) {
+        chain[--level] = d;
+    }
+    int fd = parent->fd;
+    for (level = 0; level < levels; level++) {
+        int deeper = openat(fd, chain[level]->name, OPEN_FLAGS);
+        int number = errno;
+        if (fd != parent->fd) {
+            close(fd);
+        }
+        fd = deeper;
+        errno = number;
+        if (fd < 0) {
+            break;
+        }
+    }
+    free(chain);
+    return fd;
+}
+
+/* Whether opening the directory would mount something: it is an autofs mount point. */
+static bool
+is_autofs(Walk *walk, const Dir *dir)
+{
+    PyObject *points = walk->reader->autofs_points;
+    bool found = false;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(points) && !found; i++) {
+        const char *point = PyBytes_AS_STRING(PyTuple_GET_ITEM(points, i));
+        const char *base = strrchr(point, '/');
+        if (base == NULL || strcmp(base + 1, dir->name) != 0) {
+            continue; /* no path is made for the many that differ in their last name */
+        }
+        char *path = path_of(dir, NULL);
+        if (path == NULL) {
+            walk->no_memory = true;
+            return true;
+        }
+        found = strcmp(path, point) == 0;
+        free(path);
+    }
+    return found;
+}
+
+/* Tell whether an open directory is to be read here; count why not. */
+static bool
+enter(Walk *walk, Dir *dir, const struct stat *stat)
+{
+    const Reader *reader = walk->reader;
+    if (stat->st_dev != dir->parent->device) {
+        if (reader->one_file_system) {
+            walk->counts.skipped_mount++;
+            return false;
+        }
+        for (size_t i = 0; i < reader->pseudo_count; i++) {
+            if (reader->pseudo[i] == stat->st_dev) {
+                walk->counts.skipped_pseudo++;
+                return false;
+            }
+        }
+    }
+    for (size_t i = 0; i < reader->root_count; i++) {
+        if (reader->roots[i].inode == stat->st_ino && reader->roots[i].device == stat->st_dev) {
+            if (reader->roots[i].number == walk->root_number) {
+                walk->counts.skipped_loop++; /* a bind mount of the root below itself */
+            }
+            else {
+                walk->nested[i] = 1;
+            }
+            return false;
+        }
+    }
+    return true;
+}
+
+static void
+read_directory(Walk *walk, Dir *dir)
+{
+    if (dir->parent != NULL) {
+        struct stat stat;
+        if (is_autofs(walk, dir)) {
+            walk->counts.skipped_pseudo++;
+            return;
+        }
+        int retries = 0;
+        while ((dir->fd = open_directory(dir)) < 0) {
+            if (errno == EINTR) {
+                continue;
+            }
+            if ((errno != EMFILE && errno != ENFILE) || retries++ == LIMIT_RETRIES) {
+                break;
+            }
+            nanosleep(&(struct timespec){0, LIMIT_PAUSE_NS}, NULL);
+        }
+        if (dir->fd < 0) {
+            if (is_vanished(errno)) {
+                walk->counts.vanished++;
+            }
+            else {
+                walk->counts.directories++;
+                fail(walk, dir, NULL, "open", errno);
+            }
+            return;
+        }
+        if (fstat(dir->fd, &stat) != 0) {
+            fail(walk, dir, NULL, "stat", errno);
+            return;
+        }
+        if (!enter(walk, dir, &stat)) {
+            return;
+        }
+        dir->device = stat.st_dev;
+    }
+    walk->counts.directories++;
+    walk->counts.entries++;
+    list_directory(walk, dir);
+    /* No one else can see this directory's fd yet unless something was given away: then it has
+     * more references than those pending here, and stays open. */
+    if (dir->fd >= walk->reader->keep_below_fd && dir->parent != NULL) {
+        size_t here = 1;
+        for (size_t i = walk->depth; i > 0 && walk->stack[i - 1]->parent == dir; i--) {
+            here++;
+        }
+        if ((size_t)atomic_load(&dir->refs) == here) {
+            close(dir->fd);
+            dir->fd = -1;
+        }
+    }
+}
+
+/* Take a chunk's work over: directories onto the stack, items counted at once. */
+static void
+read_chunk(Walk *walk, Chunk *chunk)
+{
+    for (size_t i = 0; i < chunk->dir_count; i++) {
+        if (!grow(walk, (void **)&walk->stack, &walk->room, walk->depth, sizeof(Dir *))) {
+            return; /* what is still in the chunk is freed with it */
+        }
+        walk->stack[walk->depth++] = chunk->dirs[i];
+        chunk->dirs[i] = NULL;
+    }
+    chunk->dir_count = 0;
+    if (chunk->in == NULL) {
+        return;
+    }
+    Item *items = malloc((chunk->name_count + 1) * sizeof(Item));
+    if (items == NULL) {
+        walk->no_memory = true;
+        return;
+    }
+    const char *at = chunk->names;
+    for (size_t i = 0; i < chunk->name_count; i++) {
+        unsigned char type = (unsigned char)*at++;
+        items[i] = (Item){at, type};
+        at += strlen(at) + 1;
+    }
+    bool all = count_items(walk, chunk->in, items, chunk->name_count, chunk->more);
+    free(items);
+    if (all && chunk->more) {
+        list_directory(walk, chunk->in);
+    }
+}
+
+static void
+walk_below(Walk *walk)
+{
+    while (walk->depth > 0 && !stopped(walk)) {
+        int others = wanted(walk);
+        if (others > 0 && walk->depth > 1) {
+            share_dirs(walk, others);
+        }
+        if (walk->late || now_ns() > walk->deadline) {
+            walk->late = true;
+            return;
+        }
+        Dir *dir = walk->stack[--walk->depth];
+        read_directory(walk, dir);
+        dir_release(dir);
+    }
+}
+
+/* ---- Python's side ------------------------------------------------------------------------- */
+
+static PyObject *
+counts_tuple(const Counts *c)
+{
+    return Py_BuildValue("(KKKKKKKKKK(KKKKK))", c->files, c->apparent, c->allocated,
+                         c->directories, c->symlinks, c->other, c->vanished, c->fits_files,
+                         c->fits_bytes, c->entries, c->skipped_snapshot, c->skipped_excluded,
+                         c->skipped_mount, c->skipped_pseudo, c->skipped_loop);
+}
+
+static PyObject *
+shapes_list(const ShapeTable *table)
+{
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list != NULL && i < table->size; i++) {
+        const Shape *shape = &table->slots[i];
+        if (shape->key == NULL) {
+            continue;
+        }
+        PyObject *row = Py_BuildValue("(y#KKy)", shape->key, (Py_ssize_t)shape->length,
+                                      (unsigned long long)shape->count,
+                                      (unsigned long long)shape->bytes, shape->sample);
+        if (row == NULL || PyList_Append(list, row) != 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(row);
+    }
+    return list;
+}
+
+static PyObject *
+links_list(const Walk *walk)
+{
+    PyObject *list = PyList_New((Py_ssize_t)walk->link_count);
+    for (size_t i = 0; list != NULL && i < walk->link_count; i++) {
+        const LinkRow *link = &walk->links[i];
+        PyObject *row = Py_BuildValue("(KKKK)", link->device, link->inode, link->links,
+                                      link->allocated);
+        if (row == NULL) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SET_ITEM(list, (Py_ssize_t)i, row);
+    }
+    return list;
+}
+
+static PyObject *
+failures_list(const Walk *walk)
+{
+    PyObject *list = PyList_New((Py_ssize_t)walk->failure_count);
+    for (size_t i = 0; list != NULL && i < walk->failure_count; i++) {
+        const Failure *failure = &walk->failures[i];
+        PyObject *row = Py_BuildValue("(NsI)", PyUnicode_DecodeFSDefault(failure->path),
+                                      failure->operation, (unsigned int)failure->number);
+        if (row == NULL) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SET_ITEM(list, (Py_ssize_t)i, row);
+    }
+    return list;
+}
+
+static PyObject *
+nested_list(const Walk *walk)
+{
+    PyObject *list = PyList_New(0);
+    for (size_t i = 0; list != NULL && i < walk->reader->root_count; i++) {
+        if (!walk->nested[i]) {
+            continue;
+        }
+        PyObject *number = PyLong_FromLong(walk->reader->roots[i].number);
+        if (number == NULL || PyList_Append(list, number) != 0) {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(number);
+    }
+    return list;
+}
+
+/* Hand the pending directories over as one chunk. */
+static bool
+leave_dirs(Walk *walk)
+{
+    if (walk->depth == 0) {
+        return true;
+    }
+    PyObject *chunk = chunk_new(walk->stack, walk->depth, NULL, NULL, 0, 0, false);
+    walk->stack = NULL;
+    walk->depth = walk->room = 0;
+    return append_chunk(walk->left, chunk);
+}
+
+static PyObject *
+walk_result(Walk *walk)
+{
+    if (!leave_dirs(walk)) {
+        return NULL;
+    }
+    PyObject *counts = counts_tuple(&walk->counts);
+    PyObject *shapes = shapes_list(&walk->shapes);
+    PyObject *links = links_list(walk);
+    PyObject *failures = failures_list(walk);
+    PyObject *nested = nested_list(walk);
+    PyObject *result = NULL;
+    if (counts != NULL && shapes != NULL && links != NULL && failures != NULL && nested != NULL) {
+        result = PyTuple_Pack(6, counts, shapes, links, failures, nested, walk->left);
+    }
+    Py_XDECREF(nested);
+    Py_XDECREF(failures);
+    Py_XDECREF(links);
+    Py_XDECREF(shapes);
+    Py_XDECREF(counts);
+    return result;
+}
+
+static void
+walk_clear(Walk *walk)
+{
+    Py_XDECREF(walk->left);
+    free(walk->buffer);
+    free(walk->nested);
+    for (size_t i = 0; i < walk->failure_count; i++) {
+        free(walk->failures[i].path);
+    }
+    free(walk->failures);
+    free(walk->links);
+    for (size_t i = 0; i < walk->shapes.size; i++) {
+        free(walk->shapes.slots[i].key);
+        free(walk->shapes.slots[i].sample);
+    }
+    free(walk->shapes.slots);
+    for (size_t i = 0; i < walk->depth; i++) {
+        dir_release(walk->stack[i]);
+    }
+    free(walk->stack);
+}
+
+PyDoc_STRVAR(reader_read_doc,
+"read(root_number, root_fd, root_path, root_device, chunks, wanted, share, seconds)\n--\n\n"
+"Read chunks (None: the root itself) and what is below them.\n\n"
+"Returns (counts, shapes, links, failures, nested, left).");
+
+static PyObject *
+reader_read(PyObject *self, PyObject *args)
+{
+    int root_number, root_fd;
+    const char *root_path;
+    Py_ssize_t root_length;
+    unsigned long long root_device;
+    PyObject *chunks, *share;
+    Py_buffer flag;
+    double seconds;
+    if (!PyArg_ParseTuple(args, "iiy#KO!y*Od:read", &root_number, &root_fd, &root_path,
+                          &root_length, &root_device, &PyList_Type, &chunks, &flag, &share,
+                          &seconds)) {
+        return NULL;
+    }
+    PyObject *result = NULL;
+    Walk walk = {
+        .reader = (Reader *)self,
+        .root_number = root_number,
+        .root_path = root_path,
+        .share = share,
+        .deadline = now_ns() + (int64_t)(seconds * 1e9),
+    };
+    if (flag.len < (Py_ssize_t)sizeof(atomic_int)) {
+        PyErr_SetString(PyExc_ValueError, "wanted must be a buffer that holds a C int");
+        goto done;
+    }
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(chunks); i++) {
+        PyObject *chunk = PyList_GET_ITEM(chunks, i);
+        if (chunk != Py_None && Py_TYPE(chunk) != Chunk_Type) {
+            PyErr_SetString(PyExc_TypeError, "chunks must be Chunk objects or None");
+            goto done;
+        }
+    }
+    walk.wanted = flag.buf;
+    walk.left = PyList_New(0);
+    walk.buffer = malloc(LIST_BYTES);
+    walk.nested = calloc(walk.reader->root_count + 1, 1);
+    if (walk.left == NULL || walk.buffer == NULL || walk.nested == NULL) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    drop_gil(&walk);
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(chunks) && !stopped(&walk); i++) {
+        /* The list is the caller's own, and holds its items until this call is over. */
+        PyObject *chunk = PyList_GET_ITEM(chunks, i);
+        if (chunk != Py_None) {
+            read_chunk(&walk, (Chunk *)chunk);
+            continue;
+        }
+        Dir *root = dir_new(NULL, root_path, (size_t)root_length);
+        /* A descriptor of its own: this one's position is used for listing. */
+        int fd = root == NULL ? -1 : openat(root_fd, ".", OPEN_FLAGS);
+        if (root == NULL) {
+            walk.no_memory = true;
+        }
+        else if (fd < 0) {
+            walk.counts.directories++;
+            fail(&walk, root, NULL, "open", errno);
+        }
+        else {
+            root->fd = fd;
+            root->device = (dev_t)root_device;
+            read_directory(&walk, root);
+        }
+        dir_release(root);
+    }
+    walk_below(&walk);
+    take_gil(&walk);
+    if (walk.no_memory) {
+        PyErr_NoMemory();
+    }
+    else if (!walk.raised) {
+        result = walk_result(&walk);
+    }
+done:
+    walk_clear(&walk);
+    PyBuffer_Release(&flag);
+    return result;
+}
+
+static void
+reader_dealloc(PyObject *self)
+{
+    Reader *reader = (Reader *)self;
+    free(reader->roots);
+    free(reader->pseudo);
+    Py_XDECREF(reader->snapshot_names);
+    Py_XDECREF(reader->autofs_points);
+    Py_XDECREF(reader->excluded);
+    PyTypeObject *type = Py_TYPE(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static bool
+all_bytes(PyObject *tuple)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tuple); i++) {
+        if (!PyBytes_Check(PyTuple_GET_ITEM(tuple, i))) {
+            PyErr_SetString(PyExc_TypeError, "names and paths must be bytes");
+            return false;
+        }
+    }
+    return true;
+}
+
+PyDoc_STRVAR(reader_doc,
+"Reader(roots, pseudo_devices, snapshot_names, autofs_points, excluded, one_file_system,\n"
+"       follow_file_symlinks, keep_below_fd)\n--\n\n"
+"Rules for reading; see ScanRules. `excluded` is callable(root path, directory, names)\n"
+"-> bytes, one a name, or None.");
+
+static PyObject *
+reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *roots, *pseudo, *snapshot_names, *autofs_points, *excluded;
+    int one_file_system, follow, keep_below_fd;
+    if (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0) {
+        PyErr_SetString(PyExc_TypeError, "Reader() takes no keyword arguments");
+        return NULL;
+    }
+    if (!PyArg_ParseTuple(args, "O!O!O!O!Oppi:Reader", &PyTuple_Type, &roots, &PyTuple_Type,
+                          &pseudo, &PyTuple_Type, &snapshot_names, &PyTuple_Type, &autofs_points,
+                          &excluded, &one_file_system, &follow, &keep_below_fd)
+        || !all_bytes(snapshot_names) || !all_bytes(autofs_points)) {
+        return NULL;
+    }
+    Reader *reader = (Reader *)type->tp_alloc(type, 0);
+    if (reader == NULL) {
+        return NULL;
+    }
+    reader->snapshot_names = Py_NewRef(snapshot_names);
+    reader->autofs_points = Py_NewRef(autofs_points);
+    reader->excluded = excluded == Py_None ? NULL : Py_NewRef(excluded);
+    reader->one_file_system = one_file_system;
+    reader->follow = follow;
+    reader->keep_below_fd = keep_below_fd;
+    reader->root_count = (size_t)PyTuple_GET_SIZE(roots);
+    reader->pseudo_count = (size_t)PyTuple_GET_SIZE(pseudo);
+    reader->roots = calloc(reader->root_count + 1, sizeof(Identity));
+    reader->pseudo = calloc(reader->pseudo_count + 1, sizeof(uint64_t));
+    if (reader->roots == NULL || reader->pseudo == NULL) {
+        PyErr_NoMemory();
+        goto failed;
+    }
+    for (size_t i = 0; i < reader->root_count; i++) {
+        unsigned long long device, inode;
+        int number;
+        if (!PyArg_ParseTuple(PyTuple_GET_ITEM(roots, (Py_ssize_t)i), "KKi", &device, &inode,
+                              &number)) {
+            goto failed;
+        }
+        reader->roots[i] = (Identity){device, inode, number};
+    }
+    for (size_t i = 0; i < reader->pseudo_count; i++) {
+        reader->pseudo[i] = PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(pseudo, (Py_ssize_t)i));
+        if (PyErr_Occurred()) {
+            goto failed;
+        }
+    }
+    return (PyObject *)reader;
+failed:
+    Py_DECREF(reader);
+    return NULL;
+}
+
+static PyMethodDef reader_methods[] = {
+    {"read", reader_read, METH_VARARGS, reader_read_doc},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot reader_slots[] = {
+    {Py_tp_new, reader_new},
+    {Py_tp_dealloc, reader_dealloc},
+    {Py_tp_methods, reader_methods},
+    {Py_tp_doc, (void *)reader_doc},
+    {0, NULL},
+};
+
+static PyType_Spec reader_spec = {
+    .name = "jwqlscan._native.Reader",
+    .basicsize = sizeof(Reader),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = reader_slots,
+};
+
+static int
+module_exec(PyObject *module)
+{
+    PyObject *reader = PyType_FromModuleAndSpec(module, &reader_spec, NULL);
+    if (reader == NULL) {
+        return -1;
+    }
+    int failed = PyModule_AddObjectRef(module, "Reader", reader);
+    Py_DECREF(reader);
+    if (failed) {
+        return -1;
+    }
+    if (Chunk_Type == NULL) {
+        Chunk_Type = (PyTypeObject *)PyType_FromSpec(&chunk_spec);
+    }
+    if (Chunk_Type == NULL) {
+        return -1;
+    }
+    return PyModule_AddObjectRef(module, "Chunk", (PyObject *)Chunk_Type);
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+#ifdef Py_MOD_GIL_NOT_USED
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef module_def = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "jwqlscan._native",
+    .m_doc = "The compiled reader; see native_reader.py.",
+    .m_slots = module_slots,
+};
+
+PyMODINIT_FUNC
+PyInit__native(void)
+{
+    return PyModuleDef_Init(&module_def);
+}

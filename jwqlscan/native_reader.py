@@ -1,0 +1,113 @@
+"""The compiled reader's Python side: rules go in as data, shapes come out and are classified."""
+
+from __future__ import annotations
+
+import os
+
+from jwqlscan._native import Chunk
+from jwqlscan._native import Reader as NativeCore
+from jwqlscan.names import Classifier
+from jwqlscan.reader import (
+    BATCH_SECONDS,
+    Batch,
+    Exclusion,
+    Link,
+    Meter,
+    Root,
+    ScanRules,
+    Work,
+    descriptors_to_keep,
+    error_kind,
+)
+from jwqlscan.tally import ScanError, Tally
+
+# The order of the compiled reader's skip counters.
+SKIP_REASONS = ("snapshot", "excluded", "mount", "pseudo", "loop")
+
+
+class NativeReader:
+    """Reads with the compiled extension; the same contract as `ScandirReader`.
+
+    Parameters
+    ----------
+    rules : ScanRules
+    classifier : Classifier
+
+    Notes
+    -----
+    Of several unrecognized names of one shape in one batch the sample kept is the first met, where
+    `ScandirReader` keeps the smallest.
+    """
+
+    name = "native"
+
+    def __init__(self, rules: ScanRules, classifier: Classifier) -> None:
+        exclusion = Exclusion(rules.exclude) if rules.exclude else None
+        self._classifier = classifier
+        self._core = NativeCore(
+            tuple((device, inode, number) for (device, inode), number in rules.roots.items()),
+            tuple(sorted(rules.mounts.pseudo_devices)),
+            tuple(os.fsencode(name) for name in sorted(rules.snapshot_names)),
+            tuple(os.fsencode(point) for point in sorted(rules.mounts.autofs_points)),
+            None if exclusion is None else exclusion.mask,
+            rules.one_file_system,
+            rules.follow_file_symlinks,
+            descriptors_to_keep(),
+        )
+
+    def read(self, work: list[Work], meter: Meter) -> Batch:
+        """Read some work and what is below it; see `Reader.read`."""
+        root = work[0].root
+        chunks: list[Chunk | None] = [item.entries for item in work]
+        meter.path = work[-1].path
+        counts, shapes, links, failures, nested, left = self._core.read(
+            root.number,
+            root.opened.fd,
+            os.fsencode(root.path),
+            work[0].device,
+            chunks,
+            meter.pool.wanted,
+            lambda given: meter.pool.share(_pending(root, work[0].device, given)),
+            BATCH_SECONDS,
+        )
+        batch = Batch()
+        batch.left = _pending(root, work[0].device, left)
+        batch.links = [Link(*link) for link in links]
+        batch.nested.update(nested)
+        tally = batch.tally
+        (
+            tally.files,
+            tally.apparent_bytes,
+            tally.allocated_bytes,
+            tally.directories,
+            tally.symlinks,
+            tally.other,
+            tally.vanished,
+            tally.fits_files,
+            tally.fits_bytes,
+            entries,
+            skipped,
+        ) = counts
+        for reason, count in zip(SKIP_REASONS, skipped, strict=True):
+            if count:
+                tally.add_skipped(reason, count)
+        self._classify(shapes, tally)
+        for path, operation, number in failures:
+            tally.add_error(ScanError(path, operation, number, error_kind(number)))
+        meter.entries += entries
+        meter.files += tally.files
+        meter.apparent_bytes += tally.apparent_bytes
+        return batch
+
+    def _classify(self, shapes: list[tuple[bytes, int, int, bytes]], tally: Tally) -> None:
+        for shape, count, size, sample in shapes:
+            text = os.fsdecode(shape)
+            product = self._classifier.lookup(text)
+            if product is None:
+                tally.add_unrecognized(text, os.fsdecode(sample), count)
+            else:
+                tally.add_product(product, count, size)
+
+
+def _pending(root: Root, device: int, chunks: list[Chunk]) -> list[Work]:
+    return [Work(root, root.path, "", root.opened, device, chunk) for chunk in chunks]

@@ -1,0 +1,244 @@
+"""The PostgreSQL store: a database of our own, or an existing JWQL one as it is.
+
+One connection serves a run. asyncpg's own time limits do not hold within COPY, so every call runs
+under anyio's; and a connection on which anything failed is terminated, never closed in order,
+because closing waits for a server that may not answer. The server then rolls back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Self
+
+import anyio
+import asyncpg
+
+from jwqlscan import __version__
+from jwqlscan.errors import ConfigError, StoreError, StoreUnavailableError
+from jwqlscan.history import History
+from jwqlscan.snapshot import Snapshot
+from jwqlscan.store import LastArea
+from jwqlscan.store import postgresql_queries as queries
+from jwqlscan.store import rows as table_rows
+from jwqlscan.store.dsn import redacted
+from jwqlscan.store.postgresql_queries import Connection
+from jwqlscan.store.rows import EARLIEST
+from jwqlscan.store.schema import APPLICATION_ID, steps_from
+
+CONNECT_TIMEOUT_S = 10.0
+# A record is a few hundred rows and a history 0.3 s (five years): whatever takes two minutes hangs.
+CALL_TIMEOUT_S = 120.0
+CLOSE_TIMEOUT_S = 2.0
+
+# The server's own limits, milliseconds, a little tighter: its message says more than ours.
+_SERVER_SETTINGS = {
+    "application_name": f"jwqlscan {__version__}",
+    "statement_timeout": "110000",
+    "lock_timeout": "30000",
+    "idle_in_transaction_session_timeout": "60000",
+    "timezone": "UTC",  # what a JWQL date without a time zone is taken as
+}
+
+# Classes of SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html) that speak
+# of the server's or our account's state, not of the statement: the snapshot can wait.
+_UNAVAILABLE_CLASSES = frozenset(
+    {
+        "08",  # connection
+        "25",  # transaction state: read-only, idle too long
+        "28",  # user or password
+        "3D",  # no such database
+        "40",  # deadlock, serialization
+        "53",  # out of connections, memory, disk
+        "55",  # lock not available
+        "57",  # shutting down, cancelled, starting up
+        "58",  # I/O
+    }
+)
+_INSUFFICIENT_PRIVILEGE = "42501"
+_UNIQUE_VIOLATION = "23505"
+_HINTS = {
+    "28000": "check the user in the URL, and the server's pg_hba.conf",
+    "28P01": "check the user and the password (URL, PGPASSWORD or ~/.pgpass)",
+    "3D000": "create it with createdb",
+    "25006": "name the primary server, not a standby",
+    _INSUFFICIENT_PRIVILEGE: "GRANT this user USAGE and CREATE on the schema, SELECT and INSERT on"
+    " the tables, and USAGE on their sequences",
+    _UNIQUE_VIOLATION: "rows of this date are stored already",
+}
+
+
+class PostgresqlStore:
+    """Snapshots in a PostgreSQL database.
+
+    Parameters
+    ----------
+    url : str
+        ``postgresql://user:password@host:port/database``. What is missing comes from the
+        environment (PGHOST, PGPASSWORD, …) and ``~/.pgpass``. Not through PgBouncer in
+        transaction mode, which does not keep the session settings.
+    connect_timeout_s, call_timeout_s : float
+        How long to wait for the server.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        call_timeout_s: float = CALL_TIMEOUT_S,
+    ) -> None:
+        self._url = url
+        self._connect_timeout_s = connect_timeout_s
+        self._call_timeout_s = call_timeout_s
+        self._connection: Connection = None
+
+    @property
+    def location(self) -> str:
+        """The database's URL without any password."""
+        return redacted(self._url)
+
+    async def __aenter__(self) -> Self:
+        async with self._session() as connection:
+            await self._migrate(connection)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        try:
+            with anyio.fail_after(CLOSE_TIMEOUT_S, shield=True):
+                await connection.close()
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            connection.terminate()  # everything is committed: nothing is lost
+
+    async def record(self, snapshot: Snapshot) -> list[str]:
+        """Store a snapshot; return warnings for rows that an existing JWQL table can't take."""
+        warnings: list[str] = []
+        async with self._transaction() as connection:
+            if not await self._insert_run(connection, snapshot):
+                return []
+            catalog = await queries.catalog(connection)
+            for wanted in table_rows.jwql_rows(snapshot):
+                warnings += await queries.copy_fitting(connection, wanted, catalog)
+            for wanted in table_rows.scan_rows(snapshot):
+                await queries.copy(connection, wanted)
+        return warnings
+
+    async def record_failure(self, started: datetime, ended: datetime, log_file: str) -> None:
+        """Note in `monitor` that a run failed."""
+        row = table_rows.monitor_rows(started, ended, "FAILURE", log_file)
+        async with self._transaction() as connection:
+            await queries.copy_fitting(connection, row, await queries.catalog(connection))
+
+    async def last_areas(self) -> Mapping[tuple[str, str], LastArea]:
+        """Return what the newest real run found, by (group, area)."""
+        async with self._transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
+            return await queries.last_areas(connection)
+
+    async def history(self, since: datetime | None = None) -> History:
+        """Return the rows from `since` on, as columns."""
+        async with self._transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
+            return await queries.history(connection, since or EARLIEST)
+
+    async def _insert_run(self, connection: Connection, snapshot: Snapshot) -> bool:
+        """Claim the run. While another one is storing the same run, this waits for its end."""
+        run = table_rows.run_rows(snapshot)
+        columns = ", ".join(run.columns)
+        marks = ", ".join(f"${number}" for number, _ in enumerate(run.columns, 1))
+        inserted = await connection.fetchval(
+            f"INSERT INTO scan_run ({columns}) VALUES ({marks})"  # noqa: S608
+            " ON CONFLICT DO NOTHING RETURNING true",
+            *run.rows[0],
+        )
+        if inserted:
+            return True
+        known = "SELECT true FROM scan_run WHERE run_id = $1"
+        if await connection.fetchval(known, snapshot.run_id):
+            return False
+        raise StoreError(
+            f"{self.location}: another run is stored under the date"
+            f" {snapshot.timestamp.isoformat()}: run again"
+        )
+
+    async def _migrate(self, connection: Connection) -> None:
+        # Looking first needs no privilege to create anything once the schema is there.
+        version = await queries.schema_version(connection)
+        if not steps_from(version, "postgresql", self.location):
+            return
+        await connection.execute("BEGIN")
+        await connection.execute("SELECT pg_advisory_xact_lock($1)", APPLICATION_ID)
+        version = await queries.schema_version(connection)
+        for step in steps_from(version, "postgresql", self.location):
+            await connection.execute(step.sql)
+            await connection.execute("INSERT INTO scan_schema (version) VALUES ($1)", step.version)
+        await connection.execute("COMMIT")
+
+    @asynccontextmanager
+    async def _transaction(self, mode: str = "") -> AsyncIterator[Connection]:
+        async with self._session() as connection:
+            await connection.execute(f"BEGIN {mode}")
+            yield connection
+            await connection.execute("COMMIT")
+
+    @asynccontextmanager
+    async def _session(self) -> AsyncIterator[Connection]:
+        """Yield the connection, a new one if need be; after any failure it is gone."""
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await self._connect()
+        try:
+            with anyio.fail_after(self._call_timeout_s):
+                yield self._connection
+        except BaseException as error:
+            self._connection.terminate()
+            self._connection = None
+            failure = _failure(error, self.location)
+            if failure is None:
+                raise
+            raise failure from error
+
+    async def _connect(self) -> asyncpg.Connection:
+        # The URL stays out of every message, and asyncpg's exceptions out of the traceback: their
+        # texts and frames hold the URL, the password or pieces of it.
+        location = self.location
+        try:
+            with anyio.fail_after(self._connect_timeout_s):
+                return await asyncpg.connect(
+                    self._url,
+                    timeout=self._connect_timeout_s,
+                    server_settings=_SERVER_SETTINGS,
+                )
+        except (ValueError, asyncpg.InternalClientError) as error:
+            kind = type(error).__name__
+        except Exception as error:
+            failure = _failure(error, location)
+            if failure is None:
+                raise
+            raise failure from None
+        raise ConfigError(
+            f"{location}: the database URL can't be used ({kind}): check host, port and options,"
+            " and percent-encode special characters in user and password"
+        )
+
+
+def _failure(error: BaseException, location: str) -> StoreError | None:
+    """Return what a failure means for the run; None if it is not the database's."""
+    if isinstance(error, TimeoutError):
+        text = "no answer within the time limit: check the server and the network"
+        return StoreUnavailableError(f"{location}: {text}")
+    if isinstance(error, asyncpg.PostgresError):
+        state = error.sqlstate or ""
+        text = " ".join(str(error.args[0]).split()) if error.args else type(error).__name__
+        hint = _HINTS.get(state)
+        text = f"{location}: {text}" + (f": {hint}" if hint else "")
+        if state[:2] in _UNAVAILABLE_CLASSES or state == _INSUFFICIENT_PRIVILEGE:
+            return StoreUnavailableError(text)
+        return StoreError(text)
+    if isinstance(error, (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
+        text = " ".join(str(error).split())
+        if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
+            return StoreError(f"{location}: {text}")  # a value that does not fit its column
+        return StoreUnavailableError(f"{location}: {text}: check the server and the network")
+    return None

@@ -1,0 +1,247 @@
+"""What the tables hold of a snapshot, and history out of their rows; no SQL, no database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from jwqlscan.history import CentralColumns, GeneralColumns
+from jwqlscan.paths import path_fields, shown
+from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot
+from jwqlscan.store import MONITOR_NAME, LastArea
+from jwqlscan.tally import Tally
+from jwqlscan.units import tib
+
+ARCHIVE = "archive"
+CENTRAL = "central"
+JWQL_TABLES = ("filesystem_general", "filesystem_instrument", "central_storage", "monitor")
+
+# Before every date a store can hold: what `since` is when history is wanted from its start.
+EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
+
+_INT64_MAX = 2**63 - 1
+
+_COUNTERS = (
+    "files",
+    "apparent_bytes",
+    "allocated_bytes",
+    "directories",
+    "symlinks",
+    "other",
+    "vanished",
+    "fits_files",
+    "fits_bytes",
+    "unrecognized",
+)
+_CAPACITY_NUMBERS = (
+    "size_bytes",
+    "used_bytes",
+    "available_bytes",
+    "inodes",
+    "inodes_used",
+    "inodes_available",
+)
+_CAPACITY_TEXTS = ("source", "fstype", "target")
+
+Value = str | int | float | datetime | None
+Row = tuple[Value, ...]
+
+
+class TableRows(NamedTuple):
+    """Rows for one table, without the id that the database gives them."""
+
+    table: str
+    columns: tuple[str, ...]
+    rows: Sequence[Row]
+
+
+def run_rows(snapshot: Snapshot) -> TableRows:
+    """Return the one row of `scan_run`: the run's identity, provenance and quality."""
+    run: dict[str, Value] = {
+        "run_id": snapshot.run_id,
+        "date": snapshot.timestamp,
+        "started": snapshot.timestamp,
+        "ended": snapshot.ended,
+        "host": shown(snapshot.host),
+        "version": shown(snapshot.version),
+        "reader": shown(snapshot.reader),
+        "workers": snapshot.workers,
+        "seconds": snapshot.seconds,
+        "status": snapshot.status,
+        "incomplete_reasons": _json([shown(line) for line in snapshot.incomplete_reasons]),
+        "sample": snapshot.sample,
+        "log_file": shown(snapshot.log_file),
+    }
+    return TableRows("scan_run", tuple(run), [tuple(run.values())])
+
+
+def jwql_rows(snapshot: Snapshot) -> list[TableRows]:
+    """Return the rows of the four JWQL tables: what the old monitor's plots read.
+
+    The archive's row in `filesystem_general` is left out where its capacity is unknown, for its
+    columns have no unknown; the run is incomplete then. In `central_storage` `used` is, as ever,
+    the bytes of the files below the area, not df's.
+    """
+    archive = snapshot.area(ARCHIVE, ALL)
+    date = snapshot.timestamp
+    return [
+        TableRows(
+            "filesystem_general",
+            (
+                "date",
+                "total_file_count",
+                "total_file_size",
+                "fits_file_count",
+                "fits_file_size",
+                "used",
+                "available",
+            ),
+            [] if archive is None else _general_rows(date, archive.tally, archive.capacity),
+        ),
+        TableRows(
+            "filesystem_instrument",
+            ("date", "instrument", "filetype", "count", "size"),
+            []
+            if archive is None
+            else [
+                (date, *product, amount.count, tib(amount.bytes))
+                for product, amount in sorted(archive.tally.products.items())
+            ],
+        ),
+        TableRows(
+            "central_storage",
+            ("date", "area", "size", "used", "available"),
+            [_central_row(date, area) for area in snapshot.areas if area.group == CENTRAL],
+        ),
+        monitor_rows(snapshot.timestamp, snapshot.ended, "SUCCESS", snapshot.log_file),
+    ]
+
+
+def scan_rows(snapshot: Snapshot) -> list[TableRows]:
+    """Return the rows of our own tables that hang on the run: areas and products, exact."""
+    return [
+        TableRows(
+            "scan_area",
+            (
+                *("run_id", "area_group", "area", "path", "state"),
+                *_COUNTERS,
+                *("errors", "error_samples", "skipped", "unrecognized_samples"),
+                *_CAPACITY_NUMBERS,
+                *_CAPACITY_TEXTS,
+            ),
+            [_area_row(snapshot.run_id, area) for area in snapshot.areas],
+        ),
+        TableRows(
+            "scan_product",
+            ("run_id", "area_group", "area", "instrument", "filetype", "count", "bytes"),
+            [
+                (snapshot.run_id, area.group, shown(area.name), *product, *amount)
+                for area in snapshot.areas
+                for product, amount in sorted(area.tally.products.items())
+            ],
+        ),
+    ]
+
+
+def monitor_rows(started: datetime, ended: datetime, status: str, log_file: str) -> TableRows:
+    """Return the one row of `monitor` that every run leaves, ``SUCCESS`` or ``FAILURE``."""
+    columns = ("monitor_name", "start_time", "end_time", "status", "log_file")
+    return TableRows("monitor", columns, [(MONITOR_NAME, started, ended, status, shown(log_file))])
+
+
+def general_columns(rows: Iterable[Sequence[Any]]) -> GeneralColumns:
+    """Return the rows of `filesystem_general`, ascending by date, as columns."""
+    return GeneralColumns(*_columns(rows, 7))
+
+
+def central_columns(rows: Iterable[Sequence[Any]]) -> dict[str, CentralColumns]:
+    """Return rows (area, date, size, used, available), ascending by date, as columns an area."""
+    areas: dict[str, list[Sequence[Any]]] = {}
+    for area, *values in rows:
+        areas.setdefault(area, []).append(values)
+    return {area: CentralColumns(*_columns(values, 4)) for area, values in areas.items()}
+
+
+def jwql_last_areas(
+    total_file_count: int | None, central: Iterable[tuple[str, float | None]]
+) -> dict[tuple[str, str], LastArea]:
+    """Return what a JWQL database tells of the time before our first run.
+
+    JWQL counted the archive's files, and only the bytes of central storage: an area that used
+    any counts as one file, which is enough to notice that it is suddenly empty.
+    """
+    areas = {}
+    if total_file_count is not None:
+        areas[ARCHIVE, ALL] = LastArea(total_file_count, total_file_count)
+    for area, used in central:
+        files = 1 if used else 0
+        areas[CENTRAL, area] = LastArea(files, files)
+    return areas
+
+
+def _general_rows(date: datetime, tally: Tally, capacity: Capacity | None) -> list[Row]:
+    if capacity is None:
+        return []
+    return [
+        (
+            date,
+            tally.files,
+            tib(tally.apparent_bytes),
+            tally.fits_files,
+            tib(tally.fits_bytes),
+            tib(capacity.used_bytes),
+            tib(capacity.available_bytes),
+        )
+    ]
+
+
+def _central_row(date: datetime, area: AreaSnapshot) -> Row:
+    size = available = None
+    if area.capacity is not None:
+        size = tib(area.capacity.size_bytes)
+        available = tib(area.capacity.available_bytes)
+    return (date, shown(area.name), size, tib(area.tally.apparent_bytes), available)
+
+
+def _area_row(run_id: str, area: AreaSnapshot) -> Row:
+    tally, capacity = area.tally, area.capacity
+    capacity_values: list[Value] = [None] * (len(_CAPACITY_NUMBERS) + len(_CAPACITY_TEXTS))
+    if capacity is not None:
+        capacity_values = [
+            *(_int64(getattr(capacity, name)) for name in _CAPACITY_NUMBERS),
+            *(shown(getattr(capacity, name)) for name in _CAPACITY_TEXTS),
+        ]
+    errors = [{**error._asdict(), **path_fields(error.path)} for error in tally.error_samples]
+    samples = {
+        shown(shape): path_fields(path) for shape, path in tally.unrecognized_samples.items()
+    }
+    return (
+        run_id,
+        area.group,
+        shown(area.name),
+        shown(area.path),
+        area.state,
+        *(getattr(tally, name) for name in _COUNTERS),
+        _json(tally.errors),
+        _json(errors),
+        _json(tally.skipped),
+        _json(samples),
+        *capacity_values,
+    )
+
+
+def _int64(value: int | None) -> int | None:
+    # Some network and FUSE filesystems say 2**64 - 1 where they mean that there is no limit.
+    return None if value is None or value > _INT64_MAX else value
+
+
+def _json(data: object) -> str:
+    # ASCII only: a file name from the archive must not fail a run where the database's encoding
+    # is not UTF-8.
+    return json.dumps(data, separators=(",", ":"))
+
+
+def _columns(rows: Iterable[Sequence[Any]], count: int) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(count)]

@@ -1,0 +1,209 @@
+"""The SQLite store: one file, the default where no PostgreSQL is named."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Self, TypeVar
+
+import anyio
+from anyio import CapacityLimiter, to_thread
+
+from jwqlscan.errors import StoreError, StoreUnavailableError
+from jwqlscan.history import History
+from jwqlscan.paths import shown
+from jwqlscan.snapshot import Snapshot
+from jwqlscan.store import LastArea
+from jwqlscan.store import rows as table_rows
+from jwqlscan.store import sqlite_queries as queries
+from jwqlscan.store.rows import EARLIEST
+from jwqlscan.store.schema import APPLICATION_ID, steps_from
+
+# Another process holds the file for one short transaction; ten seconds is far more than it needs.
+BUSY_TIMEOUT_S = 10.0
+
+_STRICT_SINCE = (3, 37, 0)  # STRICT tables: https://www.sqlite.org/stricttables.html
+
+# Result codes (https://www.sqlite.org/rescode.html) after which the same call can succeed later.
+_LATER = {
+    sqlite3.SQLITE_BUSY: "is locked by another process: find it with fuser, or try again",
+    sqlite3.SQLITE_LOCKED: "is locked by another process: find it with fuser, or try again",
+    sqlite3.SQLITE_PROTOCOL: "is locked by another process: find it with fuser, or try again",
+    sqlite3.SQLITE_FULL: "can't grow, the disk is full: make room",
+    sqlite3.SQLITE_IOERR: "can't be read or written: check the disk and the mount",
+}
+_NEVER = {
+    sqlite3.SQLITE_NOTADB: "is not an SQLite database: name another file, or move this one away",
+    sqlite3.SQLITE_CORRUPT: "is damaged: restore it from a backup, or move it away",
+    sqlite3.SQLITE_READONLY: "can't be written: check the permissions of it and its directory",
+    sqlite3.SQLITE_CANTOPEN: "can't be opened: check the permissions of it and its directory",
+    sqlite3.SQLITE_PERM: "can't be opened: check the permissions of it and its directory",
+}
+
+_T = TypeVar("_T")
+
+
+class SqliteStore:
+    """Snapshots in an SQLite file, made on first use, private to its user.
+
+    Parameters
+    ----------
+    path : str
+        The file. Its directory is made if it is missing.
+    busy_timeout_s : float
+        How long to wait for another process that is writing.
+    """
+
+    def __init__(self, path: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
+        self._path = path
+        self._busy_timeout_s = busy_timeout_s
+        self._connection: sqlite3.Connection | None = None
+        self._limiter: CapacityLimiter | None = None
+
+    @property
+    def location(self) -> str:
+        """The file as a database URL."""
+        return f"sqlite:///{shown(self._path)}"
+
+    async def __aenter__(self) -> Self:
+        self._limiter = CapacityLimiter(1)
+        self._connection = await self._in_thread(self._open)
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with anyio.CancelScope(shield=True):
+                await self._in_thread(connection.close)
+
+    async def record(self, snapshot: Snapshot) -> list[str]:
+        """Store a snapshot; our own tables take every row, so there is nothing to warn of."""
+        await self._call(lambda connection: self._record(connection, snapshot))
+        return []
+
+    async def record_failure(self, started: datetime, ended: datetime, log_file: str) -> None:
+        """Note in `monitor` that a run failed."""
+        row = table_rows.monitor_rows(started, ended, "FAILURE", log_file)
+
+        def work(connection: sqlite3.Connection) -> None:
+            with queries.transaction(connection, "IMMEDIATE"):
+                queries.insert(connection, row)
+
+        await self._call(work)
+
+    async def last_areas(self) -> Mapping[tuple[str, str], LastArea]:
+        """Return what the newest real run found, by (group, area)."""
+        return await self._call(queries.last_areas)
+
+    async def history(self, since: datetime | None = None) -> History:
+        """Return the rows from `since` on, as columns."""
+        return await self._call(lambda connection: queries.history(connection, since or EARLIEST))
+
+    async def _call(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        connection = self._connection
+        if connection is None:
+            raise RuntimeError("the store is not entered")
+        return await self._in_thread(lambda: work(connection))
+
+    async def _in_thread(self, work: Callable[[], _T]) -> _T:
+        """Run in a thread, one call at a time, and turn SQLite's errors into ours.
+
+        The limiter, not the thread's identity, is what keeps the connection to one user: anyio
+        may serve two calls by two threads, hence ``check_same_thread=False``.
+        """
+
+        def guarded() -> _T:
+            try:
+                return work()
+            except (sqlite3.Error, OverflowError) as error:
+                raise _failure(error, self.location) from error
+
+        return await to_thread.run_sync(guarded, limiter=self._limiter)
+
+    def _open(self) -> sqlite3.Connection:
+        if sqlite3.sqlite_version_info < _STRICT_SINCE:
+            raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: 3.37 is needed")
+        connection = sqlite3.connect(
+            _private_file(self._path, self.location),
+            timeout=self._busy_timeout_s,
+            isolation_level=None,  # transactions are written out below
+            check_same_thread=False,
+        )
+        try:
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA synchronous = FULL")  # a run's commit survives power loss
+            self._check_ours(connection)
+            # On a filesystem where WAL can't work this stays in its old mode, which is safe too.
+            connection.execute("PRAGMA journal_mode = WAL")
+            self._migrate(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def _check_ours(self, connection: sqlite3.Connection) -> None:
+        application_id = queries.number(connection, "PRAGMA application_id")
+        tables = queries.number(connection, "SELECT count(*) FROM sqlite_schema")
+        if application_id != APPLICATION_ID and (application_id or tables):
+            raise StoreError(
+                f"{self.location}: is the database of another program: name another file"
+            )
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        if not steps_from(queries.version(connection), "sqlite", self.location):
+            return
+        with queries.transaction(connection, "IMMEDIATE"):
+            # Again, under the lock: another process may have done it meanwhile.
+            for step in steps_from(queries.version(connection), "sqlite", self.location):
+                for statement in queries.statements(step.sql):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {step.version:d}")
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID:d}")
+
+    def _record(self, connection: sqlite3.Connection, snapshot: Snapshot) -> None:
+        with queries.transaction(connection, "IMMEDIATE"):
+            if not queries.insert(
+                connection, table_rows.run_rows(snapshot), "ON CONFLICT DO NOTHING"
+            ):
+                known = "SELECT count(*) FROM scan_run WHERE run_id = ?"
+                if queries.number(connection, known, snapshot.run_id):
+                    return
+                raise StoreError(
+                    f"{self.location}: another run is stored under the date"
+                    f" {queries.date_text(snapshot.timestamp)}: run again"
+                )
+            for rows in (*table_rows.jwql_rows(snapshot), *table_rows.scan_rows(snapshot)):
+                queries.insert(connection, rows)
+
+
+def _private_file(path: str, location: str) -> str:
+    """Make the file and its directory if they are missing, and return its absolute path."""
+    if not path:
+        raise StoreError(f"{location}: names no file: write sqlite:////the/absolute/path.db")
+    path = os.path.abspath(path)  # also keeps SQLite from seeing a special name in ":memory:"
+    try:
+        Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+        try:
+            regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        finally:
+            os.close(descriptor)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise StoreError(
+            f"{location}: can't be opened: {reason}: name a file in a directory you can write to"
+        ) from error
+    if not regular:
+        raise StoreError(f"{location}: is not a regular file: name another")
+    return path
+
+
+def _failure(error: sqlite3.Error | OverflowError, location: str) -> StoreError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest tells variants apart
+    if code in _LATER:
+        return StoreUnavailableError(f"{location}: {_LATER[code]} ({error})")
+    return StoreError(f"{location}: {_NEVER.get(code, 'refused a statement')} ({error})")

@@ -1,0 +1,147 @@
+"""What the SQLite store asks and writes; plain functions, called in its thread."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from jwqlscan.history import History, ProductColumns
+from jwqlscan.store import LastArea
+from jwqlscan.store import rows as table_rows
+from jwqlscan.store.rows import TableRows
+from jwqlscan.tally import Product
+
+
+class _Dates(dict[str, datetime]):
+    """Dates by their text: a date stands in a hundred rows and is parsed once."""
+
+    def __missing__(self, text: str) -> datetime:
+        date = self[text] = datetime.fromisoformat(text)
+        return date
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, mode: str) -> Iterator[None]:
+    connection.execute(f"BEGIN {mode}")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite itself rolls back when the disk is full or fails
+            connection.execute("ROLLBACK")
+        raise
+
+
+def statements(sql: str) -> Iterator[str]:
+    """Split a migration; `executescript` would commit the transaction it runs in."""
+    statement = ""
+    for line in sql.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def insert(connection: sqlite3.Connection, wanted: TableRows, conflict: str = "") -> int:
+    """Insert rows and return how many; table and column names are constants of ours."""
+    columns = ", ".join(wanted.columns)
+    marks = ", ".join("?" * len(wanted.columns))
+    sql = f"INSERT INTO {wanted.table} ({columns}) VALUES ({marks}) {conflict}"  # noqa: S608
+    rows = (
+        [date_text(value) if isinstance(value, datetime) else value for value in row]
+        for row in wanted.rows
+    )
+    return connection.executemany(sql, rows).rowcount
+
+
+def history(connection: sqlite3.Connection, since: datetime) -> History:
+    dates = _Dates()
+    start = date_text(since)
+    with transaction(connection, "DEFERRED"):
+        runs = connection.execute(
+            "SELECT date, sample, status FROM scan_run"
+            " WHERE date >= ? AND (sample OR status = 'incomplete')",
+            (start,),
+        ).fetchall()
+        general = connection.execute(
+            "SELECT date, total_file_count, total_file_size, fits_file_count, fits_file_size,"
+            " used, available FROM filesystem_general WHERE date >= ? ORDER BY date",
+            (start,),
+        )
+        central = connection.execute(
+            "SELECT area, date, size, used, available FROM central_storage"
+            " WHERE date >= ? ORDER BY date",
+            (start,),
+        )
+        return History(
+            general=table_rows.general_columns((dates[row[0]], *row[1:]) for row in general),
+            products=_products(connection, start, dates),
+            central=table_rows.central_columns(
+                (row[0], dates[row[1]], *row[2:]) for row in central
+            ),
+            sample_dates=frozenset(dates[date] for date, sample, _ in runs if sample),
+            incomplete_dates=frozenset(
+                dates[date] for date, _, status in runs if status == "incomplete"
+            ),
+        )
+
+
+def _products(
+    connection: sqlite3.Connection, start: str, dates: _Dates
+) -> dict[Product, ProductColumns]:
+    # One query a product: the labels of 220,000 rows would take as long to make as the rest.
+    products = {}
+    keys = "SELECT DISTINCT instrument, filetype FROM filesystem_instrument ORDER BY 1, 2"
+    for key in connection.execute(keys).fetchall():
+        rows = connection.execute(
+            "SELECT date, count, size FROM filesystem_instrument"
+            " WHERE instrument = ? AND filetype = ? AND date >= ? ORDER BY date",
+            (*key, start),
+        ).fetchall()
+        if rows:
+            texts, counts, sizes = zip(*rows, strict=True)
+            products[Product(*key)] = ProductColumns(
+                [dates[text] for text in texts], list(counts), list(sizes)
+            )
+    return products
+
+
+def last_areas(connection: sqlite3.Connection) -> Mapping[tuple[str, str], LastArea]:
+    with transaction(connection, "DEFERRED"):
+        run = connection.execute(
+            "SELECT run_id FROM scan_run WHERE NOT sample ORDER BY date DESC LIMIT 1"
+        ).fetchone()
+        if run is not None:
+            areas = connection.execute(
+                "SELECT area_group, area, files, files + directories + symlinks + other"
+                " FROM scan_area WHERE run_id = ?",
+                run,
+            )
+            return {(group, area): LastArea(*found) for group, area, *found in areas}
+        archive = connection.execute(
+            "SELECT total_file_count FROM filesystem_general"
+            " WHERE date NOT IN (SELECT date FROM scan_run) ORDER BY date DESC LIMIT 1"
+        ).fetchone()
+        central = connection.execute(  # beside max(), SQLite takes the other columns of its row
+            "SELECT area, used, max(date) FROM central_storage"
+            " WHERE date NOT IN (SELECT date FROM scan_run) GROUP BY area"
+        )
+        return table_rows.jwql_last_areas(
+            None if archive is None else archive[0], ((area, used) for area, used, _ in central)
+        )
+
+
+def number(connection: sqlite3.Connection, sql: str, *values: str) -> int:
+    return int(connection.execute(sql, values).fetchone()[0])
+
+
+def version(connection: sqlite3.Connection) -> int:
+    return number(connection, "PRAGMA user_version")
+
+
+def date_text(date: datetime) -> str:
+    """Return UTC text of fixed width, so that text order is time order."""
+    utc = date.astimezone(UTC).replace(tzinfo=None)
+    return f"{utc.isoformat(timespec='microseconds')}Z"
