@@ -163,17 +163,17 @@ def _make_files(directory: str) -> tuple[int, int]:
 
 
 def _files(rng: random.Random) -> Iterator[tuple[str, int]]:
-    """Yield relative paths and sizes in bytes."""
+    """Yield relative paths and sizes in bytes; sparse, so large enough to show on TiB axes."""
     for number in range(PROGRAMS):
         program = f"{1018 + 137 * number:05d}"
         area = "proprietary" if number % 4 == 3 else "public"
         base = f"archive/{area}/jw{program}"
         for name in _program_names(rng, program):
-            yield f"{base}/{name[:19]}/{name}.fits", rng.randrange(2_000_000, 180_000_000)
+            yield f"{base}/{name[:19]}/{name}.fits", rng.randrange(2, 180) * 2**30
             if name.endswith(("_cal", "_rate")):
                 yield f"{base}/{name[:19]}/{name}.jpg", rng.randrange(20_000, 90_000)
-                yield f"central/preview_images/jw{program}/{name}_integ0.jpg", 60_000
-                yield f"central/thumbnails/jw{program}/{name}_integ0.thumb", 8_000
+                yield f"central/preview_images/jw{program}/{name}_integ0.jpg", 60 * 2**20
+                yield f"central/thumbnails/jw{program}/{name}_integ0.thumb", 8 * 2**20
         yield f"{base}/jw{program}-o001_20260101t000000_pool.csv", 4_096
         yield f"{base}/jw{program}-o001_image2_00001_asn.json", 2_048
     yield "archive/public/jw01018/jw01018001001_02101_00001_nrcz9_cal.fits", 33_555_552
@@ -181,10 +181,10 @@ def _files(rng: random.Random) -> Iterator[tuple[str, int]]:
     yield "archive/public/README.txt", 1_234
     yield "archive/public/core.12345", 0
     for day in range(60):
-        yield f"central/logs/monitor_{day:03d}.log", rng.randrange(1_000, 900_000)
-        yield f"central/outputs/bad_pixels/{day:03d}.json", rng.randrange(5_000, 50_000)
+        yield f"central/logs/monitor_{day:03d}.log", rng.randrange(1, 900) * 2**20
+        yield f"central/outputs/bad_pixels/{day:03d}.json", rng.randrange(5, 50) * 2**30
     for number in range(25):
-        yield f"central/test/scratch {number}.tmp", rng.randrange(0, 9_000_000)
+        yield f"central/test/scratch {number}.tmp", rng.randrange(0, 90) * 2**30
 
 
 def _program_names(rng: random.Random, program: str) -> Iterator[str]:

@@ -153,14 +153,7 @@ async def report(config: Config, since: datetime | None = None) -> tuple[str, ..
     # Here, so that nothing but the report pays for importing bokeh.
     from jwqlscan.reporting import write_report
 
-    try:
-        return tuple(str(path) for path in await write_report(history, config.outputs))
-    except OSError as error:
-        where = shown(str(error.filename or config.outputs.directory))
-        raise ReportError(
-            f"report: {where}: {error.strerror}; the data is stored: mend the place (outputs.path"
-            f"{config.source}), then run jwqlscan report"
-        ) from error
+    return tuple(await write_report(history, config.outputs, host=socket.gethostname()))
 
 
 def _check(config: Config) -> None:

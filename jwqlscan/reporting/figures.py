@@ -50,9 +50,9 @@ from jwqlscan.reporting.plots import PlotData, Series
 from jwqlscan.reporting.thinning import FloatArray
 
 Json: TypeAlias = dict[str, Any]
+Column: TypeAlias = FloatArray | list[str]
 
-# Up to so many runs every point gets a mark, else only what a line would hide: the points of
-# incomplete runs, and those without neighbours.
+# Up to so many runs every point gets a mark, 10 px apart; of more only those a line would hide.
 MARKED_ROWS = 60
 _HEADROOM = 1.06  # above the largest value
 
@@ -60,7 +60,7 @@ _LEGEND_CSS = f"""
 :host {{ max-height: {theme.LEGEND_ROW_PX * theme.LEGEND_ROWS_SHOWN}px; overflow-y: auto;
   width: calc(100% - 20px); box-sizing: border-box; scrollbar-width: thin; }}
 .bk-grid {{ width: 100%; grid-template-rows: none; column-gap: 12px;
-  grid-template-columns: repeat(auto-fill, minmax(112px, 1fr)); }}
+  grid-template-columns: repeat(auto-fill, minmax({theme.LEGEND_COLUMN_PX}px, 1fr)); }}
 .bk-item {{ min-width: 0; }}
 .bk-label {{ overflow: hidden; text-overflow: ellipsis; display: block; flex: 1 1 0; }}
 .bk-glyph {{ flex: none; }}
@@ -74,52 +74,47 @@ class Figure:
     Attributes
     ----------
     plot : PlotData
-    root : dict
-        The JSON of a Bokeh ``Plot`` with everything it is made of.
+    document : dict
+        The JSON of a Bokeh document, whose only root is a ``Plot``.
     """
 
     plot: PlotData
-    root: Json
+    document: Json
+
+    @property
+    def height(self) -> int:
+        """In pixels."""
+        return int(self.document["roots"][0]["attributes"]["height"])
 
     @property
     def root_id(self) -> str:
-        """The id of the Bokeh model."""
-        return str(self.root["id"])
-
-    @property
-    def root_on_page(self) -> Json:
-        """The JSON for a document in which an earlier figure brought the time axis."""
-        attributes = self.root["attributes"]
-        shared = {"id": attributes["x_range"]["id"]}
-        return {**self.root, "attributes": {**attributes, "x_range": shared}}
+        """The id of the ``Plot``."""
+        return str(self.document["roots"][0]["id"])
 
 
 def draw(
     plots: list[PlotData], window: tuple[float, float], samples: list[tuple[float, float]]
-) -> tuple[list[Figure], Json]:
+) -> list[Figure]:
     """Draw all plots.
 
     Parameters
     ----------
     plots : list of PlotData
     window : tuple of float
-        Start and end of the time axis, which all figures share, in ms since 1970.
+        Start and end of the time axis, the same in all figures, in ms since 1970.
     samples : list of tuple of float
         Stretches of time to be marked as made up.
 
     Returns
     -------
     list of Figure
-    dict
-        The JSON of a Bokeh document, with no roots yet.
     """
     document = json_item(pattern(window))["doc"]
     [root] = document["roots"]
-    figures = [
-        Figure(plot, _figure(root, plot, f"f{number}-", samples))
+    return [
+        Figure(plot, {**document, "roots": [_figure(root, plot, f"f{number}-", samples)]})
         for number, plot in enumerate(plots)
     ]
-    return figures, {**document, "roots": []}
 
 
 def pattern(window: tuple[float, float]) -> Plot:
@@ -131,9 +126,7 @@ def pattern(window: tuple[float, float]) -> Plot:
         name="line",
         data_source=source,
         glyph=Line(x="x", y="y", line_width=theme.LINE_WIDTH, line_join="round"),
-        muted_glyph=Line(
-            x="x", y="y", line_width=theme.LINE_WIDTH, line_alpha=theme.MUTED_ALPHA
-        ),
+        muted_glyph=Line(x="x", y="y", line_width=theme.LINE_WIDTH, line_alpha=theme.MUTED_ALPHA),
     )
     marks = GlyphRenderer(
         name="marks",
@@ -191,7 +184,7 @@ def pattern(window: tuple[float, float]) -> Plot:
     )
     zoom = BoxZoomTool()
     return Plot(
-        x_range=Range1d(*window, name="time range"),
+        x_range=Range1d(*window),
         y_range=Range1d(name="value range", start=0, end=1),
         title=Title(name="title", text_font_size="15px", text_font_style="bold", **text),
         height=theme.PLOT_HEIGHT,
@@ -229,6 +222,7 @@ def pattern(window: tuple[float, float]) -> Plot:
             _frame_label("sample label", "top_left", "sample data", theme.SAMPLE),
             _frame_label("no data", "center", "no data", theme.QUIET_TEXT),
         ],
+        toolbar_location="above",
         toolbar=Toolbar(
             logo=None,
             tools=[
@@ -280,6 +274,8 @@ def _frame_label(name: str, place: str, text: str, colour: str) -> Label:
         text_font=theme.FONT,
         text_font_size="12px" if corner else "18px",
         text_color=colour,
+        background_fill_color=theme.PAPER,
+        background_fill_alpha=0.75,
     )
 
 
@@ -298,8 +294,10 @@ def _figure(root: Json, plot: PlotData, prefix: str, samples: list[tuple[float, 
     if plot.unit.whole:
         parts["value ticker"]["min_interval"] = 1
     attributes = copy["attributes"]
-    _set_samples(attributes, parts, samples, empty=not plot.series)
-    _set_series(attributes, parts, plot, prefix)
+    rows = min(-(-len(plot.series) // theme.LEGEND_COLUMNS), theme.LEGEND_ROWS_SHOWN)
+    attributes["height"] = theme.PLOT_HEIGHT + rows * theme.LEGEND_ROW_PX
+    _set_samples(attributes, samples, empty=not plot.series)
+    _set_series(attributes, parts, plot)
     _set_hover(parts["hover"], attributes["renderers"], plot, number_format)
     # A reader of the document meets the renderers first, where the legend and the tools refer to
     # them.
@@ -307,9 +305,7 @@ def _figure(root: Json, plot: PlotData, prefix: str, samples: list[tuple[float, 
     return copy
 
 
-def _set_samples(
-    attributes: Json, parts: Json, samples: list[tuple[float, float]], *, empty: bool
-) -> None:
+def _set_samples(attributes: Json, samples: list[tuple[float, float]], *, empty: bool) -> None:
     center: list[Json] = []
     for model in attributes["center"]:
         name = model.get("attributes", {}).get("name")
@@ -330,40 +326,64 @@ def _set_samples(
         del attributes["above"]
 
 
-def _set_series(attributes: Json, parts: Json, plot: PlotData, prefix: str) -> None:
+def _set_series(attributes: Json, parts: Json, plot: PlotData) -> None:
     line, marks = attributes["renderers"]
     [item] = parts["legend"]["items"]
     source = line["attributes"]["data_source"]
-    columns: dict[str, Any] = {"x": plot.times}
+    columns: dict[str, Column] = {"x": plot.times, "filled": plot.complete.astype(float)}
+    if not plot.complete.all():
+        columns["run"] = ["complete" if one else "incomplete" for one in plot.complete]
     renderers: list[Json] = []
     items: list[Json] = []
+    # A line of one point can't be seen; a renderer costs BokehJS 10 ms.
+    patterns = [line] * (len(plot.times) > 1) + [marks] * (len(plot.times) <= MARKED_ROWS)
     for number, series in enumerate(plot.series):
-        values, marked = f"y{number}", _marked(plot, series)
-        columns[values] = series.values
-        drawn = [_renderer(line, f"n{number}-", values, series)]
-        if len(plot.times) <= MARKED_ROWS:
-            drawn.append(_renderer(marks, f"n{number}-", values, series))
-        elif marked is not None:
-            columns[f"m{number}"] = marked
-            drawn.append(_renderer(marks, f"n{number}-", f"m{number}", series))
-        renderers += drawn
+        columns[f"y{number}"] = series.values
+        drawn = [_renderer(one, f"n{number}-", f"y{number}", series) for one in patterns]
         entry = _copy(item, f"n{number}-")
         entry["attributes"] |= {
             "label": {"type": "value", "value": series.label},
             "renderers": [{"id": one["id"]} for one in drawn],
         }
+        renderers += drawn
         items.append(entry)
-    columns["filled"] = plot.complete.astype(float)
-    if not plot.complete.all():
-        columns["run"] = ["complete" if one else "incomplete" for one in plot.complete]
-    source["attributes"]["data"] = {
-        "type": "map",
-        "entries": [[name, _encoded(column)] for name, column in columns.items()],
-    }
+    if len(plot.times) > MARKED_ROWS:
+        renderers += _sparse_marks(plot, marks, source)
     if renderers:
+        source["attributes"]["data"] = _columns(columns)
         renderers[0]["attributes"]["data_source"] = source
     attributes["renderers"] = renderers
     parts["legend"]["items"] = items
+
+
+def _sparse_marks(plot: PlotData, marks: Json, source: Json) -> list[Json]:
+    """Return one renderer of the points that a line would hide, or none.
+
+    These are the points of incomplete runs, and those with no neighbours. For all series they are
+    one renderer: one each would make the page twice as slow to open.
+    """
+    values = np.array([series.values for series in plot.series]).reshape(-1, len(plot.times))
+    finite = np.isfinite(values)
+    beside = np.pad(finite, ((0, 0), (1, 1)))
+    isolated = ~beside[:, :-2] & ~beside[:, 2:]
+    which, rows = np.nonzero(finite & (isolated | ~plot.complete))
+    if not len(rows):
+        return []
+    own = _copy(source, "marks-")
+    own["attributes"]["data"] = _columns(
+        {
+            "x": plot.times[rows],
+            "y": values[which, rows],
+            "filled": plot.complete[rows].astype(float),
+            "colour": [plot.series[number].style.colour for number in which],
+        }
+    )
+    renderer: Json = _copy(marks, "marks-")
+    attributes = renderer["attributes"]
+    attributes["data_source"] = own
+    glyph = attributes["glyph"]["attributes"]
+    glyph["line_color"] = glyph["fill_color"] = {"type": "field", "field": "colour"}
+    return [renderer]
 
 
 def _renderer(model: Json, prefix: str, column: str, series: Series) -> Json:
@@ -398,30 +418,19 @@ def _set_hover(hover: Json, renderers: list[Json], plot: PlotData, number_format
     ]
 
 
-def _marked(plot: PlotData, series: Series) -> FloatArray | None:
-    """Return the values that need a mark of their own, NaN elsewhere; None if there are none."""
-    finite = np.isfinite(series.values)
-    beside = np.pad(finite, 1)
-    isolated = finite & ~beside[:-2] & ~beside[2:]
-    needed = finite & (isolated | ~plot.complete)
-    return np.where(needed, series.values, np.nan) if needed.any() else None
-
-
-def _encoded(column: FloatArray | list[str]) -> Any:
-    return Serializer(deferred=False).encode(column)
+def _columns(columns: dict[str, Column]) -> Json:
+    encode = Serializer(deferred=False).encode
+    return {"type": "map", "entries": [[name, encode(column)] for name, column in columns.items()]}
 
 
 def _copy(node: Any, prefix: str) -> Any:
-    """Return a copy of a model's JSON whose models have ids of their own.
-
-    The time range keeps its id: all figures of a page share it.
-    """
+    """Return a copy of a model's JSON whose models have ids of their own."""
     if isinstance(node, list):
         return [_copy(one, prefix) for one in node]
     if not isinstance(node, dict):
         return node
     copy = {key: _copy(value, prefix) for key, value in node.items()}
-    if "id" in node and node.get("attributes", {}).get("name") != "time range":
+    if "id" in node:
         copy["id"] = prefix + node["id"]
     return copy
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -19,38 +19,15 @@ from markupsafe import Markup
 from jwqlscan import __version__
 from jwqlscan.history import History
 from jwqlscan.paths import shown
-from jwqlscan.reporting.figures import Figure, Json, draw
+from jwqlscan.reporting.figures import Figure, draw
 from jwqlscan.reporting.glance import Glance, glance
 from jwqlscan.reporting.plots import SECTIONS, PlotData, plots, sample_spans, time_window
+from jwqlscan.reporting.scripts import COMPONENT_JS, PAGE_JS
 from jwqlscan.units import format_count
 
 PAGE = "filesystem_monitor.html"
 MANIFEST = "manifest.json"
 TITLE = "JWST archive: filesystem monitor"
-
-# The host page may load BokehJS after the component: look for it for 10 s.
-_COMPONENT_JS = """\
-(function () {
-  "use strict";
-  const item = %(item)s;
-  let tries = 0;
-  function draw() {
-    const target = document.getElementById(item.target_id);
-    if (window.Bokeh !== undefined && target !== null) {
-      window.Bokeh.embed.embed_item(item);
-    } else if (tries++ < 200) {
-      setTimeout(draw, 50);
-    } else {
-      console.error("jwqlscan: BokehJS %(version)s or the element " + item.target_id + " is missing");
-    }
-  }
-  draw();
-})();
-"""
-_PAGE_JS = """\
-const page = JSON.parse(document.getElementById("jwqlscan-figures").textContent);
-Bokeh.embed.embed_items({page: page.document}, [{docid: "page", ...page.roots}]);
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +35,8 @@ class _Card:
     """A plot's place on the page, and its newest numbers for those who can't see it."""
 
     title: str
-    element_id: str
-    root_id: str
+    div: Markup
+    height: int
     summary: str
     noun: str
     newest: list[tuple[str, str]]
@@ -77,29 +54,38 @@ def render(history: History, *, host: str = "", note: str = "") -> dict[str, str
         A sentence for the top of the page; "" leaves it out.
     """
     samples = sample_spans(history)
-    figures, document = draw(plots(history), time_window(history), samples)
+    figures = draw(plots(history), time_window(history), samples)
+    items = {_element_id(figure): _item(figure) for figure in figures}
     facts = glance(history)
     files: dict[str, str] = {}
     for figure in figures:
-        files |= _component(figure, document)
+        stem, element_id = figure.plot.file_stem, _element_id(figure)
+        files[f"{stem}_component.html"] = _div(figure) + "\n"
+        files[f"{stem}_component.js"] = COMPONENT_JS.replace("ITEM", items[element_id], 1)
     files[MANIFEST] = _manifest(figures, facts)
-    files[PAGE] = _page(figures if not history.empty else [], document, facts, samples, host, note)
+    if history.empty:
+        figures, items = [], {}
+    files[PAGE] = _page(figures, items, facts, sampled=bool(samples), host=host, note=note)
     return files
 
 
-def _component(figure: Figure, document: Json) -> dict[str, str]:
-    stem, element_id = figure.plot.file_stem, _element_id(figure)
+def _item(figure: Figure) -> str:
+    """Return what ``Bokeh.embed.embed_item`` takes, as text.
+
+    Notes
+    -----
+    JSON is JavaScript as it is; with the characters escaped that HTML gives a meaning, it can
+    stand in a script element too. They occur only inside strings, where the escapes mean the same;
+    U+2028 and everything else that is not ASCII is escaped by `json.dumps`.
+    """
     item = {
-        "target_id": element_id,
+        "target_id": _element_id(figure),
         "root_id": figure.root_id,
-        "doc": {**document, "roots": [figure.root]},
+        "doc": figure.document,
         "version": bokeh.__version__,
     }
-    return {
-        f"{stem}_component.html": _div(element_id, figure.root_id) + "\n",
-        f"{stem}_component.js": _COMPONENT_JS
-        % {"item": _json(item), "version": bokeh.__version__},
-    }
+    text = json.dumps(item, separators=(",", ":"), allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _manifest(figures: Sequence[Figure], facts: Glance) -> str:
@@ -123,21 +109,14 @@ def _manifest(figures: Sequence[Figure], facts: Glance) -> str:
 
 def _page(
     figures: Sequence[Figure],
-    document: Json,
+    items: Mapping[str, str],
     facts: Glance,
-    samples: list[tuple[float, float]],
+    *,
+    sampled: bool,
     host: str,
     note: str,
 ) -> str:
-    roots = [
-        figure.root_on_page if number else figure.root for number, figure in enumerate(figures)
-    ]
-    ids = {figure.root_id: _element_id(figure) for figure in figures}
-    content = {
-        "document": {**document, "roots": roots},
-        "roots": {"roots": ids, "root_ids": list(ids)},
-    }
-    scripts = [*_bokehjs(), _PAGE_JS] if figures else []
+    scripts = [*_bokehjs(), PAGE_JS] if figures else []
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.from_string(_packaged("page.html")).render(
         title=TITLE,
@@ -146,12 +125,12 @@ def _page(
         host=shown(host),
         note=shown(note),
         facts=facts,
-        sampled=bool(samples),
+        sampled=sampled,
         sections=[
             (section, [_card(figure) for figure in figures if figure.plot.section == section])
             for section in SECTIONS
         ],
-        figures=Markup(_json(content)) if figures else "",  # noqa: S704 (escaped by _json)
+        items=[Markup(item) for item in items.values()],  # noqa: S704 (escaped by _item)
         scripts=[Markup(script) for script in scripts],  # noqa: S704 (Bokeh's and ours)
         version=__version__,
         bokeh_version=bokeh.__version__,
@@ -160,13 +139,11 @@ def _page(
 
 def _card(figure: Figure) -> _Card:
     plot = figure.plot
-    newest = [
-        (series.label, _shown_value(plot, series.values)) for series in plot.series
-    ]
+    newest = [(series.label, _shown_value(plot, series.values)) for series in plot.series]
     return _Card(
         title=plot.title,
-        element_id=_element_id(figure),
-        root_id=figure.root_id,
+        div=Markup(_div(figure)),  # noqa: S704 (ours)
+        height=figure.height,
         summary=f"{plot.title} over time: {len(newest)} curves, {len(plot.times)} points each",
         noun=plot.unit.axis_label,
         newest=newest,
@@ -185,26 +162,17 @@ def _element_id(figure: Figure) -> str:
     return f"jwqlscan-{figure.plot.file_stem.replace('_', '-')}"
 
 
-def _div(element_id: str, root_id: str) -> str:
-    """Return the element that BokehJS draws in; both ids are made here, of letters and digits."""
-    return f'<div id="{element_id}" data-root-id="{root_id}" style="display: contents;"></div>'
-
-
-def _json(value: Any) -> str:
-    """Return JSON that is also JavaScript, and safe in a script element as it is.
-
-    Notes
-    -----
-    Only inside strings can these characters occur, so the escapes mean the same. `json.dumps` has
-    U+2028 and everything else that is not ASCII escaped already.
-    """
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+def _div(figure: Figure) -> str:
+    """Return the element that BokehJS draws in; its ids are made here, of letters and digits."""
+    return (
+        f'<div id="{_element_id(figure)}" data-root-id="{figure.root_id}" '
+        'style="display: contents;"></div>'
+    )
 
 
 def _bokehjs() -> list[str]:
     """Return the scripts of BokehJS; widgets, tables, WebGL and MathJax are not needed."""
-    return list(Resources(mode="inline", components=["bokeh"], minified=True).js_raw)
+    return list(Resources(mode="inline", components=["bokeh"], log_level="warn").js_raw)
 
 
 def _content_security_policy(scripts: Sequence[str]) -> str:

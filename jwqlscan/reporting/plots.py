@@ -214,9 +214,7 @@ def _central_curves(history: History) -> list[_Curve]:
     return curves
 
 
-def _plot(
-    history: History, title: str, section: str, unit: Unit, curves: list[_Curve]
-) -> PlotData:
+def _plot(history: History, title: str, section: str, unit: Unit, curves: list[_Curve]) -> PlotData:
     axis = _axis([dates for curve in curves for dates, _ in curve.pieces])
     lined_up = [_values(axis, curve) for curve in curves]
     kept = [index for index, values in enumerate(lined_up) if np.isfinite(values).any()]

@@ -14,9 +14,11 @@ from typing import NamedTuple
 
 from jwqlscan.paths import shown
 
-PLOT_HEIGHT = 340  # px of a plot without its legend
-LEGEND_ROW_PX = 19
-LEGEND_ROWS_SHOWN = 6  # a longer legend scrolls: 45 filetypes are 9 to 15 rows
+PLOT_HEIGHT = 330  # px of a plot without its legend
+LEGEND_ROW_PX = 18
+LEGEND_COLUMN_PX = 112
+LEGEND_COLUMNS = 4  # in a plot half as wide as a page of 1280 px
+LEGEND_ROWS_SHOWN = 7  # a longer legend scrolls: 45 filetypes are 9 to 15 rows
 LINE_WIDTH = 2
 MARK_SIZE = 6
 MUTED_ALPHA = 0.12

@@ -59,7 +59,9 @@ def kept_rows(values: FloatArray, wanted: IntArray | None = None) -> IntArray:
         buckets //= 2
 
 
-def _extremes(values: FloatArray, finite: npt.NDArray[np.bool_], buckets: int) -> npt.NDArray[np.bool_]:
+def _extremes(
+    values: FloatArray, finite: npt.NDArray[np.bool_], buckets: int
+) -> npt.NDArray[np.bool_]:
     """Mark the rows where some series has the smallest or the largest value of a bucket."""
     n_series, n_rows = values.shape
     width = -(-n_rows // buckets)

@@ -1,0 +1,219 @@
+"""The main job on real trees and a real SQLite store."""
+
+import json
+import os
+import sqlite3
+
+import pytest
+
+from jwqlscan.config import Overrides, load_config
+from jwqlscan.errors import ConfigError, ExitCode, LockedError, ScanFailedError
+from jwqlscan.job import report, run
+from jwqlscan.lock import run_lock
+from jwqlscan.store import open_store
+
+CAL = "jw01018001001_02101_00001_nrca1_cal.fits"
+UNCAL = "jw01018001001_02101_00001_nrca1_uncal.fits"
+
+
+def write(path, size):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as file:
+        file.truncate(size)
+
+
+def make_config(tmp_path, text="", **overrides):
+    file = tmp_path / "config.toml"
+    file.write_text(
+        '[archive]\npath = "archive"\n[central]\npath = "central"\n'
+        '[central.areas]\nlogs = "logs"\n[database]\nurl = "sqlite:///store.db"\n'
+        '[outputs]\npath = "outputs"\n[state]\npath = "state"\n' + text
+    )
+    return load_config(str(file), Overrides(**overrides))
+
+
+@pytest.fixture
+def tree(tmp_path):
+    write(tmp_path / "archive/public/jw01018" / CAL, 2**30)
+    write(tmp_path / "archive/public/jw01018" / UNCAL, 2**31)
+    write(tmp_path / "archive/proprietary/jw01019" / CAL, 2**30)
+    write(tmp_path / "archive/proprietary/strange.fits", 7)
+    write(tmp_path / "central/loose.txt", 100)
+    write(tmp_path / "central/logs/a.log", 1000)
+    return tmp_path
+
+
+def rows(tmp_path, sql):
+    connection = sqlite3.connect(tmp_path / "store.db")
+    try:
+        return connection.execute(sql).fetchall()
+    finally:
+        connection.close()
+
+
+async def test_a_run_stores_exact_numbers_and_writes_the_report(tree):
+    outcome = await run(make_config(tree))
+    assert outcome.exit_code == ExitCode.COMPLETE
+    assert outcome.warnings == ()
+    total = rows(
+        tree,
+        "SELECT total_file_count, total_file_size, fits_file_count, fits_file_size"
+        " FROM filesystem_general",
+    )
+    size = (2**32 + 7) / 2**40
+    assert total == [(4, size, 4, size)]
+    products = rows(
+        tree, "SELECT instrument, filetype, count, size FROM filesystem_instrument ORDER BY 2"
+    )
+    assert products == [("nircam", "cal", 2, 2**31 / 2**40), ("nircam", "uncal", 1, 2**31 / 2**40)]
+    central = rows(tree, "SELECT area, used FROM central_storage ORDER BY area")
+    assert central == [("all", 1100 / 2**40), ("logs", 1000 / 2**40)]
+    monitor = rows(tree, "SELECT monitor_name, status FROM monitor")
+    assert monitor == [("filesystem_monitor", "SUCCESS")]
+    assert outcome.written[0].endswith("outputs/monitor_filesystem/filesystem_monitor.html")
+    assert all(os.path.exists(path) for path in outcome.written)
+
+
+async def test_a_second_run_adds_a_second_snapshot(tree):
+    config = make_config(tree)
+    await run(config, with_report=False)
+    write(tree / "central/more.txt", 5)
+    await run(config, with_report=False)
+    async with open_store(config.database_url) as store:
+        history = await store.history()
+    assert len(history.general.date) == 2
+    assert history.central["all"].used == [1100 / 2**40, 1105 / 2**40]
+
+
+async def test_the_archive_counts_one_filesystem_once(tree):
+    outcome = await run(make_config(tree), with_report=False)
+    archive = outcome.snapshot.area("archive", "all")
+    public = outcome.snapshot.area("archive", "public")
+    assert archive.capacity.size_bytes == public.capacity.size_bytes
+
+
+async def test_without_public_and_proprietary_the_archive_is_its_own_area(tmp_path):
+    write(tmp_path / "archive/x/a.fits", 3)
+    (tmp_path / "central/logs").mkdir(parents=True)
+    outcome = await run(make_config(tmp_path), with_report=False)
+    assert [a.name for a in outcome.snapshot.areas if a.group == "archive"] == ["all"]
+    assert outcome.snapshot.area("archive", "all").tally.files == 1
+
+
+async def test_an_archive_inside_central_storage_is_counted_in_both(tmp_path):
+    write(tmp_path / "central/archive/public/a.fits", 10)
+    write(tmp_path / "central/logs/b", 1)
+    config = make_config(tmp_path, archive=str(tmp_path / "central/archive"))
+    outcome = await run(config, with_report=False)
+    assert outcome.snapshot.area("central", "all").tally.files == 2
+    assert outcome.snapshot.area("archive", "public").tally.apparent_bytes == 10
+
+
+@pytest.mark.parametrize("gone", ["archive/public", "central/logs"])
+async def test_an_area_that_is_suddenly_empty_fails_the_run(tree, gone):
+    config = make_config(tree)
+    await run(config, with_report=False)
+    for directory, _, names in os.walk(tree / gone):
+        for name in names:
+            os.unlink(os.path.join(directory, name))
+    with pytest.raises(ScanFailedError, match="no files, and the last run found"):
+        await run(config, with_report=False)
+    assert len(rows(tree, "SELECT id FROM filesystem_general")) == 1
+    assert rows(tree, "SELECT status FROM monitor ORDER BY id") == [("SUCCESS",), ("FAILURE",)]
+    outcome = await run(config, with_report=False, allow_empty=True)
+    assert outcome.exit_code == ExitCode.COMPLETE
+
+
+async def test_an_area_that_is_gone_fails_the_run(tree):
+    config = make_config(tree)
+    await run(config, with_report=False)
+    (tree / "archive/public").rename(tree / "elsewhere")
+    with pytest.raises(ScanFailedError, match=r"archive/public \(archive.areas.public in "):
+        await run(config, with_report=False)
+    assert len(rows(tree, "SELECT id FROM filesystem_general")) == 1
+    outcome = await run(config, with_report=False, allow_empty=True)
+    assert outcome.exit_code == ExitCode.INCOMPLETE
+    assert outcome.snapshot.area("archive", "public").state == "missing"
+
+
+async def test_a_missing_archive_directory_is_a_configuration_error(tree):
+    (tree / "archive").rename(tree / "elsewhere")
+    with pytest.raises(ConfigError, match=r"archive \(archive.path in .*config.toml\): No such"):
+        await run(make_config(tree))
+
+
+async def test_an_unreadable_entry_makes_the_run_incomplete(tree):
+    # A name that no filesystem can open is not to be had; a df without an answer is.
+    config = make_config(tree, '[df]\ntimeout = "0.000001s"\n')
+    outcome = await run(config)
+    assert outcome.exit_code == ExitCode.INCOMPLETE
+    assert any("capacity unknown" in warning for warning in outcome.warnings)
+    assert rows(tree, "SELECT * FROM filesystem_general") == []
+    assert rows(tree, "SELECT status FROM scan_run") == [("incomplete",)]
+    assert len(rows(tree, "SELECT * FROM filesystem_instrument")) == 2
+
+
+async def test_a_store_that_is_down_keeps_the_snapshot_for_the_next_run(tree):
+    down = make_config(tree, database="postgresql://nobody:s3cr3t@127.0.0.1:1/none")
+    outcome = await run(down)
+    assert outcome.exit_code == ExitCode.SPOOLED
+    assert os.path.exists(outcome.store)
+    assert "s3cr3t" not in "".join(outcome.warnings)
+    later = await run(make_config(tree), with_report=False)
+    assert later.exit_code == ExitCode.COMPLETE
+    stored = rows(tree, "SELECT run_id FROM scan_run ORDER BY date")
+    assert stored == [(outcome.snapshot.run_id,), (later.snapshot.run_id,)]
+    assert os.listdir(tree / "state/spool") == []
+
+
+async def test_a_store_that_is_down_can_not_vouch_for_an_empty_area(tree):
+    (tree / "central/logs/a.log").unlink()
+    down = make_config(tree, database="postgresql://nobody@127.0.0.1:1/none")
+    with pytest.raises(ScanFailedError, match="can't be asked whether it had files"):
+        await run(down)
+
+
+async def test_a_report_that_can_not_be_written_leaves_the_snapshot_stored(tree):
+    (tree / "outputs").mkdir()
+    (tree / "outputs/monitor_filesystem").write_text("in the way")
+    outcome = await run(make_config(tree))
+    assert outcome.exit_code == ExitCode.REPORT_FAILED
+    assert len(rows(tree, "SELECT id FROM filesystem_general")) == 1
+
+
+async def test_the_report_can_be_written_from_an_empty_store(tree):
+    (tree / "outputs").mkdir()
+    written = await report(make_config(tree))
+    assert os.path.exists(written[0])
+
+
+async def test_two_runs_do_not_overlap(tree):
+    config = make_config(tree)
+    with run_lock(os.path.join(config.state_path, "lock")):
+        with pytest.raises(LockedError, match=f"process {os.getpid()}"):
+            await run(config)
+
+
+async def test_missing_outputs_are_found_before_the_scan(tree):
+    config = make_config(tree, outputs=str(tree / "no/such/place"))
+    with pytest.raises(ConfigError, match=r"outputs.path"):
+        await run(config)
+
+
+async def test_the_record_in_the_spool_is_the_snapshot(tree):
+    config = make_config(tree, database="postgresql://nobody@127.0.0.1:1/none")
+    outcome = await run(config)
+    with open(outcome.store, encoding="utf-8") as file:
+        assert json.load(file) == outcome.snapshot.to_record()
+    assert os.stat(outcome.store).st_mode & 0o777 == 0o600
+
+
+async def test_postgresql_takes_a_run_and_gives_its_history(tree, pg_url):
+    config = make_config(tree, database=pg_url)
+    first = await run(config)
+    second = await run(config)
+    assert first.exit_code == second.exit_code == ExitCode.COMPLETE
+    async with open_store(pg_url) as store:
+        history = await store.history()
+    assert len(history.general.date) == 2
+    assert history.general.total_file_count == [4, 4]

@@ -1,0 +1,191 @@
+"""`jwqlscan run`, `report` and `demo` as a user and cron have them: whole processes."""
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+from test_job import CAL, write
+
+JWQLSCAN = [sys.executable, "-m", "jwqlscan"]
+
+
+@pytest.fixture
+def home(tmp_path):
+    """An environment like cron's, with a home of its own."""
+    (tmp_path / "home").mkdir()
+    return {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path / "home")}
+
+
+@pytest.fixture
+def archive(tmp_path):
+    write(tmp_path / "archive/public/jw01018" / CAL, 4096)
+    write(tmp_path / "archive/proprietary" / CAL, 4096)
+    return tmp_path / "archive"
+
+
+def jwqlscan(*arguments, env, cwd="/", **options):
+    return subprocess.run(
+        [*JWQLSCAN, *map(str, arguments)],
+        env=env,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
+    )
+
+
+def test_a_run_with_an_archive_alone_works_and_is_silent(archive, home, tmp_path):
+    done = jwqlscan("run", "--archive", archive, env=home)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    state = tmp_path / "home/.local/share/jwqlscan"
+    assert (state / "jwqlscan.db").exists()
+    assert (state / "outputs/monitor_filesystem/filesystem_monitor.html").exists()
+
+
+def test_json_prints_the_snapshot_its_status_and_what_was_written(archive, home, tmp_path):
+    out = tmp_path / "out"
+    done = jwqlscan("run", "--archive", archive, "--outputs", out, "--json", env=home)
+    result = json.loads(done.stdout)
+    assert (result["status"], result["exit_code"]) == ("complete", 0)
+    areas = {(area["group"], area["name"]): area for area in result["areas"]}
+    assert areas["archive", "all"]["files"] == 2
+    assert areas["archive", "public"]["by_product"] == [
+        {"instrument": "nircam", "filetype": "cal", "count": 1, "bytes": 4096}
+    ]
+    assert result["written"][0] == str(out / "monitor_filesystem/filesystem_monitor.html")
+    assert result["store"].startswith("sqlite:///")
+
+
+def test_a_configuration_file_is_found_and_flags_override_it(archive, home, tmp_path):
+    place = tmp_path / "home/.config/jwqlscan"
+    place.mkdir(parents=True)
+    (place / "config.toml").write_text(f'[archive]\npath = "{archive}"\n[scan]\nworkers = 3\n')
+    done = jwqlscan("run", "--no-report", "--json", env=home)
+    assert json.loads(done.stdout)["workers"] == 3
+    done = jwqlscan("run", "--no-report", "--json", env={**home, "JWQLSCAN_WORKERS": "4"})
+    assert json.loads(done.stdout)["workers"] == 4
+    done = jwqlscan(
+        "run", "--no-report", "--json", "--workers", 5, env={**home, "JWQLSCAN_WORKERS": "4"}
+    )
+    assert json.loads(done.stdout)["workers"] == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run"], "nothing to measure"),
+        (["run", "-c", "/no/such.toml"], "/no/such.toml: No such file"),
+        (["run", "--archive", "/no/such/archive"], "/no/such/archive (archive.path)"),
+        (["run", "--archive", "/usr", "--database", "mysql://x"], "database.url: expected"),
+        (["report", "--since", "yesterday"], "not a duration"),
+        (["run", "--workers", "0"], "--workers"),
+        (["scan"], "DIR"),
+    ],
+)
+def test_bad_input_is_told_and_exits_2(arguments, message, home):
+    done = jwqlscan(*arguments, env=home)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_password_never_shows(archive, home):
+    url = "postgresql://someone:s3cr3t@127.0.0.1:1/db"
+    for flags in ([], ["-v"], ["--debug"]):
+        done = jwqlscan("run", "--archive", archive, *flags, env={**home, "JWQLSCAN_DATABASE": url})
+        assert done.returncode == 4
+        assert "s3cr3t" not in done.stdout + done.stderr
+        assert "127.0.0.1" in done.stderr
+
+
+def test_a_log_file_is_written_when_configured_and_noted_in_the_store(archive, home, tmp_path):
+    (tmp_path / "logs").mkdir()
+    config = tmp_path / "c.toml"
+    config.write_text(
+        f'[archive]\npath = "{archive}"\n[log]\npath = "logs"\n'
+        '[database]\nurl = "sqlite:///s.db"\n[df]\ntimeout = "0.000001s"\n'
+    )
+    done = jwqlscan("run", "-c", config, "--no-report", env=home)
+    assert done.returncode == 3
+    [log] = (tmp_path / "logs").iterdir()
+    assert "capacity unknown" in log.read_text()
+    connection = sqlite3.connect(tmp_path / "s.db")
+    assert connection.execute("SELECT log_file FROM monitor").fetchall() == [(str(log),)]
+    connection.close()
+
+
+def test_verbose_logs_what_is_done(archive, home):
+    done = jwqlscan("run", "--archive", archive, "--no-report", "-v", env=home)
+    assert done.returncode == 0
+    assert "scanning" in done.stderr and "storing" in done.stderr
+
+
+def test_the_report_is_written_again_from_the_store(archive, home, tmp_path):
+    jwqlscan("run", "--archive", archive, "--no-report", env=home)
+    done = jwqlscan("report", "--since", "2y", env=home)
+    assert done.returncode == 0
+    assert os.path.exists(done.stdout.strip())
+
+
+def test_an_interrupt_ends_the_run_and_leaves_no_lock(archive, home):
+    for number in range(200):
+        (archive / f"public/d{number}").mkdir()
+    process = subprocess.Popen(
+        [*JWQLSCAN, "run", "--archive", str(archive), "-v"],
+        env=home,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    with process:
+        for line in process.stderr:  # the first log line: it is at work
+            assert line
+            break
+        process.send_signal(signal.SIGINT)
+        rest = process.stderr.read()
+    assert process.returncode == 130
+    assert "Traceback" not in rest
+    assert jwqlscan("run", "--archive", archive, "--no-report", env=home).returncode == 0
+
+
+def test_the_version_names_readers_python_and_bokeh(home):
+    done = jwqlscan("--version", env=home)
+    assert done.returncode == 0
+    assert all(word in done.stdout for word in ("jwqlscan ", "scandir", "Python 3", "bokeh 3"))
+
+
+def test_the_demo_runs_for_real_twice(home, tmp_path):
+    first = jwqlscan("demo", tmp_path / "demo", env=home)
+    assert first.returncode == 0, first.stderr
+    page = first.stdout.splitlines()[-1].removeprefix("report: ")
+    assert "sample data" in open(page, encoding="utf-8").read()
+    connection = sqlite3.connect(tmp_path / "demo/jwqlscan.db")
+    [(instruments,)] = connection.execute(
+        "SELECT count(DISTINCT instrument) FROM filesystem_instrument"
+    )
+    real = connection.execute("SELECT count(*) FROM scan_run WHERE NOT sample").fetchone()
+    connection.close()
+    assert (instruments, real) == (5, (1,))
+    again = jwqlscan("demo", tmp_path / "demo", env=home)
+    assert again.returncode == 0, again.stderr
+
+
+def test_the_demo_does_not_touch_a_directory_that_is_not_its_own(home, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/precious").write_text("x")
+    done = jwqlscan("demo", tmp_path / "mine", env=home)
+    assert done.returncode == 2
+    assert os.listdir(tmp_path / "mine") == ["precious"]
+
+
+def test_a_closed_output_is_quiet(archive, home):
+    shell = f"{shutil.which('env')} {' '.join(JWQLSCAN)} scan {archive} --json | true"
+    done = subprocess.run(["sh", "-c", shell], env=home, capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""
