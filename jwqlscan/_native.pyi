@@ -4,7 +4,6 @@ from array import array
 from collections.abc import Callable
 from typing import final
 
-
 @final
 class Chunk:
     """Some pending work of a native reader; its length is in entries."""

@@ -189,15 +189,17 @@ def scan(
 ) -> None:
     """Measure directories and print what is there; nothing is stored."""
     with _told(debug):
-        import anyio
-
-        from jwqlscan.config import override_scan
-        from jwqlscan.measure import scan as scan_directories
+        from jwqlscan.orders import begin_scan
         from jwqlscan.settings import ScanSettings
 
-        settings = override_scan(ScanSettings(), workers, reader.value if reader else None)
+        settings = ScanSettings().overridden(workers, reader.value if reader else None)
+        begun = begin_scan(directories, settings)  # it walks while the rest is imported
+        import anyio
+
+        from jwqlscan.measure import scan as scan_directories
+
         with _display(quiet) as display:
-            result = anyio.run(scan_directories, directories, settings, display.progress)
+            result = anyio.run(scan_directories, directories, settings, display.progress, begun)
         if json:
             from jwqlscan.json_output import scan_object
 

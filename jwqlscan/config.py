@@ -7,7 +7,7 @@ import os
 import pwd
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from jwqlscan.errors import ConfigError
@@ -109,17 +109,26 @@ def load_config(file: str | None = None, overrides: Overrides | None = None) -> 
 
 def _home() -> str:
     # cron and systemd may give no HOME
-    return os.environ.get("HOME") or pwd.getpwuid(os.getuid()).pw_dir
+    if home := os.environ.get("HOME"):
+        return home
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        raise ConfigError(f"user {os.getuid()} has no home directory: set HOME") from None
+
+
+def _base(variable: str, *below_home: str) -> str:
+    """Return a base directory of the XDG specification, by which a relative one is no one."""
+    value = os.environ.get(variable, "")
+    return value if os.path.isabs(value) else os.path.join(_home(), *below_home)
 
 
 def _user_file() -> str:
-    base = os.environ.get("XDG_CONFIG_HOME") or os.path.join(_home(), ".config")
-    return os.path.join(base, "jwqlscan", "config.toml")
+    return os.path.join(_base("XDG_CONFIG_HOME", ".config"), "jwqlscan", "config.toml")
 
 
 def _default_state_path() -> str:
-    base = os.environ.get("XDG_DATA_HOME") or os.path.join(_home(), ".local", "share")
-    return os.path.join(base, "jwqlscan")
+    return os.path.join(_base("XDG_DATA_HOME", ".local", "share"), "jwqlscan")
 
 
 def _parse(path: str) -> dict[str, Any]:
@@ -128,8 +137,15 @@ def _parse(path: str) -> dict[str, Any]:
             return tomllib.load(file)
     except OSError as error:
         raise ConfigError(f"{shown(path)}: {error.strerror}; see config.example.toml") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number or nest too large
         raise ConfigError(f"{shown(path)}: not valid TOML: {shown(str(error))}") from None
+
+
+def _kind(value: object) -> str:
+    """Return what TOML calls a value of that type."""
+    names = {bool: "a boolean", int: "an integer", float: "a float", str: "a string"}
+    names |= {list: "an array", dict: "a table"}
+    return names.get(type(value), "a date or time")
 
 
 class _Table:
@@ -151,7 +167,8 @@ class _Table:
             return default
         value = self._values.pop(key)
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise self.error(key, f"expected {what}, not {shown(repr(value))}")
+            # The value itself may be, or hold, a password: it is not repeated.
+            raise self.error(key, f"expected {what}, not {_kind(value)}")
         return value
 
     def table(self, key: str) -> _Table:
@@ -193,6 +210,8 @@ class _Table:
         for name in list(table._values):
             path = table.text(name)
             assert path is not None
+            if not name:
+                raise table.error('""', "an area needs a name")
             if name == ALL:
                 raise table.error(name, f"'{ALL}' is the whole of {group}, pick another name")
             full = os.path.normpath(os.path.join(base, _expanded(path)))
@@ -237,6 +256,7 @@ def _build(table: _Table, over: Overrides, file: str) -> Config:
     if archive_areas is not None and not archive_path:
         raise archive.error("path", "missing, though archive.areas is given")
 
+    stored_url = database.text("url")
     config = Config(
         file=file,
         archive_path=archive_path,
@@ -244,7 +264,7 @@ def _build(table: _Table, over: Overrides, file: str) -> Config:
         central_path=central_path,
         central_areas=central_areas,
         scan=_scan_settings(scan, over),
-        database_url=_database_url(over.database or database.text("url"), state_path, file),
+        database_url=_database_url(over.database or stored_url, state_path, file),
         outputs=_outputs(outputs, over, state_path),
         df_timeout_s=_duration(df, "timeout", "30s"),
         log_path=log.directory("path"),
@@ -277,16 +297,7 @@ def _scan_settings(table: _Table, over: Overrides) -> ScanSettings:
         follow_file_symlinks=table.flag("follow_file_symlinks", defaults.follow_file_symlinks),
         extra_filetypes=extra,
     )
-    return override_scan(settings, over.workers, over.reader)
-
-
-def override_scan(settings: ScanSettings, workers: int | None, reader: str | None) -> ScanSettings:
-    """Return the settings with what the command line says."""
-    if workers is not None:
-        settings = replace(settings, workers=workers)
-    if reader is not None:
-        settings = replace(settings, reader=reader)
-    return settings
+    return settings.overridden(over.workers, over.reader)
 
 
 def _outputs(table: _Table, over: Overrides, state_path: str) -> Outputs:

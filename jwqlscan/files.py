@@ -7,7 +7,6 @@ import grp
 import os
 import secrets
 import stat
-from dataclasses import dataclass
 from functools import partial
 
 import aiofiles
@@ -21,25 +20,6 @@ from jwqlscan.paths import shown
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW_FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAME_MAX = 255  # limits.h: bytes in a name
-
-
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """Where and how results are written.
-
-    Attributes
-    ----------
-    directory : str
-        Absolute.
-    mode : int
-        Permissions of files, whatever the umask; a directory also gets ``x`` where it has ``r``.
-    group : str or None
-        Name of the group that files get; None leaves the one they are born with.
-    """
-
-    directory: str
-    mode: int = 0o640
-    group: str | None = None
 
 
 async def write_atomically(path: str, data: bytes | str, mode: int, group: str | None) -> None:

@@ -44,13 +44,19 @@ def run_lock(path: str) -> Iterator[None]:
             raise LockedError(
                 f"another run holds {shown(path)}: {shown(holder)}; wait for it to end"
             ) from None
-        os.ftruncate(fd, 0)
+        except OSError as error:  # ENOLCK, say: a filesystem without locks
+            raise ConfigError(
+                f"lock {shown(path)}: {error.strerror}; state.path must be on a local disk"
+            ) from None
         since = datetime.now(UTC).isoformat(timespec="seconds")
-        os.pwrite(fd, f"process {os.getpid()} since {since}\n".encode("ascii"), 0)
+        with contextlib.suppress(OSError):  # a full disk: the lock holds without a name in it
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"process {os.getpid()} since {since}\n".encode("ascii"), 0)
         try:
             yield
         finally:
-            os.ftruncate(fd, 0)
+            with contextlib.suppress(OSError):
+                os.ftruncate(fd, 0)
             fcntl.flock(fd, fcntl.LOCK_UN)
     finally:
         os.close(fd)

@@ -8,7 +8,6 @@ overlap, repeat or be symlinks to each other, and no directory is read twice.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +15,10 @@ from typing import Any
 import anyio
 
 from jwqlscan.errors import ScanFailedError, first_cause
+from jwqlscan.orders import begin_scan, distinct_paths, number_roots, scan_areas
 from jwqlscan.paths import shown
 from jwqlscan.pool import Progress
+from jwqlscan.process import ScannerProcess
 from jwqlscan.scanner import Found, Scanner
 from jwqlscan.settings import Area, ScanSettings
 from jwqlscan.tally import Tally
@@ -57,7 +58,7 @@ class Measurement:
     areas : tuple of AreaMeasure
         In the order asked for.
     seconds : float
-        Wall time from the start of the walk to the last tally.
+        Wall time of the walk; of the longest, where filesystems were walked side by side.
     reader : str
     workers : int
     """
@@ -66,12 +67,11 @@ class Measurement:
         self,
         areas: Sequence[Area],
         found: Mapping[str, Found],
-        indices: Mapping[tuple[int, int], int],
+        numbers: Mapping[tuple[int, int], int],
         results: Sequence[Mapping[str, Any]],
-        seconds: float,
         workers: int,
     ) -> None:
-        self.seconds = seconds
+        self.seconds: float = max((result["seconds"] for result in results), default=0.0)
         self.workers = workers
         self.reader = results[0]["reader"] if results else ""
         self._tallies: dict[int, Tally] = {}
@@ -82,7 +82,7 @@ class Measurement:
                 self._tallies[segment["root"]] = Tally.from_record(segment["tally"])
                 self._nested[segment["root"]] = set(segment["nested"])
             self._linked.extend((mask, size) for mask, size in result["linked"])
-        self.areas = tuple(self._measure(area, found[area.path], indices) for area in areas)
+        self.areas = tuple(self._measure(area, found[area.path], numbers) for area in areas)
 
     @property
     def entries_per_second(self) -> float:
@@ -95,11 +95,11 @@ class Measurement:
         return self._sum(frozenset().union(*(area.segments for area in areas)))
 
     def _measure(
-        self, area: Area, found: Found, indices: Mapping[tuple[int, int], int]
+        self, area: Area, found: Found, numbers: Mapping[tuple[int, int], int]
     ) -> AreaMeasure:
         if found.errno:
             return AreaMeasure(area, Tally(), "missing", 0, frozenset())
-        segments = self._closure(indices[found.device, found.inode])
+        segments = self._closure(numbers[found.device, found.inode])
         tally = self._sum(segments)
         state = "complete" if tally.complete else "partial"
         return AreaMeasure(area, tally, state, found.device, segments)
@@ -148,17 +148,9 @@ async def measure(
     ScanFailedError
         If a process died.
     """
-    indices: dict[tuple[int, int], int] = {}
-    filesystems: dict[int, list[tuple[int, str]]] = {}
-    for area in areas:
-        root = found[area.path]
-        identity = (root.device, root.inode)
-        if root.errno == 0 and identity not in indices:
-            indices[identity] = len(indices)
-            filesystems.setdefault(root.device, []).append((indices[identity], area.path))
-    identities = [(device, inode, index) for (device, inode), index in indices.items()]
-    started = time.monotonic()
-    results: list[dict[str, Any]] = []
+    there = [(area.path, found[area.path]) for area in areas if not found[area.path].errno]
+    roots = number_roots((path, root.device, root.inode) for path, root in there)
+    results: list[Mapping[str, Any]] = []
     latest: dict[int, Progress] = {}
 
     async def walk(device: int, scanner: Scanner) -> None:
@@ -166,20 +158,19 @@ async def measure(
             latest[device] = progress
             on_progress(_total(list(latest.values())))
 
-        results.append(await scanner.scan(filesystems[device], identities, settings, told))
+        results.append(await scanner.scan(device, roots, settings, told))
 
-    others = [Scanner() for _ in list(filesystems)[1:]]
+    others = [Scanner() for _ in list(roots.by_device)[1:]]
     try:
         async with anyio.create_task_group() as tasks:
-            for device, process in zip(filesystems, [scanner, *others], strict=False):
+            for device, process in zip(roots.by_device, [scanner, *others], strict=False):
                 tasks.start_soon(walk, device, process)
     except BaseExceptionGroup as group:
         raise first_cause(group) from None
     finally:
         for process in others:
             process.close()
-    seconds = time.monotonic() - started
-    return Measurement(areas, found, indices, results, seconds, settings.workers)
+    return Measurement(areas, found, roots.numbers, results, settings.workers)
 
 
 def _total(parts: Sequence[Progress]) -> Progress:
@@ -196,6 +187,7 @@ async def scan(
     paths: Sequence[str],
     settings: ScanSettings | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
+    begun: ScannerProcess | None = None,
 ) -> Measurement:
     """Measure directories; nothing is stored.
 
@@ -205,6 +197,8 @@ async def scan(
         Directories; they may overlap.
     settings : ScanSettings, optional
     on_progress : callable, optional
+    begun : ScannerProcess, optional
+        What `begin_scan` returned for the same paths and settings.
 
     Returns
     -------
@@ -213,18 +207,21 @@ async def scan(
 
     Raises
     ------
+    ConfigError
+        If a path is empty.
     ScanFailedError
         If a path can't be read as a directory. What can't be read below it is counted.
     """
-    areas = [Area("scan", path, os.path.abspath(path), path) for path in paths]
-    scanner = Scanner()
+    settings = settings or ScanSettings()
+    areas = scan_areas(paths)
+    scanner = Scanner(begun or begin_scan(paths, settings))
     try:
-        found = await scanner.survey(list(dict.fromkeys(a.path for a in areas)), SURVEY_SECONDS)
+        found = await scanner.survey(distinct_paths(areas), SURVEY_SECONDS)
         for area in areas:
             if number := found[area.path].errno:
                 raise ScanFailedError(
                     f"{shown(area.key)}: {os.strerror(number)}; give directories that you can read"
                 )
-        return await measure(scanner, areas, found, settings or ScanSettings(), on_progress)
+        return await measure(scanner, areas, found, settings, on_progress)
     finally:
         scanner.close()

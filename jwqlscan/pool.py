@@ -6,6 +6,7 @@ is bounded here: a bounded queue would deadlock once every worker waits to put.
 
 from __future__ import annotations
 
+import resource
 import threading
 import time
 from array import array
@@ -22,6 +23,24 @@ TAKE_ITEMS = 64
 # of a reader that holds the GIL use one core together. Below `LOW` they mostly wait for storage.
 HIGH_LOAD = 0.85
 LOW_LOAD = 0.6
+
+# A processor that others use shows as a low load too; what tells it from slow storage is that
+# nobody waits. A worker on storage that answers in 5 ms waits 200 times a second.
+WAITS_PER_SECOND = 100
+LEAST_INTERVAL_S = 0.004
+
+
+class _Clock(NamedTuple):
+    """What this process has used: seconds of wall and processor time, and waits (getrusage(2))."""
+
+    wall: float
+    cpu: float
+    waits: int
+
+    @classmethod
+    def now(cls) -> _Clock:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        return cls(time.monotonic(), usage.ru_utime + usage.ru_stime, usage.ru_nvcsw)
 
 
 class Progress(NamedTuple):
@@ -57,6 +76,8 @@ class Pool:
         Threads.
     cores : float
         Processor cores that the reader can keep busy: 1 for one that holds the GIL.
+    slow : bool
+        Whether the storage is known to answer slowly: then all workers are active from the start.
     finished : callable
         Called once by the last worker.
 
@@ -75,6 +96,8 @@ class Pool:
         devices: Sequence[int],
         workers: int,
         cores: float,
+        *,
+        slow: bool,
         finished: Callable[[], object],
     ) -> None:
         self.wanted = array("i", [0])
@@ -84,7 +107,7 @@ class Pool:
         self._finished = finished
         self._workers = workers
         self._cores = cores
-        self._limit = workers
+        self._limit = workers if slow else min(workers, max(1, round(cores)))
         self._lock = threading.Lock()
         self._ready = threading.Condition(self._lock)
         self._stack = [
@@ -94,18 +117,17 @@ class Pool:
         self._path = ""
         self._busy = 0
         self._waiting = 0
-        self._alive = workers
+        self._alive = 0
         self._links: dict[tuple[int, int], list[int]] = {}
         self._linked: dict[int, int] = {}
-        self._meters = [Meter(self) for _ in range(workers)]
-        self._clock = (time.monotonic(), time.process_time())
+        self._meters: list[Meter] = []
+        self._clock = _Clock.now()
 
     def start(self) -> None:
-        """Start the workers; daemons, since one stuck in the kernel can't be joined."""
-        for number, meter in enumerate(self._meters):
-            threading.Thread(
-                target=self._work, args=(meter,), name=f"worker-{number}", daemon=True
-            ).start()
+        """Start the workers that can be active now; `adjust` starts more when they can be."""
+        with self._lock:
+            new = self._recruit()
+        self._start(new)
 
     def share(self, work: list[Work]) -> None:
         """Give work to the other workers."""
@@ -131,19 +153,22 @@ class Pool:
         Called every few milliseconds. Threads that wait for storage cost nothing, so all may be
         active; threads that wait for the GIL slow each other down, and show as a busy processor.
         """
-        wall, cpu = time.monotonic(), time.process_time()
-        old_wall, old_cpu = self._clock
-        if wall - old_wall < 0.004:
+        clock, before = _Clock.now(), self._clock
+        elapsed = clock.wall - before.wall
+        if elapsed < LEAST_INTERVAL_S:
             return
-        self._clock = (wall, cpu)
-        load = (cpu - old_cpu) / (wall - old_wall) / self._cores
+        self._clock = clock
+        load = (clock.cpu - before.cpu) / elapsed / self._cores
+        waits = (clock.waits - before.waits) / elapsed
         least = max(1, round(self._cores))
         with self._lock:
             if load > HIGH_LOAD and self._limit > least:
                 self._limit = max(least, self._limit // 2)
-            elif load < LOW_LOAD and self._limit < self._workers:
+            elif load < LOW_LOAD and waits > WAITS_PER_SECOND and self._limit < self._workers:
                 self._limit = min(self._workers, self._limit * 2)
             self._settle(self._workers)
+            new = self._recruit()
+        self._start(new)
 
     def linked_bytes(self) -> dict[int, int]:
         """Return allocated bytes of hard-linked inodes by the roots, a bit mask, they are in.
@@ -154,6 +179,22 @@ class Pool:
         for _, mask, allocated in self._links.values():
             linked[mask] = linked.get(mask, 0) + allocated
         return linked
+
+    def _recruit(self) -> list[Meter]:
+        """Enlist the workers that the limit allows and that are not there yet (under the lock).
+
+        Not once the scan is over: the last worker has said so, or is about to.
+        """
+        if self._over:
+            return []
+        new = [Meter(self) for _ in range(self._limit - len(self._meters))]
+        self._meters.extend(new)
+        self._alive += len(new)
+        return new
+
+    def _start(self, meters: list[Meter]) -> None:
+        for meter in meters:  # daemons, since one stuck in the kernel can't be joined
+            threading.Thread(target=self._work, args=(meter,), daemon=True).start()
 
     def _settle(self, added: int) -> None:
         """Wake those who can go on, and say how many more could (under the lock)."""

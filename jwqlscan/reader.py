@@ -20,9 +20,8 @@ from typing import Any, NamedTuple, Protocol
 
 from jwqlscan.mounts import MountTable
 from jwqlscan.names import Classifier
+from jwqlscan.settings import DEFAULT_SNAPSHOT_NAMES
 from jwqlscan.tally import Tally
-
-DEFAULT_SNAPSHOT_NAMES = (".snapshot", "~snapshot", ".snapshots", ".snapdir", ".zfs")
 
 # A batch ends after this time, so that progress is seen and the tallies are merged now and then.
 BATCH_SECONDS = 0.05

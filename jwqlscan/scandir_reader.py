@@ -9,9 +9,11 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
+from typing import TypeVar
 
 from jwqlscan.names import Classifier, shape
 from jwqlscan.reader import (
@@ -42,6 +44,8 @@ BLOCK_ENTRIES = 16
 # Out of descriptors (EMFILE, ENFILE): others close some soon, so try again a while.
 LIMIT_RETRIES = 50
 LIMIT_PAUSE_S = 0.02
+
+Result = TypeVar("Result")
 
 
 class ScandirReader:
@@ -93,7 +97,7 @@ class ScandirReader:
         meter.entries += 1
         here = item._replace(name="", parent=opened, device=stat.st_dev)
         try:
-            listing = os.scandir(fd)
+            listing = _patiently(partial(os.scandir, fd))  # on a duplicate of the descriptor
         except OSError as error:
             _fail(batch, item.path, "list", error)
             return
@@ -238,20 +242,13 @@ class ScandirReader:
         if item.path in self._rules.mounts.autofs_points and item.name != ".":
             batch.tally.add_skipped("pseudo")
             return -1
-        for attempt in range(LIMIT_RETRIES + 1):
-            try:
-                if "/" not in item.name:
-                    return os.open(item.name, OPEN_FLAGS, dir_fd=item.parent.fd)
-                return _open_below(item.parent.fd, item.name)
-            except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE) and attempt < LIMIT_RETRIES:
-                    time.sleep(LIMIT_PAUSE_S)
-                    continue
-                if error.errno not in VANISHED:
-                    batch.tally.directories += 1
-                _fail(batch, item.path, "open", error)
-                break
-        return -1
+        try:
+            return _patiently(partial(_open_below, item.parent.fd, item.name))
+        except OSError as error:
+            if error.errno not in VANISHED:
+                batch.tally.directories += 1
+            _fail(batch, item.path, "open", error)
+            return -1
 
     def _enter(self, item: Work, stat: os.stat_result, batch: Batch) -> bool:
         """Tell whether an open directory is to be read here; count why not."""
@@ -274,8 +271,22 @@ class ScandirReader:
         return True
 
 
+def _patiently(call: Callable[[], Result]) -> Result:
+    """Call something that takes a descriptor, again and again while there is none."""
+    for _ in range(LIMIT_RETRIES):
+        try:
+            return call()
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+        time.sleep(LIMIT_PAUSE_S)
+    return call()
+
+
 def _open_below(fd: int, path: str) -> int:
-    """Open a directory several levels down without following a symlink at any of them."""
+    """Open a directory, maybe several levels down, without following a symlink at any of them."""
+    if "/" not in path:
+        return os.open(path, OPEN_FLAGS, dir_fd=fd)
     current = os.dup(fd)
     for name in path.split("/"):
         try:

@@ -1,33 +1,27 @@
-"""The parent's side of a scanning process: start it, give orders, take answers."""
+"""A scanning process and the event loop: orders go out, answers are waited for."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
 import os
-import subprocess
-import sys
 from collections import deque
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import anyio
 
 from jwqlscan.errors import ScanFailedError
+from jwqlscan.orders import Roots, scan_order, survey_order
+from jwqlscan.paths import shown
 from jwqlscan.pool import Progress
+from jwqlscan.process import ScannerProcess, take
 from jwqlscan.settings import ScanSettings
 
-# The child runs this very copy of the package, and nothing else: no site-packages, no environment
-# variables, no current directory on its path (-I -S), which also saves a third of its start-up.
-_CHILD = (
-    "import sys; sys.path.insert(0, sys.argv[1]); from jwqlscan.scanner_child import main; main()"
-)
-_PACKAGE_PARENT = str(Path(__file__).resolve().parent.parent)
-_CHILD_ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"}
-
 _READ_BYTES = 1 << 16
+
+# A process that closed its output is about to be over.
+END_SECONDS = 1.0
 
 
 class Found(NamedTuple):
@@ -41,36 +35,26 @@ class Found(NamedTuple):
 class Scanner:
     """A scanning process.
 
-    The pipes are read when the event loop says that they are ready, and the process is not waited
-    for: one that is stuck in the kernel can't be.
+    Its pipe is read when the event loop says that it is ready, and the process is not waited for:
+    one that is stuck in the kernel can't be.
+
+    Parameters
+    ----------
+    process : ScannerProcess, optional
+        One that was given its survey order already; it goes on to scan where it can.
     """
 
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, an argument list
-            [sys.executable, "-I", "-S", "-X", "utf8", "-c", _CHILD, _PACKAGE_PARENT],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=_CHILD_ENVIRONMENT,
-            bufsize=0,
-        )
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._orders = self._process.stdin
-        self._answers = self._process.stdout
+    def __init__(self, process: ScannerProcess | None = None) -> None:
+        self._ordered = process is not None
+        self._process = process or take()
         self._lines: deque[bytes] = deque()
         self._pending = b""
-
-    def order(self, order: dict[str, Any]) -> None:
-        """Send an order; the child reads its orders at once, so that this never waits."""
-        data = memoryview(json.dumps(order).encode("ascii") + b"\n")
-        with contextlib.suppress(BrokenPipeError):  # it died: its answers' end says so
-            while data:
-                data = data[self._orders.write(data) :]
 
     async def answer(self) -> dict[str, Any] | None:
         """Wait for the child's next answer; None once it has ended."""
         while not self._lines:
-            await anyio.wait_readable(self._answers)
-            data = os.read(self._answers.fileno(), _READ_BYTES)
+            await anyio.wait_readable(self._process.answers)
+            data = os.read(self._process.answers, _READ_BYTES)
             if not data:
                 return None
             *lines, self._pending = (self._pending + data).split(b"\n")
@@ -82,73 +66,73 @@ class Scanner:
         """Open each path as a directory, in the child, and say what was found.
 
         A path that gives no answer in time is found as ETIMEDOUT.
-        """
-        found = dict.fromkeys(paths, Found(errno=errno.ETIMEDOUT))
-        self.order({"op": "survey", "paths": list(paths)})
-        with anyio.move_on_after(timeout_s):
-            for _ in paths:
-                answer = await self.answer()
-                if answer is None:
-                    raise ScanFailedError("the scanning process could not start; nothing is stored")
-                found[paths[answer["survey"]]] = Found(
-                    answer.get("device", 0), answer.get("inode", 0), answer.get("errno", 0)
-                )
-        return found
-
-    async def scan(
-        self,
-        roots: Sequence[tuple[int, str]],
-        identities: Sequence[tuple[int, int, int]],
-        settings: ScanSettings,
-        on_progress: Callable[[Progress], None],
-    ) -> dict[str, Any]:
-        """Walk some roots and return the child's result record.
 
         Raises
         ------
         ScanFailedError
-            If the child died before it had a result.
+            If the child died.
+        """
+        found = dict.fromkeys(paths, Found(errno=errno.ETIMEDOUT))
+        if not self._ordered:
+            self._process.order(survey_order(list(paths), None))
+        with anyio.move_on_after(timeout_s):
+            waiting = len(paths)
+            while waiting:
+                answer = await self.answer()
+                if answer is None:
+                    raise ScanFailedError("the scanning process could not start; nothing is stored")
+                if "survey" in answer:
+                    waiting -= 1
+                    found[paths[answer["survey"]]] = Found(
+                        answer.get("device", 0), answer.get("inode", 0), answer.get("errno", 0)
+                    )
+        return found
+
+    async def scan(
+        self,
+        device: int,
+        roots: Roots,
+        settings: ScanSettings,
+        on_progress: Callable[[Progress], None],
+    ) -> Mapping[str, Any]:
+        """Walk the roots on one filesystem and return the child's result record.
+
+        Raises
+        ------
+        ScanFailedError
+            If the child died before it had a result, or a root is no longer what was surveyed.
         RuntimeError
             With the child's traceback, if it met a bug.
         """
-        self.order(
-            {
-                "op": "scan",
-                "roots": roots,
-                "identities": identities,
-                "workers": settings.workers,
-                "reader": settings.reader,
-                "rules": {
-                    "exclude": settings.exclude,
-                    "snapshot_names": settings.snapshot_names,
-                    "one_file_system": settings.one_file_system,
-                    "follow_file_symlinks": settings.follow_file_symlinks,
-                    "extra_filetypes": settings.extra_filetypes,
-                },
-            }
-        )
+        if not (self._ordered and len(roots.by_device) == 1):
+            self._process.order(scan_order(roots.by_device[device], roots.numbers, settings))
         while (answer := await self.answer()) is not None:
             if "progress" in answer:
                 on_progress(Progress(*answer["progress"]))
+            elif "lost" in answer:
+                raise ScanFailedError(
+                    f"{shown(answer['lost'])}: {os.strerror(answer['errno'])}, and it was there a "
+                    "moment ago; nothing is stored: look at its mount, then run again"
+                )
             elif "failed" in answer:
                 raise RuntimeError(f"the scanning process met a bug:\n{answer['failed']}")
             elif "result" in answer:
-                result: dict[str, Any] = answer["result"]
+                result: Mapping[str, Any] = answer["result"]
                 return result
-        code = self._process.poll()
         raise ScanFailedError(
-            f"the process scanning {roots[0][1]} ended early (status {code}); nothing is stored: "
-            "look for the kernel's out-of-memory messages, then run again"
+            f"the process scanning {shown(roots.by_device[device][0][1])} ended early "
+            f"({await self._end()}); nothing is stored: look for the kernel's out-of-memory "
+            "messages, then run again"
         )
 
+    async def _end(self) -> str:
+        """Say how the process ended, now that it has closed its output."""
+        with anyio.move_on_after(END_SECONDS):
+            while self._process.ended() is None:
+                await anyio.sleep(0.01)
+        status = self._process.status
+        return f"signal {-status}" if status is not None and status < 0 else f"status {status}"
+
     def close(self) -> None:
-        """End the process: closing its input does, killing makes sure; never wait for it."""
-        for pipe in (self._orders, self._answers):
-            with contextlib.suppress(OSError):
-                pipe.close()
-        self._process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(0.2)
-        if self._process.returncode is None:
-            # Stuck in the kernel: let go of it, or its destructor would warn of a live process.
-            self._process.returncode = 0
+        """End the process; never wait for it."""
+        self._process.close()

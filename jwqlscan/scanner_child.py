@@ -6,15 +6,19 @@ of jwqlscan that needs another package is imported here. End of input ends the p
 
 Orders::
 
-    {"op": "survey", "paths": [...]}
-    {"op": "scan", "roots": [...], "others": [...], "workers": n, "reader": ..., "rules": {...}}
+    {"op": "survey", "paths": [...], "then_scan": settings or null}
+    {"op": "scan", "roots": [...], "identities": [...], "settings": {...}}
 
 Answers: one ``{"survey": index, ...}`` a path; ``{"progress": [...]}`` now and then; at the end
-one ``{"result": {...}}``, or ``{"failed": traceback}`` for a bug.
+one ``{"result": {...}}``, or ``{"lost": path, "errno": n}`` for a root that is no longer what was
+surveyed, or ``{"failed": traceback}`` for a bug. A survey with `then_scan` goes on
+to scan what it found, without another order, if all is there and on one filesystem.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import resource
@@ -22,16 +26,23 @@ import select
 import threading
 import time
 import traceback
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 from jwqlscan.mounts import read_mount_table
 from jwqlscan.names import Classifier
+from jwqlscan.orders import number_roots
 from jwqlscan.pool import Pool
-from jwqlscan.reader import OpenDirectory, Root, ScanRules, error_kind, make_reader, useful_cores
+from jwqlscan.reader import OpenDirectory, Root, ScanRules, make_reader, useful_cores
 
 # How often the number of active workers is looked at, and the parent told of progress.
 ADJUST_SECONDS = 0.01
 PROGRESS_SECONDS = 0.1
+
+# A root that took this long to open and look into is on storage that answers slowly: all workers
+# are of use from the start. From a warm cache it takes 0.1 ms.
+SLOW_SURVEY_SECONDS = 0.001
 
 # Roots are opened following symlinks: a root may be one. Nothing below it is.
 ROOT_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -39,32 +50,59 @@ ROOT_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC
 
 def main() -> None:
     """Serve the parent until it closes standard input."""
-    _raise_descriptor_limit()
-    child = _Child()
-    child.serve()
+    descriptors = _raise_descriptor_limit()
+    with contextlib.suppress(BrokenPipeError):  # the parent is gone, and nobody is left to tell
+        _Child(descriptors).serve()
+    os._exit(0)  # at once, whatever the threads are doing
 
 
-def _raise_descriptor_limit() -> None:
+def _raise_descriptor_limit() -> int:
     """Take all the descriptors allowed: each level of each worker's descent keeps one open."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     # A hard limit of "infinity" or millions makes no sense to reach for.
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65536) if hard > 0 else 65536, hard))
+    descriptors = min(hard, 65536) if hard > 0 else 65536
+    resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, hard))
+    return descriptors
+
+
+def useful_workers(wanted: int, descriptors: int) -> int:
+    """Return how many workers there are descriptors for, or they would wait for each other.
+
+    A quarter of them is not kept for waiting directories (`descriptors_to_keep`); a worker takes up
+    to three at a time: the directory, its listing, and a step on the way to it.
+    """
+    return max(1, min(wanted, descriptors // 4 // 3))
+
+
+class _Surveyed(NamedTuple):
+    """A root that could be opened."""
+
+    opened: OpenDirectory
+    device: int
+    inode: int
+    seconds: float  # that opening and reading it took
 
 
 class _Child:
-    def __init__(self) -> None:
-        self._send_lock = threading.Lock()
+    def __init__(self, descriptors: int) -> None:
+        self._descriptors = descriptors
+        self._lock = threading.Lock()
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC)
         self._pool: Pool | None = None
-        self._scan: dict[str, Any] = {}
-        self._opened: dict[str, tuple[OpenDirectory, int, int]] = {}
+        self._reader = ""
+        self._surveyed: dict[str, _Surveyed] = {}
+        self._paths: list[str] = []
+        self._unanswered = 0
+        self._all_surveyed = False
+        self._walked = False
+        self._then_scan: dict[str, Any] | None = None
         self._started = 0.0
 
     def serve(self) -> None:
         pending = b""
         next_progress = 0.0
         while True:
-            wait = ADJUST_SECONDS if self._pool is not None else None
+            wait = None if self._pool is None else ADJUST_SECONDS
             ready, _, _ = select.select([0, self._wake_read], [], [], wait)
             if 0 in ready:
                 data = os.read(0, 1 << 16)
@@ -73,86 +111,140 @@ class _Child:
                 pending += data
                 *lines, pending = pending.split(b"\n")
                 for line in lines:
-                    self._obey(json.loads(line))
-            if self._pool is None:
-                continue
+                    self._guarded(partial(self._obey, json.loads(line)))
             if self._wake_read in ready:
                 os.read(self._wake_read, 16)
-                self._finish(self._pool)
-                self._pool = None
-                continue
-            self._pool.adjust()
-            if time.monotonic() >= next_progress:
-                next_progress = time.monotonic() + PROGRESS_SECONDS
-                self._send({"progress": list(self._pool.progress)})
+                # What is to be done is told by the flags, not by the byte: a survey's may come
+                # after the scan was ordered, and several may come as one.
+                if self._all_surveyed:
+                    self._all_surveyed = False
+                    self._guarded(self._go_on)
+                if self._walked and self._pool is not None:
+                    self._walked = False
+                    self._guarded(partial(self._finish, self._pool))
+                    self._pool = None
+            elif self._pool is not None:
+                self._pool.adjust()
+                if time.monotonic() >= next_progress:
+                    next_progress = time.monotonic() + PROGRESS_SECONDS
+                    self._send({"progress": list(self._pool.progress)})
+
+    def _guarded(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except Exception:  # a bug, or a reader that is not there: the parent shows it
+            self._send({"failed": traceback.format_exc()})
 
     def _send(self, message: dict[str, Any]) -> None:
         data = json.dumps(message).encode("ascii") + b"\n"
-        with self._send_lock:
+        with self._lock:
             while data:
                 data = data[os.write(1, data) :]
 
+    def _wake(self) -> None:
+        os.write(self._wake_write, b".")
+
+    def _finished(self) -> None:
+        self._walked = True
+        self._wake()
+
     def _obey(self, order: dict[str, Any]) -> None:
         if order["op"] == "survey":
+            self._paths = order["paths"]
+            self._unanswered = len(self._paths)
+            self._then_scan = order["then_scan"]
             # A thread a path: one that hangs must not keep the others waiting.
-            for index, path in enumerate(order["paths"]):
+            for index, path in enumerate(self._paths):
                 threading.Thread(target=self._survey, args=(index, path), daemon=True).start()
         else:
-            try:
-                self._start_scan(order)
-            except Exception:  # a bug, or a reader that is not there: the parent shows it
-                self._send({"failed": traceback.format_exc()})
+            numbers = {(device, inode): number for device, inode, number in order["identities"]}
+            self._start_scan([tuple(root) for root in order["roots"]], numbers, order["settings"])
 
     def _survey(self, index: int, path: str) -> None:
+        started = time.monotonic()
         try:
             opened = OpenDirectory(os.open(path, ROOT_FLAGS))
-            stat = os.fstat(opened.fd)
+            stat = os.stat(".", dir_fd=opened.fd)  # can be searched, not just read
             with os.scandir(opened.fd) as listing:  # readable, not just there
                 next(listing, None)
-        except OSError as error:
-            number = error.errno or 0
-            self._send({"survey": index, "errno": number, "kind": error_kind(number)})
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+            number = getattr(error, "errno", None) or errno.EINVAL
+            self._send({"survey": index, "errno": number})
             return
-        self._opened[path] = (opened, stat.st_dev, stat.st_ino)
+        seconds = time.monotonic() - started
+        self._surveyed[path] = _Surveyed(opened, stat.st_dev, stat.st_ino, seconds)
         self._send({"survey": index, "device": stat.st_dev, "inode": stat.st_ino})
+        with self._lock:
+            self._unanswered -= 1
+            last = self._unanswered == 0
+        if last:
+            self._all_surveyed = True
+            self._wake()
 
-    def _start_scan(self, order: dict[str, Any]) -> None:
-        roots, devices = [], []
-        for index, path in order["roots"]:
-            opened, device, _ = self._open_root(path)
-            roots.append(Root(index, path, opened))
-            devices.append(device)
-        rules = order["rules"]
+    def _go_on(self) -> None:
+        """Scan what was surveyed, if that was ordered and all is on one filesystem."""
+        if self._then_scan is None or self._pool is not None:
+            return
+        found = [(path, self._surveyed[path]) for path in self._paths]
+        roots = number_roots((path, one.device, one.inode) for path, one in found)
+        if len(roots.by_device) == 1:
+            [scanned] = roots.by_device.values()
+            self._start_scan(scanned, roots.numbers, self._then_scan)
+
+    def _start_scan(
+        self,
+        scanned: list[tuple[int, str]],
+        numbers: dict[tuple[int, int], int],
+        settings: dict[str, Any],
+    ) -> None:
+        identities = {number: identity for identity, number in numbers.items()}
+        surveyed = []
+        for number, path in scanned:
+            try:
+                one = self._open_root(path)
+                error = 0 if (one.device, one.inode) == identities[number] else errno.ESTALE
+            except OSError as failure:
+                error = failure.errno or errno.EIO
+            if error:  # another process surveyed it, and it was unmounted or moved away since
+                self._send({"lost": path, "errno": error})
+                return
+            surveyed.append(one)
         reader = make_reader(
-            order["reader"],
+            settings["reader"],
             ScanRules(
-                exclude=tuple(rules["exclude"]),
-                snapshot_names=frozenset(rules["snapshot_names"]),
-                one_file_system=rules["one_file_system"],
-                follow_file_symlinks=rules["follow_file_symlinks"],
+                exclude=tuple(settings["exclude"]),
+                snapshot_names=frozenset(settings["snapshot_names"]),
+                one_file_system=settings["one_file_system"],
+                follow_file_symlinks=settings["follow_file_symlinks"],
                 mounts=read_mount_table(),
-                roots={(device, inode): index for device, inode, index in order["identities"]},
+                roots=numbers,
             ),
-            Classifier(rules["extra_filetypes"]),
+            Classifier(settings["extra_filetypes"]),
         )
-        self._scan = {"reader": reader.name}
+        self._reader = reader.name
         self._started = time.monotonic()
         self._pool = Pool(
             reader,
-            roots,
-            devices,
-            order["workers"],
+            [
+                Root(number, path, one.opened)
+                for (number, path), one in zip(scanned, surveyed, strict=True)
+            ],
+            [one.device for one in surveyed],
+            useful_workers(settings["workers"], self._descriptors),
             useful_cores(reader.name),
-            lambda: os.write(self._wake_write, b"."),
+            slow=any(one.seconds > SLOW_SURVEY_SECONDS for one in surveyed),
+            finished=self._finished,
         )
         self._pool.start()
 
-    def _open_root(self, path: str) -> tuple[OpenDirectory, int, int]:
-        if path not in self._opened:  # surveyed by another process
+    def _open_root(self, path: str) -> _Surveyed:
+        if path not in self._surveyed:  # surveyed by another process
+            started = time.monotonic()
             opened = OpenDirectory(os.open(path, ROOT_FLAGS))
             stat = os.fstat(opened.fd)
-            self._opened[path] = (opened, stat.st_dev, stat.st_ino)
-        return self._opened[path]
+            seconds = time.monotonic() - started
+            self._surveyed[path] = _Surveyed(opened, stat.st_dev, stat.st_ino, seconds)
+        return self._surveyed[path]
 
     def _finish(self, pool: Pool) -> None:
         if pool.failure is not None:
@@ -162,7 +254,7 @@ class _Child:
         self._send(
             {
                 "result": {
-                    **self._scan,
+                    "reader": self._reader,
                     "seconds": time.monotonic() - self._started,
                     "segments": [
                         {

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from jwqlscan.reader import DEFAULT_SNAPSHOT_NAMES
+from dataclasses import dataclass, replace
 
 DEFAULT_WORKERS = 32
 MAX_WORKERS = 1024
 DEFAULT_OUTPUT_MODE = 0o640
+DEFAULT_SNAPSHOT_NAMES = (".snapshot", "~snapshot", ".snapshots", ".snapdir", ".zfs")
 READERS = ("auto", "native", "scandir")
 
 
@@ -38,6 +37,10 @@ class ScanSettings:
     one_file_system: bool = False
     follow_file_symlinks: bool = False
     extra_filetypes: tuple[str, ...] = ()
+
+    def overridden(self, workers: int | None, reader: str | None) -> ScanSettings:
+        """Return these settings with what the command line says; None leaves a value."""
+        return replace(self, workers=workers or self.workers, reader=reader or self.reader)
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ def print_scan(measurement: Measurement, console: Console) -> None:
         console.print()
         console.print(_products(union))
     for line in _remarks(union):
-        console.print(line, markup=False, highlight=False)
+        console.print(Text(line), soft_wrap=True)  # as it is: no markup, no emoji, no wrapping
     console.print(
         f"\n{format_count(union.entries)} entries in {format_seconds(measurement.seconds)}: "
         f"{format_count(round(measurement.entries_per_second))} a second, "

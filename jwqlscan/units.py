@@ -61,4 +61,7 @@ def parse_duration(text: str) -> timedelta:
     match = _DURATION.fullmatch(text.strip())
     if match is None:
         raise ValueError(f"{text!r} is not a duration such as 30s, 10min, 12h, 7d, 2w, 6mo or 2y")
-    return timedelta(days=float(match[1]) * _DURATION_DAYS[match[2]])
+    try:
+        return timedelta(days=float(match[1]) * _DURATION_DAYS[match[2]])
+    except OverflowError:
+        raise ValueError(f"{text!r} is longer than this program can count") from None

@@ -13,9 +13,10 @@ import anyio
 import anyio.to_thread
 
 from jwqlscan.errors import ConfigError, ReportError
-from jwqlscan.files import Outputs, make_directory, write_atomically
+from jwqlscan.files import make_directory, write_atomically
 from jwqlscan.history import History
 from jwqlscan.paths import shown
+from jwqlscan.settings import Outputs
 
 DIRECTORY = "monitor_filesystem"
 PAGE = "filesystem_monitor.html"

@@ -16,36 +16,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from bokeh.core.serialization import Serializer
 from bokeh.embed import json_item
-from bokeh.models import (
-    BasicTicker,
-    BoxAnnotation,
-    BoxZoomTool,
-    ColumnDataSource,
-    DatetimeAxis,
-    DatetimeTickFormatter,
-    GlyphRenderer,
-    Grid,
-    HoverTool,
-    InlineStyleSheet,
-    Label,
-    Legend,
-    LegendItem,
-    Line,
-    LinearAxis,
-    Node,
-    NumeralTickFormatter,
-    PanTool,
-    Plot,
-    Range1d,
-    ResetTool,
-    SaveTool,
-    Scatter,
-    Title,
-    Toolbar,
-    WheelZoomTool,
-)
 
 from jwqlscan.reporting import theme
+from jwqlscan.reporting.pattern import pattern
 from jwqlscan.reporting.plots import PlotData, Series
 from jwqlscan.reporting.thinning import FloatArray
 
@@ -55,16 +28,6 @@ Column: TypeAlias = FloatArray | list[str]
 # Up to so many runs every point gets a mark, 10 px apart; of more only those a line would hide.
 MARKED_ROWS = 60
 _HEADROOM = 1.06  # above the largest value
-
-_LEGEND_CSS = f"""
-:host {{ max-height: {theme.LEGEND_ROW_PX * theme.LEGEND_ROWS_SHOWN}px; overflow-y: auto;
-  width: calc(100% - 20px); box-sizing: border-box; scrollbar-width: thin; }}
-.bk-grid {{ width: 100%; grid-template-rows: none; column-gap: 12px;
-  grid-template-columns: repeat(auto-fill, minmax({theme.LEGEND_COLUMN_PX}px, 1fr)); }}
-.bk-item {{ min-width: 0; }}
-.bk-label {{ overflow: hidden; text-overflow: ellipsis; display: block; flex: 1 1 0; }}
-.bk-glyph {{ flex: none; }}
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +72,7 @@ def draw(
     -------
     list of Figure
     """
-    document = json_item(pattern(window))["doc"]
+    document: Json = {**json_item(pattern(window))["doc"]}
     [root] = document["roots"]
     return [
         Figure(plot, {**document, "roots": [_figure(root, plot, f"f{number}-", samples)]})
@@ -117,170 +80,8 @@ def draw(
     ]
 
 
-def pattern(window: tuple[float, float]) -> Plot:
-    """Return the figure that all figures are copies of; a part to be set has a name."""
-    source = ColumnDataSource(
-        name="source", data={name: np.zeros(1) for name in ("x", "y", "filled", "run")}
-    )
-    line = GlyphRenderer(
-        name="line",
-        data_source=source,
-        glyph=Line(x="x", y="y", line_width=theme.LINE_WIDTH, line_join="round"),
-        muted_glyph=Line(x="x", y="y", line_width=theme.LINE_WIDTH, line_alpha=theme.MUTED_ALPHA),
-    )
-    marks = GlyphRenderer(
-        name="marks",
-        data_source=source,
-        glyph=Scatter(x="x", y="y", size=theme.MARK_SIZE, fill_alpha="filled", line_width=1.5),
-        muted_glyph=Scatter(
-            x="x",
-            y="y",
-            size=theme.MARK_SIZE,
-            fill_alpha=0,
-            line_alpha=theme.MUTED_ALPHA,
-        ),
-    )
-    legend = Legend(
-        name="legend",
-        items=[LegendItem(name="item", label="label", renderers=[line])],
-        click_policy="mute",
-        orientation="horizontal",
-        location="left",
-        border_line_color=None,
-        background_fill_color=None,
-        inactive_fill_alpha=0.55,
-        label_text_font=theme.FONT,
-        label_text_font_size="12px",
-        label_text_color=theme.TEXT,
-        label_height=15,
-        glyph_height=14,
-        glyph_width=22,
-        spacing=2,
-        margin=6,
-        stylesheets=[InlineStyleSheet(css=_LEGEND_CSS)],
-    )
-    text = {"text_font": theme.FONT, "text_color": theme.TEXT}
-    axis = {
-        "axis_label_text_font": theme.FONT,
-        "axis_label_text_font_style": "normal",
-        "axis_label_text_font_size": "12px",
-        "axis_label_text_color": theme.QUIET_TEXT,
-        "major_label_text_font": theme.FONT,
-        "major_label_text_font_size": "11px",
-        "major_label_text_color": theme.QUIET_TEXT,
-        "axis_line_color": theme.QUIET_TEXT,
-        "axis_line_alpha": 0.4,
-        "major_tick_line_color": theme.QUIET_TEXT,
-        "major_tick_line_alpha": 0.4,
-        "minor_tick_line_color": None,
-    }
-    days = DatetimeAxis(axis_label="Date (UTC)", formatter=_date_format(), **axis)
-    values = LinearAxis(
-        name="values",
-        axis_label="label",
-        ticker=BasicTicker(name="value ticker", desired_num_ticks=6),
-        formatter=NumeralTickFormatter(name="value format"),
-        **axis,
-    )
-    zoom = BoxZoomTool()
-    return Plot(
-        x_range=Range1d(*window),
-        y_range=Range1d(name="value range", start=0, end=1),
-        title=Title(name="title", text_font_size="15px", text_font_style="bold", **text),
-        height=theme.PLOT_HEIGHT,
-        sizing_mode="stretch_width",
-        min_border_left=8,
-        min_border_right=16,
-        outline_line_color=None,
-        background_fill_color=theme.PAPER,
-        border_fill_color=theme.PAPER,
-        renderers=[line, marks],
-        above=[
-            Title(
-                name="sample note",
-                text="Shaded: made-up sample data, not measured",
-                text_font=theme.FONT,
-                text_font_size="12px",
-                text_font_style="normal",
-                text_color=theme.SAMPLE,
-            )
-        ],
-        below=[days, legend],
-        left=[values],
-        center=[
-            Grid(axis=days, grid_line_color=theme.GRID),
-            Grid(axis=values, grid_line_color=theme.GRID),
-            BoxAnnotation(
-                name="sample band",
-                left=0,
-                right=1,
-                fill_color=theme.SAMPLE,
-                fill_alpha=theme.SAMPLE_ALPHA,
-                line_color=None,
-                level="underlay",
-            ),
-            _frame_label("sample label", "top_left", "sample data", theme.SAMPLE),
-            _frame_label("no data", "center", "no data", theme.QUIET_TEXT),
-        ],
-        toolbar_location="above",
-        toolbar=Toolbar(
-            logo=None,
-            tools=[
-                PanTool(),
-                zoom,
-                # Not active: a page full of plots must still scroll under the wheel.
-                WheelZoomTool(),
-                ResetTool(),
-                SaveTool(),
-                HoverTool(
-                    name="hover",
-                    tooltips=[("", "$name"), ("date (UTC)", "$snap_x{%F %T}")],
-                    formatters={"$snap_x": "datetime"},
-                    line_policy="nearest",
-                    muted_policy="ignore",
-                    renderers=[line],
-                ),
-            ],
-            active_drag=zoom,
-            active_scroll=None,
-        ),
-    )
-
-
-def _date_format() -> DatetimeTickFormatter:
-    return DatetimeTickFormatter(
-        seconds="%H:%M:%S",
-        minsec="%H:%M:%S",
-        minutes="%d %b %H:%M",
-        hourmin="%d %b %H:%M",
-        hours="%d %b %H:%M",
-        days="%d %b %Y",
-        months="%b %Y",
-        years="%Y",
-    )
-
-
-def _frame_label(name: str, place: str, text: str, colour: str) -> Label:
-    corner = place == "top_left"
-    return Label(
-        name=name,
-        text=text,
-        x=Node(target="frame", symbol=place),
-        y=Node(target="frame", symbol=place),
-        x_offset=6 if corner else 0,
-        y_offset=-6 if corner else 0,
-        text_align="left" if corner else "center",
-        text_baseline="top" if corner else "middle",
-        text_font=theme.FONT,
-        text_font_size="12px" if corner else "18px",
-        text_color=colour,
-        background_fill_color=theme.PAPER,
-        background_fill_alpha=0.75,
-    )
-
-
 def _figure(root: Json, plot: PlotData, prefix: str, samples: list[tuple[float, float]]) -> Json:
-    copy: Json = _copy(root, prefix)
+    copy = _copy(root, prefix)
     parts = dict(_named(copy))
     top = plot.largest * _HEADROOM or 1.0
     parts["title"]["text"] = plot.title
@@ -376,25 +177,28 @@ def _sparse_marks(plot: PlotData, marks: Json, source: Json) -> list[Json]:
             "y": values[which, rows],
             "filled": plot.complete[rows].astype(float),
             "colour": [plot.series[number].style.colour for number in which],
+            "mark": [plot.series[number].style.mark for number in which],
         }
     )
-    renderer: Json = _copy(marks, "marks-")
+    renderer = _copy(marks, "marks-")
     attributes = renderer["attributes"]
     attributes["data_source"] = own
     glyph = attributes["glyph"]["attributes"]
     glyph["line_color"] = glyph["fill_color"] = {"type": "field", "field": "colour"}
+    glyph["marker"] = {"type": "field", "field": "mark"}
     return [renderer]
 
 
 def _renderer(model: Json, prefix: str, column: str, series: Series) -> Json:
     source = {"id": model["attributes"]["data_source"]["id"]}
     bare = {**model, "attributes": {**model["attributes"], "data_source": None}}
-    renderer: Json = _copy(bare, prefix)
+    renderer = _copy(bare, prefix)
     attributes = renderer["attributes"]
     attributes |= {"name": series.label, "data_source": source}
     for glyph in (attributes["glyph"]["attributes"], attributes["muted_glyph"]["attributes"]):
         glyph["y"] = {"type": "field", "field": column}
         if "size" in glyph:
+            glyph["marker"] = {"type": "value", "value": series.style.mark}
             glyph["line_color"] = glyph["fill_color"] = {
                 "type": "value",
                 "value": series.style.colour,
@@ -423,19 +227,31 @@ def _columns(columns: dict[str, Column]) -> Json:
     return {"type": "map", "entries": [[name, encode(column)] for name, column in columns.items()]}
 
 
-def _copy(node: Any, prefix: str) -> Any:
+def _copy(model: Json, prefix: str) -> Json:
     """Return a copy of a model's JSON whose models have ids of their own."""
-    if isinstance(node, list):
-        return [_copy(one, prefix) for one in node]
-    if not isinstance(node, dict):
-        return node
-    copy = {key: _copy(value, prefix) for key, value in node.items()}
-    if "id" in node:
-        copy["id"] = prefix + node["id"]
+    copy: Json = {}
+    for key, value in model.items():
+        if isinstance(value, dict):
+            copy[key] = _copy(value, prefix)
+        elif isinstance(value, list):
+            copy[key] = _copy_list(value, prefix)
+        else:
+            copy[key] = prefix + value if key == "id" else value
     return copy
 
 
-def _named(node: Any) -> Iterator[tuple[str, Json]]:
+def _copy_list(nodes: list[Any], prefix: str) -> list[Any]:
+    return [
+        _copy(node, prefix)
+        if isinstance(node, dict)
+        else _copy_list(node, prefix)
+        if isinstance(node, list)
+        else node
+        for node in nodes
+    ]
+
+
+def _named(node: object) -> Iterator[tuple[str, Json]]:
     """Walk over the models that have a name, as their attributes."""
     if isinstance(node, list):
         for one in node:

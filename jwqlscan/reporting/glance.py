@@ -56,9 +56,12 @@ def glance(history: History) -> Glance:
     """Return the newest run at a glance."""
     general = history.general
     if not general.date:
-        columns = [c for c in (*history.products.values(), *history.central.values()) if c.date]
-        newest = max((c.date[-1] for c in columns), default=None)
-        return Glance(newest=newest, runs=max((len(c.date) for c in columns), default=0))
+        columns = [
+            *(column.date for column in history.products.values() if column.date),
+            *(column.date for column in history.central.values() if column.date),
+        ]
+        last = max((dates[-1] for dates in columns), default=None)
+        return Glance(newest=last, runs=max(map(len, columns), default=0))
     newest = general.date[-1]
     return Glance(
         newest=newest,

@@ -8,7 +8,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
 
 import bokeh
 import numpy as np
@@ -19,13 +18,14 @@ from markupsafe import Markup
 from jwqlscan import __version__
 from jwqlscan.history import History
 from jwqlscan.paths import shown
+from jwqlscan.reporting import PAGE
 from jwqlscan.reporting.figures import Figure, draw
 from jwqlscan.reporting.glance import Glance, glance
 from jwqlscan.reporting.plots import SECTIONS, PlotData, plots, sample_spans, time_window
 from jwqlscan.reporting.scripts import COMPONENT_JS, PAGE_JS
+from jwqlscan.reporting.thinning import FloatArray
 from jwqlscan.units import format_count
 
-PAGE = "filesystem_monitor.html"
 MANIFEST = "manifest.json"
 TITLE = "JWST archive: filesystem monitor"
 
@@ -150,7 +150,7 @@ def _card(figure: Figure) -> _Card:
     )
 
 
-def _shown_value(plot: PlotData, values: Any) -> str:
+def _shown_value(plot: PlotData, values: FloatArray) -> str:
     value = float(values[np.flatnonzero(np.isfinite(values))[-1]])
     if plot.unit.whole:
         return format_count(int(value))

@@ -96,8 +96,12 @@ def plots(history: History) -> list[PlotData]:
 
 def time_window(history: History) -> tuple[float, float]:
     """Return the time axis that all plots share: start and end in ms since 1970."""
-    columns = (history.general, *history.products.values(), *history.central.values())
-    ends = [date for column in columns if column.date for date in (column.date[0], column.date[-1])]
+    columns = [
+        history.general.date,
+        *(column.date for column in history.products.values()),
+        *(column.date for column in history.central.values()),
+    ]
+    ends = [date for dates in columns if dates for date in (dates[0], dates[-1])]
     if not ends:
         return (0.0, _LEAST_WINDOW_MS)
     start, end = _ms(min(ends)), _ms(max(ends))
@@ -251,7 +255,9 @@ def _axis(columns: list[Sequence[datetime]]) -> list[datetime]:
     As a rule each column is a stretch of the longest; comparing lists is some 20 times as fast as
     hashing every date.
     """
-    longest = list(max(columns, key=len, default=[]))
+    longest: list[datetime] = []
+    for dates in columns:
+        longest = list(dates) if len(dates) > len(longest) else longest
     if all(_stretch(longest, dates) is not None for dates in columns):
         return longest
     return sorted(set().union(*columns))

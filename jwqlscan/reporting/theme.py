@@ -46,6 +46,7 @@ COLOURS = (
 )
 # A colour comes back only with another dash: 9 colours, 5 dashes, 45 styles.
 DASHES: tuple[tuple[int, ...], ...] = ((), (7, 3), (2, 3), (9, 3, 2, 3), (14, 4))
+_MARKS = ("circle", "square", "triangle", "diamond", "inverted_triangle")
 
 # The commonest products come first, so that the thickest curves are solid and far apart in colour.
 _COMMON_FILETYPES = ("uncal", "rate", "rateints", "cal", "calints", "i2d", "crf", "x1d", "s2d")
@@ -57,6 +58,11 @@ class Style:
 
     colour: str
     dash: tuple[int, ...] = ()
+
+    @property
+    def mark(self) -> str:
+        """Bokeh's name of the marker that goes with the dash."""
+        return _MARKS[DASHES.index(self.dash)]
 
 
 SIZE = Style("#4a5560")

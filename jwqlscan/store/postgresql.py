@@ -92,7 +92,7 @@ class PostgresqlStore:
         self._url = url
         self._connect_timeout_s = connect_timeout_s
         self._call_timeout_s = call_timeout_s
-        self._connection: Connection = None
+        self._connection: asyncpg.Connection | None = None
 
     @property
     def location(self) -> str:

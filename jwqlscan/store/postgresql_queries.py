@@ -21,21 +21,30 @@ _HISTORY_WORK_MEM = "64MB"
 class Connection(Protocol):
     """What is used of an asyncpg connection."""
 
-    async def execute(self, query: str, *args: object) -> str: ...
+    async def execute(self, query: str, *args: object) -> str:
+        """Run a statement; several at once if there are no arguments."""
+        ...
 
-    async def fetch(self, query: str, *args: object) -> list[Sequence[Any]]: ...
+    async def fetch(self, query: str, *args: object) -> list[Any]:
+        """Return the rows."""
+        ...
 
-    async def fetchval(self, query: str, *args: object) -> Any: ...  # noqa: ANN401
+    async def fetchval(self, query: str, *args: object) -> Any:  # noqa: ANN401
+        """Return the first value of the first row, None if there is none."""
+        ...
 
     async def copy_records_to_table(
         self, table_name: str, *, columns: Sequence[str], records: Iterable[Sequence[object]]
-    ) -> str: ...
+    ) -> str:
+        """Insert rows with COPY."""
+        ...
 
 
 async def schema_version(connection: Connection) -> int:
+    """Return the newest version applied; 0 where our tables are not there yet."""
     if await connection.fetchval("SELECT to_regclass('scan_schema')::text") is None:
         return 0
-    return await connection.fetchval("SELECT coalesce(max(version), 0) FROM scan_schema")
+    return int(await connection.fetchval("SELECT coalesce(max(version), 0) FROM scan_schema"))
 
 
 async def catalog(connection: Connection) -> dict[str, dict[str, Column]]:
@@ -60,12 +69,14 @@ async def catalog(connection: Connection) -> dict[str, dict[str, Column]]:
 async def copy_fitting(
     connection: Connection, wanted: TableRows, catalog: Mapping[str, Mapping[str, Column]]
 ) -> list[str]:
+    """Insert the rows that a JWQL table can take; return warnings for the others."""
     rows, warnings = fitting_rows(wanted, catalog.get(wanted.table, {}))
     await copy(connection, TableRows(wanted.table, wanted.columns, rows))
     return warnings
 
 
 async def copy(connection: Connection, wanted: TableRows) -> None:
+    """Insert rows."""
     if wanted.rows:
         await connection.copy_records_to_table(
             wanted.table, columns=wanted.columns, records=wanted.rows
@@ -73,6 +84,7 @@ async def copy(connection: Connection, wanted: TableRows) -> None:
 
 
 async def history(connection: Connection, since: datetime) -> History:
+    """Return the rows from a date on, as columns."""
     # date::timestamptz takes a JWQL date without a time zone as UTC, which is the session's.
     await connection.execute(f"SET LOCAL work_mem = '{_HISTORY_WORK_MEM}'")
     runs = await connection.fetch(
@@ -123,6 +135,7 @@ def _products(rows: list[Any]) -> dict[Product, ProductColumns]:
 
 
 async def last_areas(connection: Connection) -> Mapping[tuple[str, str], LastArea]:
+    """Return what the newest real run found; before our first, what JWQL's tables tell."""
     run_id = await connection.fetchval(
         "SELECT run_id FROM scan_run WHERE NOT sample ORDER BY date DESC LIMIT 1"
     )

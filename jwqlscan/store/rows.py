@@ -137,7 +137,14 @@ def scan_rows(snapshot: Snapshot) -> list[TableRows]:
             "scan_product",
             ("run_id", "area_group", "area", "instrument", "filetype", "count", "bytes"),
             [
-                (snapshot.run_id, area.group, shown(area.name), *product, amount.count, amount.bytes)
+                (
+                    snapshot.run_id,
+                    area.group,
+                    shown(area.name),
+                    *product,
+                    amount.count,
+                    amount.bytes,
+                )
                 for area in snapshot.areas
                 for product, amount in sorted(area.tally.products.items())
             ],

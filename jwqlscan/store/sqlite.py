@@ -6,6 +6,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Self, TypeVar
@@ -187,11 +188,11 @@ def _private_file(path: str, location: str) -> str:
     path = os.path.abspath(path)  # also keeps SQLite from seeing a special name in ":memory:"
     try:
         Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
-        try:
-            regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
-        finally:
-            os.close(descriptor)
+        # Made without opening it: closing a descriptor of an SQLite file drops the locks that
+        # another connection of this process holds (https://www.sqlite.org/howtocorrupt.html, 2.2).
+        with suppress(FileExistsError):
+            os.mknod(path, stat.S_IFREG | 0o600)
+        regular = stat.S_ISREG(os.stat(path).st_mode)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise StoreError(

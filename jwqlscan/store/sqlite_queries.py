@@ -24,6 +24,7 @@ class _Dates(dict[str, datetime]):
 
 @contextmanager
 def transaction(connection: sqlite3.Connection, mode: str) -> Iterator[None]:
+    """Run a block in one transaction; whatever ends it early rolls it back."""
     connection.execute(f"BEGIN {mode}")
     try:
         yield
@@ -57,6 +58,7 @@ def insert(connection: sqlite3.Connection, wanted: TableRows, conflict: str = ""
 
 
 def history(connection: sqlite3.Connection, since: datetime) -> History:
+    """Return the rows from a date on, as columns."""
     dates = _Dates()
     start = date_text(since)
     with transaction(connection, "DEFERRED"):
@@ -109,6 +111,7 @@ def _products(
 
 
 def last_areas(connection: sqlite3.Connection) -> Mapping[tuple[str, str], LastArea]:
+    """Return what the newest real run found; before our first, what JWQL's tables tell."""
     with transaction(connection, "DEFERRED"):
         run = connection.execute(
             "SELECT run_id FROM scan_run WHERE NOT sample ORDER BY date DESC LIMIT 1"
@@ -134,10 +137,12 @@ def last_areas(connection: sqlite3.Connection) -> Mapping[tuple[str, str], LastA
 
 
 def number(connection: sqlite3.Connection, sql: str, *values: str) -> int:
+    """Return the one number that a query gives."""
     return int(connection.execute(sql, values).fetchone()[0])
 
 
 def version(connection: sqlite3.Connection) -> int:
+    """Return the newest schema version applied; 0 in a new file."""
     return number(connection, "PRAGMA user_version")
 
 
