@@ -8,9 +8,10 @@
  * are not cached (entry timeout 0) and there is no readdirplus, so a second scan is as slow as the
  * first. What files contain is not to be had.
  *
- * One thread does it all: the wait is the same for every call, so the calls stand in a queue, each
- * with the time it is due. A thread asleep for every call would cost several times more CPU, which
- * on a machine of few cores the scanners under test would have to do without.
+ * The wait is the same for every call, so calls stand in a queue, each with the time it is due. A
+ * thread asleep for every call would cost several times more CPU, which on a machine of few cores
+ * the scanners under test would have to do without. Two threads serve, each with a queue of its
+ * own: one answers 30,000 calls a second at most, half of what 32 workers ask for.
  */
 #define _GNU_SOURCE
 #define FUSE_USE_VERSION 312
@@ -21,6 +22,7 @@
 #include <limits.h>
 #include <linux/fuse.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -33,7 +35,10 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BUCKETS = 1 << 16 }; /* of the node table: a few 10,000 nodes */
+enum {
+    SERVERS = 2,
+    BUCKETS = 1 << 16, /* of the node table: a few 10,000 nodes */
+};
 
 /* How long attributes hold, in seconds. Nothing is cached by that: a stat by name is a lookup,
  * whose fresh attributes it uses, and only an fstat soon after is answered without a call. */
@@ -54,6 +59,7 @@ static const int64_t NS_A_SECOND = 1000000000;
 
 static Node *root;
 static Node *buckets[BUCKETS];
+static pthread_mutex_t buckets_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static Node *node_of(fuse_ino_t ino)
 {
@@ -83,6 +89,7 @@ static Node *new_node(Node *parent, const char *name, const struct stat *st)
 static Node *node_for(Node *parent, const char *name, const struct stat *st)
 {
     size_t bucket = (st->st_ino ^ (st->st_dev * 31)) % BUCKETS;
+    pthread_mutex_lock(&buckets_lock);
     Node *node = buckets[bucket];
     while (node != NULL && (node->inode != st->st_ino || node->device != st->st_dev))
         node = node->next;
@@ -90,6 +97,7 @@ static Node *node_for(Node *parent, const char *name, const struct stat *st)
         node->next = buckets[bucket];
         buckets[bucket] = node;
     }
+    pthread_mutex_unlock(&buckets_lock);
     return node;
 }
 
@@ -299,9 +307,12 @@ typedef struct Call {
     char bytes[];
 } Call;
 
-static struct {
+typedef struct {
+    pthread_t thread;
+    struct fuse_session *session;
+    int64_t delay_ns;
     Call *first, **end;
-} queue = {.end = &queue.first};
+} Server;
 
 static int64_t now_ns(void)
 {
@@ -325,60 +336,79 @@ static bool is_slow(const struct fuse_buf *request)
     }
 }
 
-static void wait_its_turn(const struct fuse_buf *request, int64_t delay_ns)
+static void wait_its_turn(Server *server, const struct fuse_buf *request)
 {
     Call *call = malloc(sizeof *call + request->size);
     if (call == NULL)
         abort();
-    *call = (Call){.due_ns = now_ns() + delay_ns, .size = request->size};
+    *call = (Call){.due_ns = now_ns() + server->delay_ns, .size = request->size};
     memcpy(call->bytes, request->mem, request->size);
-    *queue.end = call;
-    queue.end = &call->next;
+    *server->end = call;
+    server->end = &call->next;
 }
 
 /* Answer the calls that are due; return how long until the next one is, or -1 if there is none. */
-static int64_t answer_due(struct fuse_session *session)
+static int64_t answer_due(Server *server)
 {
     Call *call;
-    while ((call = queue.first) != NULL) {
+    while ((call = server->first) != NULL) {
         int64_t left = call->due_ns - now_ns();
         if (left > 0)
             return left;
         struct fuse_buf request = {.size = call->size, .mem = call->bytes};
-        fuse_session_process_buf(session, &request);
-        queue.first = call->next;
-        if (queue.first == NULL)
-            queue.end = &queue.first;
+        fuse_session_process_buf(server->session, &request);
+        server->first = call->next;
+        if (server->first == NULL)
+            server->end = &server->first;
         free(call);
     }
     return -1;
 }
 
 /* Take a call from the kernel, if there is one; return false if there is none. */
-static bool take(struct fuse_session *session, struct fuse_buf *request, int64_t delay_ns)
+static bool take(Server *server, struct fuse_buf *request)
 {
-    if (fuse_session_receive_buf(session, request) <= 0)
+    if (fuse_session_receive_buf(server->session, request) <= 0)
         return false;
     if (is_slow(request))
-        wait_its_turn(request, delay_ns);
+        wait_its_turn(server, request);
     else
-        fuse_session_process_buf(session, request);
+        fuse_session_process_buf(server->session, request);
     return true;
 }
 
-static void serve(struct fuse_session *session, int64_t delay_ns)
+static void *serve(void *argument)
 {
+    Server *server = argument;
     struct fuse_buf request = {.mem = NULL}; /* libfuse allocates it at the first call */
-    struct pollfd ready = {.fd = fuse_session_fd(session), .events = POLLIN};
-    fcntl(ready.fd, F_SETFL, fcntl(ready.fd, F_GETFL) | O_NONBLOCK);
-    while (!fuse_session_exited(session)) {
-        int64_t left = answer_due(session);
+    struct pollfd ready = {.fd = fuse_session_fd(server->session), .events = POLLIN};
+    while (!fuse_session_exited(server->session)) {
+        int64_t left = answer_due(server);
+        /* One call in, then again what is due: to take all that wait first would hold up the
+         * answers, and the scanner's workers would fall into step. */
+        if (take(server, &request))
+            continue;
         struct timespec timeout = {left / NS_A_SECOND, left % NS_A_SECOND};
-        if (ppoll(&ready, 1, left < 0 ? NULL : &timeout, NULL) > 0)
-            while (take(session, &request, delay_ns))
-                continue;
+        ppoll(&ready, 1, left < 0 ? NULL : &timeout, NULL);
     }
     free(request.mem);
+    return NULL;
+}
+
+static int serve_until_unmounted(struct fuse_session *session, int64_t delay_ns)
+{
+    Server servers[SERVERS];
+    int fd = fuse_session_fd(session);
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+    for (int i = 0; i < SERVERS; i++) {
+        servers[i] = (Server){.session = session, .delay_ns = delay_ns};
+        servers[i].end = &servers[i].first;
+        if (pthread_create(&servers[i].thread, NULL, serve, &servers[i]) != 0)
+            return 1;
+    }
+    for (int i = 0; i < SERVERS; i++)
+        pthread_join(servers[i].thread, NULL);
+    return 0;
 }
 
 int main(int argc, char **argv)
@@ -403,8 +433,7 @@ int main(int argc, char **argv)
     if (fuse_set_signal_handlers(session) == 0) {
         if (fuse_session_mount(session, argv[2]) == 0) {
             fuse_session_custom_io(session, &own_io, fuse_session_fd(session));
-            serve(session, microseconds * 1000);
-            status = 0;
+            status = serve_until_unmounted(session, microseconds * 1000);
             fuse_session_unmount(session);
         }
         fuse_remove_signal_handlers(session);

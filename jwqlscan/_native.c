@@ -29,7 +29,8 @@
 
 enum {
     LIST_BYTES = 1 << 16,      /* of a getdents64 call: some 1,500 entries */
-    LOOK_ITEMS = 16,           /* stats between two looks at whether others want work */
+    LOOK_ITEMS = 8,            /* stats between two looks at whether others want work */
+    LEAST_SHARE = 8,           /* entries worth giving away: 4 ms of work at 0.5 ms a stat */
     CLOCK_ITEMS = 64,          /* stats between two looks at the clock */
     LIMIT_RETRIES = 50,        /* tries to open a directory when descriptors have run out, ... */
     LIMIT_PAUSE_NS = 20000000, /* ... and the pause between them */
@@ -479,11 +480,12 @@ give(Walk *walk, PyObject *list, bool good)
     Py_XDECREF(list);
 }
 
-/* Give the older half of the pending directories to the others, one chunk for each. */
+/* Give the older half of the pending directories to the others, one chunk for each. The half is
+ * rounded up where this worker has other things to do, else down: it keeps one for itself. */
 static void
-share_dirs(Walk *walk, int others)
+share_dirs(Walk *walk, int others, bool busy)
 {
-    size_t count = walk->depth / 2;
+    size_t count = (walk->depth + (busy ? 1 : 0)) / 2;
     size_t parts = (size_t)others < count ? (size_t)others : count;
     if (parts == 0) {
         return;
@@ -541,27 +543,30 @@ chunk_of_items(Dir *dir, const Item *items, size_t count, bool more)
     return chunk_new(NULL, 0, dir_hold(dir), names, size, count, more);
 }
 
-/* Give all but the first of equal parts of the items away; return how many are kept. */
+/* Give items away in equal parts and return how many are kept: the first part, or none while the
+ * directory has more to list, since nobody else can list on and the others would run dry. */
 static size_t
-share_items(Walk *walk, Dir *dir, const Item *items, size_t count, int others)
+share_items(Walk *walk, Dir *dir, const Item *items, size_t count, int others, bool more)
 {
-    size_t part = (count + (size_t)others) / ((size_t)others + 1);
-    if (part < LOOK_ITEMS) {
-        part = LOOK_ITEMS;
+    size_t parts = (size_t)others + (more ? 0 : 1);
+    size_t part = (count + parts - 1) / parts;
+    if (part < LEAST_SHARE) {
+        part = LEAST_SHARE;
     }
-    if (part >= count) {
+    size_t kept = more ? 0 : part;
+    if (kept >= count) {
         return count;
     }
     take_gil(walk);
     PyObject *list = PyList_New(0);
     bool good = list != NULL;
-    for (size_t start = part; good && start < count; start += part) {
+    for (size_t start = kept; good && start < count; start += part) {
         size_t size = count - start < part ? count - start : part;
         good = append_chunk(list, chunk_of_items(dir, items + start, size, false));
     }
     give(walk, list, good);
     drop_gil(walk);
-    return part;
+    return kept;
 }
 
 /* Leave items, or the rest of a listing, for a later call. */
@@ -687,8 +692,17 @@ count_items(Walk *walk, Dir *dir, const Item *items, size_t count, bool more)
     for (size_t i = 0; i < count; i++) {
         if (i % LOOK_ITEMS == 0) {
             int others = wanted(walk);
-            if (others > 0 && count - i > LOOK_ITEMS) {
-                count = i + share_items(walk, dir, items + i, count - i, others);
+            if (others > 0 && walk->depth > 0) {
+                share_dirs(walk, others, true);
+            }
+            else if (others > 0 && count - i > LEAST_SHARE) {
+                count = i + share_items(walk, dir, items + i, count - i, others, more);
+                if (count == i) {
+                    break;
+                }
+            }
+            if (stopped(walk)) {
+                return false;
             }
             if (i % CLOCK_ITEMS == 0 && i > 0 && now_ns() > walk->deadline) {
                 walk->late = true;
@@ -799,10 +813,6 @@ list_directory(Walk *walk, Dir *dir)
             else {
                 items[files++] = items[i];
             }
-        }
-        int others = wanted(walk);
-        if (others > 0 && walk->depth > 1 && !stopped(walk)) {
-            share_dirs(walk, others);
         }
         if (stopped(walk) || !count_items(walk, dir, items, files, true)) {
             break;
@@ -999,7 +1009,7 @@ walk_below(Walk *walk)
     while (walk->depth > 0 && !stopped(walk)) {
         int others = wanted(walk);
         if (others > 0 && walk->depth > 1) {
-            share_dirs(walk, others);
+            share_dirs(walk, others, false);
         }
         if (walk->late || now_ns() > walk->deadline) {
             walk->late = true;

@@ -81,17 +81,22 @@ async def write_atomically(path: str, data: bytes | str, mode: int, group: str |
             await run(os.close, directory_fd)
 
 
-async def make_directory(path: str, mode: int, group: str | None) -> None:
-    """Make a directory with the mode and group for files of `mode`; one that is there stays as is.
+async def make_directory(
+    path: str, mode: int, group: str | None, *, follow_symlink: bool = False
+) -> None:
+    """Make a directory, and those above it, with the group and mode for files of `mode`.
+
+    One that is there stays as it is.
 
     Raises
     ------
     OSError
-        If it can't be made, or if something else is there: a symbolic link too.
+        If it can't be made, or if something else is there: a symbolic link too, unless it may be
+        followed.
     ConfigError
         If there is no such group.
     """
-    await anyio.to_thread.run_sync(_make_directory, path, mode, group_id(group))
+    await anyio.to_thread.run_sync(_make_directory, path, mode, group_id(group), follow_symlink)
 
 
 def group_id(group: str | None) -> int:
@@ -129,11 +134,14 @@ def _remove(directory_fd: int, name: str) -> None:
         return
 
 
-def _make_directory(path: str, mode: int, gid: int) -> None:
+def _make_directory(path: str, mode: int, gid: int, follow_symlink: bool) -> None:
+    parent = os.path.dirname(path.rstrip("/"))
+    if parent and not os.path.isdir(parent):
+        _make_directory(parent, mode, gid, True)
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
-        if not stat.S_ISDIR(os.lstat(path).st_mode):
+        if not stat.S_ISDIR(os.stat(path, follow_symlinks=follow_symlink).st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
         return
     fd = os.open(path, _DIRECTORY_FLAGS | os.O_NOFOLLOW)

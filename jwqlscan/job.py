@@ -30,6 +30,7 @@ from jwqlscan.errors import (
 from jwqlscan.lock import run_lock
 from jwqlscan.measure import SURVEY_SECONDS, AreaMeasure, Measurement, measure
 from jwqlscan.paths import shown
+from jwqlscan.reporting import warm_up, write_report
 from jwqlscan.scanner import Scanner
 from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot
 from jwqlscan.store import LastArea, Store, open_store
@@ -108,7 +109,7 @@ async def run(
         store = open_store(config.database_url)
         last = await _last_areas(store)
         try:
-            snapshot = await _measure(config, this, last, allow_empty, display)
+            snapshot = await _measure(config, this, last, allow_empty, with_report, display)
         except JwqlscanError:
             await _record_failure(store, this)
             raise
@@ -150,9 +151,6 @@ async def report(config: Config, since: datetime | None = None) -> tuple[str, ..
     """
     async with open_store(config.database_url) as store:
         history = await store.history(since)
-    # Here, so that nothing but the report pays for importing bokeh.
-    from jwqlscan.reporting import write_report
-
     return tuple(await write_report(history, config.outputs, host=socket.gethostname()))
 
 
@@ -198,6 +196,7 @@ async def _measure(
     this: _Run,
     last: Mapping[tuple[str, str], LastArea] | None,
     allow_empty: bool,
+    with_report: bool,
     display: Display,
 ) -> Snapshot:
     """Scan and ask df, side by side."""
@@ -220,6 +219,8 @@ async def _measure(
 
         try:
             async with anyio.create_task_group() as tasks:
+                if with_report:
+                    tasks.start_soon(warm_up)  # importing bokeh takes long: do it meanwhile
                 for path in {area.path for area in areas if not found[area.path].errno}:
                     tasks.start_soon(probe, path)
                 measurement = await measure(scanner, areas, found, config.scan, display.progress)

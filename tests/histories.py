@@ -27,6 +27,7 @@ def history_of(
     """Return a history of daily runs that grows and wobbles; the first runs are the sample."""
     rng = random.Random(seed)
     dates = [NEWEST - timedelta(days=runs - 1 - day, seconds=rng.random()) for day in range(runs)]
+    dates[-1] = NEWEST
     types = sorted(FILETYPES)[:filetypes]
     products = {}
     for instrument in instruments:
@@ -53,7 +54,9 @@ def history_of(
     capacity = max(sizes, default=1) * 1.7
     central = {}
     for number, area in enumerate(AREAS):
-        used = [(9 if area == "all" else 0.2 + number / 2) * (1 + 0.3 * n / runs) for n in range(runs)]
+        used = [
+            (9 if area == "all" else 0.2 + number / 2) * (1 + 0.3 * n / runs) for n in range(runs)
+        ]
         central[area] = CentralColumns(
             date=list(dates),
             size=[40.0] * runs,
@@ -104,5 +107,5 @@ def hostile_history(runs: int = 30) -> History:
             for instrument in ("miri", HOSTILE[0])
             for name, column in zip(HOSTILE, columns, strict=True)
         },
-        central={name: plain.central["logs"] for name in HOSTILE},
+        central=dict.fromkeys(HOSTILE, plain.central["logs"]),
     )

@@ -160,3 +160,15 @@ async def test_what_is_planted_in_a_directorys_place_is_refused(tmp_path, plante
         (tmp_path / "new").write_text("")
     with pytest.raises(NotADirectoryError):
         await make_directory(str(tmp_path / "new"), 0o640, None)
+
+
+async def test_a_symlink_to_a_directory_is_taken_where_it_may_be(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    await make_directory(str(tmp_path / "link"), 0o640, None, follow_symlink=True)
+    assert (tmp_path / "link").is_symlink()
+
+
+async def test_directories_above_are_made_too(tmp_path):
+    await make_directory(str(tmp_path / "a" / "b" / "c"), 0o640, None)
+    assert permissions(tmp_path / "a") == permissions(tmp_path / "a" / "b" / "c") == 0o750

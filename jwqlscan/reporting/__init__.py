@@ -12,7 +12,7 @@ import os
 import anyio
 import anyio.to_thread
 
-from jwqlscan.errors import ConfigError, ReportError
+from jwqlscan.errors import ConfigError, ReportError, first_cause
 from jwqlscan.files import make_directory, write_atomically
 from jwqlscan.history import History
 from jwqlscan.paths import shown
@@ -62,13 +62,11 @@ async def write_report(
     directory = os.path.join(outputs.directory, DIRECTORY)
     paths = {os.path.join(directory, name): text for name, text in texts.items()}
     try:
-        await make_directory(outputs.directory, outputs.mode, outputs.group)
+        await make_directory(outputs.directory, outputs.mode, outputs.group, follow_symlink=True)
         await make_directory(directory, outputs.mode, outputs.group)
         await _write(paths, outputs)
     except* (OSError, ConfigError) as group:
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup):
-            error = error.exceptions[0]
+        error = first_cause(group)
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ReportError(
             f"the report can't be written to {shown(directory)}: {reason}; mend that, then run "

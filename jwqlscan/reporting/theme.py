@@ -18,7 +18,7 @@ PLOT_HEIGHT = 330  # px of a plot without its legend
 LEGEND_ROW_PX = 18
 LEGEND_COLUMN_PX = 112
 LEGEND_COLUMNS = 4  # in a plot half as wide as a page of 1280 px
-LEGEND_ROWS_SHOWN = 7  # a longer legend scrolls: 45 filetypes are 9 to 15 rows
+LEGEND_ROWS_SHOWN = 7  # a longer legend scrolls: 47 filetypes are 12 rows and more
 LINE_WIDTH = 2
 MARK_SIZE = 6
 MUTED_ALPHA = 0.12
@@ -44,9 +44,16 @@ COLOURS = (
     "#5b5fc7",  # violet
     "#4a5560",  # slate
 )
-# A colour comes back only with another dash: 9 colours, 5 dashes, 45 styles.
-DASHES: tuple[tuple[int, ...], ...] = ((), (7, 3), (2, 3), (9, 3, 2, 3), (14, 4))
-_MARKS = ("circle", "square", "triangle", "diamond", "inverted_triangle")
+# A colour comes back only with another dash: 54 styles for the 47 filetypes that are known.
+DASHES: tuple[tuple[int, ...], ...] = (
+    (),
+    (7, 3),
+    (2, 3),
+    (9, 3, 2, 3),
+    (14, 4),
+    (9, 3, 2, 3, 2, 3),
+)
+_MARKS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "star")
 
 # The commonest products come first, so that the thickest curves are solid and far apart in colour.
 _COMMON_FILETYPES = ("uncal", "rate", "rateints", "cal", "calints", "i2d", "crf", "x1d", "s2d")
@@ -104,7 +111,7 @@ TIB = Unit("Size (TiB)", "TiB", whole=False)
 
 
 def style(number: int) -> Style:
-    """Return one of the 45 styles; after that they come again."""
+    """Return one of the 54 styles; after that they come again."""
     dash = DASHES[number // len(COLOURS) % len(DASHES)]
     return Style(COLOURS[number % len(COLOURS)], dash)
 

@@ -11,11 +11,11 @@ FloatArray: TypeAlias = npt.NDArray[np.float64]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 
 # A plot is some 600 px wide, so 2 points a pixel and more can't be told apart; and 480 series of
-# 1,000 points make a page of 4 to 6 MB, of 1,826 (five years of days) one of 7 to 10 MB.
+# 1,000 points make a page of 5 MB (7 MB with Bokeh 3.7, which does not compress them).
 POINTS = 1_000
 # Series that peak on different days keep more rows than POINTS; where they would keep more than
 # this, the buckets get wider.
-MOST_POINTS = 1_500
+MOST_POINTS = 1_250
 MOST_FORCED = 250
 
 

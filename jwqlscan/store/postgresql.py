@@ -7,6 +7,7 @@ because closing waits for a server that may not answer. The server then rolls ba
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -93,6 +94,7 @@ class PostgresqlStore:
         self._connect_timeout_s = connect_timeout_s
         self._call_timeout_s = call_timeout_s
         self._connection: asyncpg.Connection | None = None
+        self._lock = asyncio.Lock()  # asyncpg runs on asyncio alone, and so does this store
 
     @property
     def location(self) -> str:
@@ -185,19 +187,24 @@ class PostgresqlStore:
 
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Connection]:
-        """Yield the connection, a new one if need be; after any failure it is gone."""
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await self._connect()
-        try:
-            with anyio.fail_after(self._call_timeout_s):
-                yield self._connection
-        except BaseException as error:
-            self._connection.terminate()
-            self._connection = None
-            failure = _failure(error, self.location)
-            if failure is None:
-                raise
-            raise failure from error
+        """Yield the connection to one call at a time, a new one if need be.
+
+        After any failure it is gone, and the next call makes another.
+        """
+        async with self._lock:
+            if self._connection is None or self._connection.is_closed():
+                self._connection = await self._connect()
+            connection = self._connection
+            try:
+                with anyio.fail_after(self._call_timeout_s):
+                    yield connection
+            except BaseException as error:
+                connection.terminate()
+                self._connection = None
+                failure = _failure(error, self.location)
+                if failure is None:
+                    raise
+                raise failure from error
 
     async def _connect(self) -> asyncpg.Connection:
         # The URL stays out of every message, and asyncpg's exceptions out of the traceback: their

@@ -1,0 +1,577 @@
+"""One contract over both stores, then what is each one's own."""
+
+import asyncio
+import json
+import os
+import socket
+import sqlite3
+import stat
+import traceback
+from contextlib import asynccontextmanager, closing
+from dataclasses import dataclass, replace
+from datetime import UTC, timedelta
+from urllib.parse import urlsplit, urlunsplit
+
+import anyio
+import asyncpg
+import pytest
+from snapshots import (
+    BAD_NAME,
+    CAPACITY,
+    PRODUCTS,
+    START,
+    hostile_tally,
+    make_area,
+    make_snapshot,
+    make_tally,
+)
+
+from jwqlscan.errors import ConfigError, StoreError, StoreUnavailableError
+from jwqlscan.paths import shown
+from jwqlscan.store import MONITOR_NAME, LastArea, Store, open_store
+from jwqlscan.store.dsn import redacted
+from jwqlscan.store.postgresql import PostgresqlStore
+from jwqlscan.store.schema import migrations
+from jwqlscan.store.sqlite import SqliteStore
+from jwqlscan.tally import Product, Tally
+
+SECRET = "s3cret"
+TABLES = (
+    *("filesystem_general", "filesystem_instrument", "central_storage", "monitor"),
+    *("scan_run", "scan_area", "scan_product"),
+)
+
+
+@dataclass
+class Backend:
+    """A store's URL, and its tables behind the store's back."""
+
+    url: str
+
+    def open(self) -> Store:
+        return open_store(self.url)
+
+    async def query(self, sql: str) -> list[tuple]:
+        if self.url.startswith("sqlite"):
+            path = self.url.removeprefix("sqlite:///")
+            with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+                return connection.execute(sql).fetchall()
+        connection = await asyncpg.connect(self.url)
+        try:
+            return [tuple(row) for row in await connection.fetch(sql)]
+        finally:
+            await connection.close()
+
+    async def counts(self) -> list[int]:
+        return [(await self.query(f"SELECT count(*) FROM {table}"))[0][0] for table in TABLES]
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def backend(request, tmp_path):
+    if request.param == "sqlite":
+        return Backend(f"sqlite:///{tmp_path}/store/jwqlscan.db")
+    return Backend(request.getfixturevalue("pg_url"))
+
+
+async def test_a_recorded_snapshot_comes_back_as_history(backend):
+    snapshot = make_snapshot()
+    async with backend.open() as store:
+        assert await store.record(snapshot) == []
+        history = await store.history()
+    general = history.general
+    assert general.date == [START]
+    assert general.date[0].tzinfo is not None and general.date[0].utcoffset() == timedelta(0)
+    assert (general.total_file_count, general.total_file_size) == ([10], [2.0])
+    assert (general.fits_file_count, general.fits_file_size) == ([7], [1.5])
+    assert (general.used, general.available) == ([5.0], [14.0])
+    assert set(history.products) == set(PRODUCTS)
+    cal = history.products[Product("nircam", "cal")]
+    assert (cal.date, cal.count, cal.size) == ([START], [4], [1.0])
+    assert set(history.central) == {"all", "logs"}
+    logs = history.central["logs"]
+    assert (logs.date, logs.size, logs.used, logs.available) == ([START], [20.0], [0.25], [14.0])
+    assert history.sample_dates == history.incomplete_dates == frozenset()
+
+
+async def test_an_empty_store_has_an_empty_history_and_no_areas(backend):
+    async with backend.open() as store:
+        assert (await store.history()).empty
+        assert await store.last_areas() == {}
+
+
+async def test_recording_a_snapshot_again_changes_nothing(backend):
+    snapshot = make_snapshot()
+    async with backend.open() as store:
+        await store.record(snapshot)
+        before = await backend.counts()
+        assert await store.record(snapshot) == []
+    async with backend.open() as store:
+        await store.record(replace(snapshot, timestamp=START + timedelta(days=1)))
+    assert await backend.counts() == before == [1, 2, 2, 1, 1, 4, 6]
+
+
+async def test_the_same_snapshot_recorded_at_once_by_two_is_stored_once(backend):
+    snapshot = make_snapshot()
+    async with backend.open() as one, backend.open() as two, anyio.create_task_group() as tasks:
+        for store in (one, two, one, two):
+            tasks.start_soon(store.record, snapshot)
+    assert await backend.counts() == [1, 2, 2, 1, 1, 4, 6]
+
+
+async def test_a_store_opened_at_once_by_several_gets_one_schema(backend):
+    async def use(day: int) -> None:
+        async with backend.open() as store:
+            await store.record(make_snapshot(day))
+
+    async with anyio.create_task_group() as tasks:
+        for day in range(6):
+            tasks.start_soon(use, day)
+    assert (await backend.counts())[0] == 6
+
+
+async def test_runs_are_in_order_of_their_dates_however_they_were_recorded(backend):
+    async with backend.open() as store:
+        for day in (2, 0, 1):
+            await store.record(make_snapshot(day))
+        history = await store.history()
+    dates = [START + timedelta(days=day) for day in range(3)]
+    assert history.general.date == dates
+    assert all(columns.date == dates for columns in history.products.values())
+    assert all(columns.date == dates for columns in history.central.values())
+
+
+async def test_another_run_of_the_same_date_is_refused(backend):
+    async with backend.open() as store:
+        await store.record(make_snapshot())
+        before = await backend.counts()
+        with pytest.raises(StoreError, match="another run is stored under the date"):
+            await store.record(make_snapshot())
+    assert await backend.counts() == before
+
+
+async def test_history_since_a_date_starts_with_that_date(backend):
+    async with backend.open() as store:
+        for day in range(4):
+            await store.record(make_snapshot(day, sample=day < 3))
+        history = await store.history(since=START + timedelta(days=2))
+    dates = [START + timedelta(days=2), START + timedelta(days=3)]
+    assert history.general.date == dates
+    assert history.products[Product("miri", "rate")].date == dates
+    assert history.central["logs"].date == dates
+    assert history.sample_dates == {dates[0]}
+
+
+async def test_sample_and_incomplete_runs_are_flagged_by_their_dates(backend):
+    async with backend.open() as store:
+        await store.record(make_snapshot(0, sample=True))
+        await store.record(make_snapshot(1, make_area(state="partial")))
+        await store.record(make_snapshot(2))
+        history = await store.history()
+    assert history.sample_dates == {START}
+    assert history.incomplete_dates == {START + timedelta(days=1)}
+    assert len(history.general.date) == 3
+    reasons = await backend.query("SELECT incomplete_reasons FROM scan_run ORDER BY date")
+    assert json.loads(reasons[1][0]) == ["archive all: partial, 0 errors"]
+
+
+async def test_the_last_areas_are_those_of_the_newest_real_run(backend):
+    async with backend.open() as store:
+        await store.record(make_snapshot(1, make_area(tally=make_tally(21))))
+        await store.record(make_snapshot(0))
+        await store.record(make_snapshot(2, sample=True))
+        assert await store.last_areas() == {("archive", "all"): LastArea(21, 25)}
+
+
+async def test_sample_runs_alone_leave_no_last_areas(backend):
+    async with backend.open() as store:
+        await store.record(make_snapshot(sample=True))
+        assert await store.last_areas() == {}
+
+
+async def test_a_failed_run_leaves_a_row_in_monitor_only(backend):
+    ended = START + timedelta(minutes=1)
+    async with backend.open() as store:
+        await store.record_failure(START, ended, "/var/log/x.log")
+        assert (await store.history()).empty
+    rows = await backend.query("SELECT monitor_name, status, log_file FROM monitor")
+    assert rows == [(MONITOR_NAME, "FAILURE", "/var/log/x.log")]
+    assert await backend.counts() == [0, 0, 0, 1, 0, 0, 0]
+
+
+async def test_names_that_are_not_utf8_are_stored_as_they_are_shown(backend):
+    area = replace(make_area(tally=hostile_tally()), path="/bad\udcfe")
+    async with backend.open() as store:
+        await store.record(make_snapshot(0, area))
+    ((path, errors, samples),) = await backend.query(
+        "SELECT path, error_samples, unrecognized_samples FROM scan_area"
+    )
+    assert path == "/bad\\xfe"
+    (error,) = json.loads(errors)
+    assert (error["path"], error["kind"], error["errno"]) == (shown(BAD_NAME), "permission", 13)
+    (sample,) = json.loads(samples).values()
+    assert sample["path"] == shown(BAD_NAME) == "/archive/bad\\xff\\x0aname.fits"
+
+
+async def test_numbers_that_a_double_can_not_hold_are_exact_in_scan_area(backend):
+    size = 2**53 + 1
+    tally = make_tally(apparent_bytes=size, allocated_bytes=size + 2, fits_bytes=size + 4)
+    capacity = replace(CAPACITY, size_bytes=2**62 + 1, inodes=2**64 - 1)
+    async with backend.open() as store:
+        await store.record(make_snapshot(0, make_area(tally=tally, capacity=capacity)))
+    columns = "apparent_bytes, allocated_bytes, fits_bytes, size_bytes, inodes, inodes_used"
+    assert await backend.query(f"SELECT {columns} FROM scan_area") == [
+        (size, size + 2, size + 4, 2**62 + 1, None, 400)
+    ]
+
+
+async def test_every_count_of_a_tally_has_its_own_column(backend):
+    names = [name for name, value in Tally().to_record().items() if isinstance(value, int)]
+    tally = Tally(**{name: number for number, name in enumerate(names, 1)})
+    async with backend.open() as store:
+        await store.record(make_snapshot(0, make_area(tally=tally)))
+    rows = await backend.query(f"SELECT {', '.join(names)} FROM scan_area")
+    assert rows == [tuple(range(1, len(names) + 1))]
+
+
+async def test_an_unknown_capacity_is_not_made_up(backend):
+    areas = (make_area(capacity=None), make_area("central", "all", capacity=None))
+    async with backend.open() as store:
+        assert await store.record(make_snapshot(0, *areas)) == []
+        history = await store.history()
+    assert history.general.date == []
+    assert set(history.products) == set(PRODUCTS)
+    central = history.central["all"]
+    assert (central.size, central.used, central.available) == ([None], [2.0], [None])
+    assert history.incomplete_dates == {START}
+    assert await backend.query("SELECT size_bytes, source FROM scan_area") == [(None, None)] * 2
+
+
+async def test_a_transaction_that_fails_leaves_nothing_and_the_store_goes_on(backend):
+    twice = make_area("central", "logs")
+    async with backend.open() as store:
+        with pytest.raises(StoreError):
+            await store.record(make_snapshot(0, make_area(), twice, twice))
+        assert await backend.counts() == [0] * len(TABLES)
+        await store.record(make_snapshot())
+        assert len((await store.history()).general.date) == 1
+
+
+async def test_a_number_beyond_64_bits_is_refused(backend):
+    async with backend.open() as store:
+        with pytest.raises(StoreError):
+            await store.record(make_snapshot(0, make_area(tally=make_tally(apparent_bytes=2**63))))
+    assert await backend.counts() == [0] * len(TABLES)
+
+
+async def test_a_newer_schema_is_refused(backend):
+    newer = migrations("sqlite")[-1].version + 1
+    async with backend.open():
+        pass
+    if backend.url.startswith("sqlite"):
+        await backend.query(f"PRAGMA user_version = {newer}")
+    else:
+        await backend.query(f"INSERT INTO scan_schema (version) VALUES ({newer})")
+    with pytest.raises(StoreError, match="newer") as caught:
+        async with backend.open():
+            pass
+    assert "update jwqlscan" in str(caught.value)
+    assert not isinstance(caught.value, StoreUnavailableError)
+
+
+async def test_dates_are_utc_whatever_zone_the_snapshot_has(backend):
+    async with backend.open() as store:
+        zone = (START + timedelta(0)).astimezone(UTC).tzinfo
+        await store.record(make_snapshot(timestamp=START.astimezone(zone)))
+        assert (await store.history()).general.date == [START]
+
+
+def test_both_dialects_have_the_same_versions():
+    versions = [[step.version for step in migrations(d)] for d in ("sqlite", "postgresql")]
+    assert versions[0] == versions[1] == list(range(1, len(versions[0]) + 1))
+
+
+# SQLite
+
+
+async def test_the_sqlite_file_and_its_directory_are_private(tmp_path):
+    path = tmp_path / "new" / "jwqlscan.db"
+    async with SqliteStore(str(path)) as store:
+        await store.record(make_snapshot())
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
+async def test_the_sqlite_file_says_whose_it_is(tmp_path):
+    path = tmp_path / "jwqlscan.db"
+    async with SqliteStore(str(path)):
+        pass
+    with closing(sqlite3.connect(path)) as connection:
+        for pragma, value in (("application_id", 0x4A57514C), ("journal_mode", "wal")):
+            assert connection.execute(f"PRAGMA {pragma}").fetchone() == (value,)
+
+
+async def test_dates_in_sqlite_are_text_of_fixed_width(tmp_path):
+    async with SqliteStore(str(tmp_path / "x.db")) as store:
+        await store.record(make_snapshot(timestamp=START.replace(microsecond=0)))
+    with closing(sqlite3.connect(tmp_path / "x.db")) as connection:
+        rows = connection.execute("SELECT date FROM filesystem_general").fetchall()
+    assert rows == [("2026-03-01T03:17:10.000000Z",)]
+
+
+def text_file(path):
+    path.write_text("not a database, but long enough to have a header of one, were it one" * 20)
+
+
+def foreign_database(path):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE theirs (x)")
+
+
+def foreign_application(path):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA application_id = 7")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (text_file, "is not an SQLite database"),
+        (foreign_database, "database of another program"),
+        (foreign_application, "database of another program"),
+        (os.mkdir, "is not a regular file"),
+        (os.mkfifo, "is not a regular file"),
+    ],
+)
+async def test_what_is_no_store_is_refused_and_left_alone(tmp_path, make, message):
+    path = tmp_path / "x.db"
+    make(path)
+    before = path.read_bytes() if path.is_file() else None
+    with pytest.raises(StoreError, match=message) as caught:
+        async with SqliteStore(str(path)):
+            pass
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not isinstance(caught.value, StoreUnavailableError)
+    assert before is None or path.read_bytes() == before
+
+
+@pytest.mark.parametrize("path", ["", "/proc/self/nowhere/x.db", "/proc/x.db", "/dev/null/x.db"])
+async def test_a_place_where_no_file_can_be_made_is_refused(path):
+    with pytest.raises(StoreError, match="name") as caught:
+        async with SqliteStore(path):
+            pass
+    assert not isinstance(caught.value, StoreUnavailableError)
+
+
+async def test_a_locked_file_is_unavailable_after_the_time_limit(tmp_path):
+    path = str(tmp_path / "x.db")
+    async with SqliteStore(path, busy_timeout_s=0.05) as store:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreUnavailableError, match="locked"):
+                await store.record(make_snapshot())
+            assert (await store.history()).empty  # readers go on
+            other.execute("ROLLBACK")
+        await store.record(make_snapshot())
+
+
+async def test_a_special_or_strange_file_name_is_just_a_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in (":memory:", "file:x?mode=memory", "bad\udcff"):
+        async with SqliteStore(name) as store:
+            await store.record(make_snapshot())
+            store.location.encode()
+        assert os.path.exists(tmp_path / name)
+
+
+# PostgreSQL
+
+
+def with_account(url: str, user: str, password: str) -> str:
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=f"{user}:{password}@{parts.hostname}:{parts.port}"))
+
+
+async def refused(url: str, error: type[Exception], **limits: float) -> str:
+    """Open a store that can't be opened; return the message, and see that no secret shows."""
+    store = PostgresqlStore(url, **limits)
+    with pytest.raises(error) as caught:
+        async with store:
+            pass
+    shown_text = "".join(traceback.format_exception(caught.value))
+    for text in (str(caught.value), repr(caught.value), shown_text, store.location, repr(store)):
+        assert SECRET not in text
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+async def test_a_closed_port_is_unavailable():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # bound but not listening: nobody else can take it
+        url = f"postgresql://jwqlscan:{SECRET}@127.0.0.1:{taken.getsockname()[1]}/jwql"
+        message = await refused(url, StoreUnavailableError)
+    assert "postgresql://jwqlscan@127.0.0.1:" in message
+
+
+async def test_a_host_that_does_not_exist_is_unavailable():
+    await refused(f"postgresql://u:{SECRET}@db.invalid/jwql", StoreUnavailableError)
+
+
+async def test_a_wrong_password_is_unavailable_and_says_where_to_look(pg_url):
+    message = await refused(with_account(pg_url, "jwqlscan", SECRET), StoreUnavailableError)
+    assert ".pgpass" in message
+
+
+async def test_a_missing_database_is_unavailable_and_says_how_to_make_it(pg_url):
+    url = urlunsplit(urlsplit(pg_url)._replace(path="/nowhere"))
+    message = await refused(url, StoreUnavailableError)
+    assert '"nowhere" does not exist' in message and "createdb" in message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://u:{SECRET}@host:port/jwql",
+        f"postgresql://u:{SECRET}/more@host/jwql",
+        f"postgresql://u:pass@{SECRET}@host/jwql",
+        f"postgresql://u:{SECRET}",
+        f"postgresql://u@host/jwql?sslmode=strange&password={SECRET}",
+        f"mysql://u:{SECRET}@host/jwql",
+        f"{SECRET}",
+        "",
+    ],
+)
+async def test_a_bad_url_is_a_configuration_error(url):
+    await refused(url, ConfigError, connect_timeout_s=2)
+
+
+async def test_a_user_without_privileges_is_unavailable_and_told_what_to_grant(pg_url):
+    backend = Backend(pg_url)
+    role = f"poor_{os.getpid()}"
+    await backend.query(f"CREATE ROLE {role} LOGIN PASSWORD '{SECRET}'")
+    try:
+        # What PUBLIC may do in a new schema depends on the server's version.
+        await backend.query("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        message = await refused(with_account(pg_url, role, SECRET), StoreUnavailableError)
+        assert "GRANT" in message
+    finally:
+        await backend.query(f"DROP ROLE {role}")
+
+
+async def test_a_reader_without_the_right_to_create_can_read_history(pg_url):
+    backend = Backend(pg_url)
+    role = f"reader_{os.getpid()}"
+    async with backend.open() as store:
+        await store.record(make_snapshot())
+    await backend.query(f"CREATE ROLE {role} LOGIN PASSWORD '{SECRET}'")
+    try:
+        await backend.query("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        await backend.query(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
+        async with open_store(with_account(pg_url, role, SECRET)) as store:
+            assert (await store.history()).general.date == [START]
+            with pytest.raises(StoreUnavailableError, match="GRANT"):
+                await store.record(make_snapshot(1))
+    finally:
+        await backend.query(f"DROP OWNED BY {role}")
+        await backend.query(f"DROP ROLE {role}")
+
+
+async def test_the_password_may_come_from_the_environment(pg_url, monkeypatch):
+    parts = urlsplit(pg_url)
+    monkeypatch.setenv("PGPASSWORD", str(parts.password))
+    place = f"{parts.username}@{parts.hostname}:{parts.port}"
+    async with PostgresqlStore(urlunsplit(parts._replace(netloc=place))) as store:
+        await store.record(make_snapshot())
+
+
+async def test_a_server_that_accepts_and_never_answers_is_left_in_time():
+    async def keep(reader, writer):
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(keep, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        url = f"postgresql://u:{SECRET}@127.0.0.1:{port}/jwql"
+        with anyio.fail_after(5):
+            message = await refused(url, StoreUnavailableError, connect_timeout_s=0.1)
+    assert "no answer" in message
+
+
+@asynccontextmanager
+async def proxied(url: str):
+    """Stand between a store and its server; setting the event holds the server's answers back."""
+    parts = urlsplit(url)
+    frozen = asyncio.Event()
+
+    async def pump(reader, writer, holds: bool) -> None:
+        try:
+            while data := await reader.read(65536):
+                if not (holds and frozen.is_set()):
+                    writer.write(data)
+                    await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    async def serve(reader, writer) -> None:
+        back, forth = await asyncio.open_connection(parts.hostname, parts.port)
+        await asyncio.gather(pump(reader, forth, False), pump(back, writer, True))
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        place = f"{parts.username}:{parts.password}@127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        yield urlunsplit(parts._replace(netloc=place)), frozen
+
+
+async def test_a_server_that_falls_silent_during_a_record_is_left_in_time(pg_url):
+    async with proxied(pg_url) as (url, frozen):
+        with anyio.fail_after(10):
+            async with PostgresqlStore(url, call_timeout_s=1, connect_timeout_s=1) as store:
+                frozen.set()
+                with pytest.raises(StoreUnavailableError, match="no answer"):
+                    await store.record(make_snapshot())
+    assert await Backend(pg_url).counts() == [0] * len(TABLES)
+
+
+async def test_a_connection_that_was_cut_is_made_anew(pg_url):
+    snapshot = make_snapshot()
+    async with PostgresqlStore(pg_url) as store:
+        await Backend(pg_url).query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE application_name LIKE 'jwqlscan%' AND datname = current_database()"
+        )
+        try:
+            await store.record(snapshot)
+        except StoreUnavailableError:  # unless the client has noticed before
+            await store.record(snapshot)
+        assert len((await store.history()).general.date) == 1
+
+
+async def test_a_cancelled_record_leaves_nothing_and_stays_cancelled(pg_url):
+    async with proxied(pg_url) as (url, frozen), PostgresqlStore(url) as store:
+        frozen.set()
+        with anyio.move_on_after(0.2) as scope:
+            await store.record(make_snapshot())
+        assert scope.cancelled_caught
+    assert await Backend(pg_url).counts() == [0] * len(TABLES)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown_as"),
+    [
+        ("postgresql://u:pw@host:5432/jwql", "postgresql://u@host:5432/jwql"),
+        ("postgres://u:p%40w@host/jwql?sslmode=require", "postgresql://u@host/jwql"),
+        ("postgresql://host/jwql", "postgresql://host/jwql"),
+        ("postgresql:///jwql?host=/run/postgresql", "postgresql:///jwql"),
+        ("postgresql://u:pw@a:1,b:2/jwql", "postgresql://u@a:1,b:2/jwql"),
+        ("postgresql://u:pw@[::1]:5432/jwql", "postgresql://u@[::1]:5432/jwql"),
+        ("postgresql://u:p@w@host/jwql", "postgresql://…"),
+        ("postgresql://u:p/w@host/jwql", "postgresql://u@host/jwql"),
+        ("postgresql://u:pw?x@host/jwql", "postgresql://…"),
+        ("postgresql://u@host/jwql?password=p@w", "postgresql://…"),
+        ("postgresql://u:pw", "postgresql://…"),
+        ("nonsense", "postgresql://…"),
+    ],
+)
+def test_a_url_is_shown_without_its_password(url, shown_as):
+    assert redacted(url) == shown_as
