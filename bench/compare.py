@@ -103,9 +103,7 @@ SLOW_VARIANTS = (
 )
 # auto is the default: a reader without a number leaves it to jwqlscan
 AUTO_VARIANTS = tuple(
-    name
-    for reader in ("native", "scandir")
-    for name in (f"jwqlscan {reader}", *workers_of(reader))
+    name for reader in ("native", "scandir") for name in (f"jwqlscan {reader}", *workers_of(reader))
 )
 AUTO_RATIOS = tuple(
     Ratio(f"jwqlscan {reader}", workers_of(reader), 1.1) for reader in ("native", "scandir")
@@ -159,9 +157,7 @@ WORKS = {
         memory_bar_mb=100,
         pick=True,
     ),
-    "auto-warm": Work(
-        "jwst", 400_000, 40_000, ("floor 2", *AUTO_VARIANTS), AUTO_RATIOS, pick=True
-    ),
+    "auto-warm": Work("jwst", 400_000, 40_000, ("floor 2", *AUTO_VARIANTS), AUTO_RATIOS, pick=True),
     "auto-slow": Work(
         "deep", 10_000, 1_000, ("floor 32", *AUTO_VARIANTS), AUTO_RATIOS, slow=True, pick=True
     ),
@@ -208,6 +204,12 @@ def disk_usage(manifest: dict) -> Totals:
     return {"bytes": sum(manifest[name] for name in names)}
 
 
+def gdu_usage(manifest: dict) -> Totals:
+    """What gdu adds up: as du, but it takes every directory for 4096 bytes."""
+    names = ("unique_bytes", "symlink_bytes")
+    return {"bytes": sum(manifest[name] for name in names) + 4096 * manifest["directories"]}
+
+
 def read_first_number(path: Path) -> Totals:
     match = re.search(r"\d+", path.read_text())
     return {"bytes": int(match[0])} if match else {}
@@ -239,7 +241,7 @@ def read_jwqlscan(path: Path) -> Totals:
 
 
 def jwqlscan_totals(manifest: dict) -> Totals:
-    names = ("files", "apparent_bytes", "fits_files", "symlinks")
+    names = ("files", "apparent_bytes", "directories", "symlinks", "fits_files", "fits_bytes")
     return {name: manifest[name] for name in names}
 
 
@@ -256,7 +258,8 @@ class Finder:
         pythons = [str(peers_bin / "python")] if peers_bin else []
         for python in [*pythons, sys.executable]:
             command = [python, "-c", f"import {module}"]
-            if shutil.which(python) and subprocess.run(command, capture_output=True).returncode == 0:
+            run = subprocess.run(command, capture_output=True) if shutil.which(python) else None
+            if run and run.returncode == 0:
                 return python
         return None
 
@@ -315,7 +318,7 @@ class Finder:
             )
         if name == "gdu":
             check = [program, "-npcsa", "--no-prefix", top]
-            return Tool(name, [program, "-npc", top], check, read_first_number, disk_usage)
+            return Tool(name, [program, "-npc", top], check, read_first_number, gdu_usage)
         if name == "ncdu":
             command = [program, "-0", "-o", "/dev/null", top]
             return Tool(name, command, [program, "-0", "-o", "-", top], read_ncdu, plain_totals)
@@ -555,6 +558,7 @@ def print_table(name: str, results: list[Result]) -> None:
 
 
 def print_ratios(work: Work, results: list[Result]) -> None:
+    """Print what must be seen. The bars are meant for full scale, at least 5 runs, 2 CPUs."""
     timed = {result.tool.name: result for result in results if result.runs}
     for ratio in work.ratios:
         under = [timed[name] for name in ratio.under if name in timed]
@@ -575,8 +579,8 @@ def print_ratios(work: Work, results: list[Result]) -> None:
 
 
 def filesystem_of(path: str) -> str:
-    command = ["stat", "-f", "-c", "%T", path]
-    return subprocess.run(command, capture_output=True, text=True).stdout.strip()
+    command = ["df", "--output=fstype", path]
+    return subprocess.run(command, capture_output=True, text=True).stdout.split()[-1]
 
 
 def write_lines(file: Path, name: str, manifest: dict, fstype: str, results: list[Result]) -> None:
@@ -636,6 +640,8 @@ def run_work(
     results = run_rounds(tools, manifest, options.runs)
     print_table(f"{name} ({manifest['files']} files)", results)
     print_ratios(work, results)
+    if options.scale != "full":
+        print("  quick scale: start-up weighs too much, the bars do not apply")
     for kind in sorted({variant.split()[0] for variant, tool in found.items() if not tool}):
         print(f"  not there: {kind}; {HOW_TO_GET[kind]}")
     sys.stdout.flush()

@@ -44,7 +44,17 @@ DETECTORS = {
 SUFFIXES = {
     "nircam": ["uncal", "rate", "rateints", "cal", "i2d", "trapsfilled", "o001_crf"],
     "nirspec": ["uncal", "rate", "rateints", "cal", "calints", "s2d", "x1d", "x1dints", "bsub"],
-    "niriss": ["uncal", "rate", "rateints", "cal", "calints", "ami-oi", "amilg", "x1d", "c1001_crf"],
+    "niriss": [
+        "uncal",
+        "rate",
+        "rateints",
+        "cal",
+        "calints",
+        "ami-oi",
+        "amilg",
+        "x1d",
+        "c1001_crf",
+    ],
     "miri": ["uncal", "ramp", "rate", "rateints", "cal", "calints", "x1d", "s3d", "a3001_crfints"],
     "fgs": ["uncal", "rate", "cal", "dark"],
 }
@@ -171,7 +181,9 @@ def small_shape(files: int) -> Shape:
             return f"g{n:05d}"
         return f"g{(n - groups) // 1000:05d}/d{(n - groups) % 1000:03d}"
 
-    return Shape(groups + leaves, path, lambda n: share(files, leaves, n - groups) if n >= groups else 0)
+    return Shape(
+        groups + leaves, path, lambda n: share(files, leaves, n - groups) if n >= groups else 0
+    )
 
 
 def flat_shape(files: int) -> Shape:

@@ -35,6 +35,8 @@ enum {
     LIMIT_RETRIES = 50,        /* tries to open a directory when descriptors have run out, ... */
     LIMIT_PAUSE_NS = 20000000, /* ... and the pause between them */
     NAME_BYTES = 256,          /* NAME_MAX + 1 */
+    DIRECTORY_OPERATIONS = 4,  /* open, stat, and at least two listings */
+    BURST_NS = 10000000,       /* unused slots of this long may be made up for */
 };
 
 static const int OPEN_FLAGS =
@@ -265,6 +267,8 @@ typedef struct {
     bool one_file_system;
     bool follow;
     int keep_below_fd;
+    int64_t interval_ns; /* between two metadata operations of all workers; 0: no limit */
+    Py_buffer next_ns;   /* an _Atomic int64_t: the next free slot, shared by all workers */
 } Reader;
 
 /* One call of Reader.read. */
@@ -298,6 +302,25 @@ now_ns(void)
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
+}
+
+/* Take slots for some operations and sleep until the first of them; as Pace.wait does. */
+static void
+wait_for_slot(const Reader *reader, int operations)
+{
+    if (reader->interval_ns == 0) {
+        return;
+    }
+    _Atomic int64_t *next = reader->next_ns.buf;
+    int64_t slot = atomic_load(next), start;
+    do {
+        int64_t earliest = now_ns() - BURST_NS;
+        start = slot > earliest ? slot : earliest;
+    } while (!atomic_compare_exchange_weak(next, &slot, start + operations * reader->interval_ns));
+    int64_t delay = start - now_ns();
+    if (delay > 0) {
+        nanosleep(&(struct timespec){delay / 1000000000, delay % 1000000000}, NULL);
+    }
 }
 
 static bool
@@ -628,6 +651,7 @@ count_item(Walk *walk, Dir *dir, const Item *item)
         }
         return;
     }
+    wait_for_slot(walk->reader, 1);
     if (fstatat(dir->fd, item->name, &stat, AT_SYMLINK_NOFOLLOW) != 0) {
         if (is_vanished(errno)) {
             counts->vanished++;
@@ -918,6 +942,7 @@ enter(Walk *walk, Dir *dir, const struct stat *stat)
 static void
 read_directory(Walk *walk, Dir *dir)
 {
+    wait_for_slot(walk->reader, DIRECTORY_OPERATIONS);
     if (dir->parent != NULL) {
         struct stat stat;
         if (is_autofs(walk, dir)) {
@@ -1256,6 +1281,9 @@ reader_dealloc(PyObject *self)
     Py_XDECREF(reader->snapshot_names);
     Py_XDECREF(reader->autofs_points);
     Py_XDECREF(reader->excluded);
+    if (reader->next_ns.obj != NULL) {
+        PyBuffer_Release(&reader->next_ns);
+    }
     PyTypeObject *type = Py_TYPE(self);
     type->tp_free(self);
     Py_DECREF(type);
@@ -1275,7 +1303,7 @@ all_bytes(PyObject *tuple)
 
 PyDoc_STRVAR(reader_doc,
 "Reader(roots, pseudo_devices, snapshot_names, autofs_points, excluded, one_file_system,\n"
-"       follow_file_symlinks, keep_below_fd)\n--\n\n"
+"       follow_file_symlinks, keep_below_fd, interval_ns, next_ns)\n--\n\n"
 "Rules for reading; see ScanRules. `excluded` is callable(root path, directory, names)\n"
 "-> bytes, one a name, or None.");
 
@@ -1284,20 +1312,32 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     PyObject *roots, *pseudo, *snapshot_names, *autofs_points, *excluded;
     int one_file_system, follow, keep_below_fd;
+    long long interval_ns;
+    Py_buffer next_ns;
     if (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0) {
         PyErr_SetString(PyExc_TypeError, "Reader() takes no keyword arguments");
         return NULL;
     }
-    if (!PyArg_ParseTuple(args, "O!O!O!O!Oppi:Reader", &PyTuple_Type, &roots, &PyTuple_Type,
+    if (!PyArg_ParseTuple(args, "O!O!O!O!OppiLw*:Reader", &PyTuple_Type, &roots, &PyTuple_Type,
                           &pseudo, &PyTuple_Type, &snapshot_names, &PyTuple_Type, &autofs_points,
-                          &excluded, &one_file_system, &follow, &keep_below_fd)
-        || !all_bytes(snapshot_names) || !all_bytes(autofs_points)) {
+                          &excluded, &one_file_system, &follow, &keep_below_fd, &interval_ns,
+                          &next_ns)) {
         return NULL;
     }
     Reader *reader = (Reader *)type->tp_alloc(type, 0);
     if (reader == NULL) {
+        PyBuffer_Release(&next_ns);
         return NULL;
     }
+    reader->next_ns = next_ns;
+    if (!all_bytes(snapshot_names) || !all_bytes(autofs_points)) {
+        goto failed;
+    }
+    if (next_ns.len < (Py_ssize_t)sizeof(int64_t) || interval_ns < 0) {
+        PyErr_SetString(PyExc_ValueError, "next_ns must be a buffer that holds an int64");
+        goto failed;
+    }
+    reader->interval_ns = interval_ns;
     reader->snapshot_names = Py_NewRef(snapshot_names);
     reader->autofs_points = Py_NewRef(autofs_points);
     reader->excluded = excluded == Py_None ? NULL : Py_NewRef(excluded);

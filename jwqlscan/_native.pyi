@@ -23,6 +23,8 @@ class Reader:
         one_file_system: bool,
         follow_file_symlinks: bool,
         keep_below_fd: int,
+        interval_ns: int,
+        next_ns: array[int],
         /,
     ) -> Reader: ...
     def read(

@@ -15,7 +15,7 @@ import typer
 
 from jwqlscan import __version__
 from jwqlscan.errors import EXIT_CODE_HELP, ExitCode, JwqlscanError
-from jwqlscan.settings import DEFAULT_WORKERS, MAX_WORKERS
+from jwqlscan.settings import ScanOverrides, parse_workers
 
 if TYPE_CHECKING:
     from jwqlscan.display import Display
@@ -49,14 +49,39 @@ ConfigFile = Annotated[
         help="TOML file; else ~/.config/jwqlscan/config.toml, else /etc/jwqlscan/config.toml.",
     ),
 ]
+
+
+def _workers(text: str | None) -> str | None:
+    try:
+        return text if text is None else str(parse_workers(text))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
 Workers = Annotated[
+    str | None,
+    typer.Option(
+        callback=_workers,
+        metavar="N|auto",
+        envvar="JWQLSCAN_WORKERS",
+        help="Threads that read a filesystem, at most. Default: auto, as many as are of use.",
+    ),
+]
+MaxRate = Annotated[
     int | None,
     typer.Option(
-        min=1,
-        max=MAX_WORKERS,
+        min=0,
         metavar="N",
-        envvar="JWQLSCAN_WORKERS",
-        help=f"Threads that read a filesystem. Default: {DEFAULT_WORKERS}.",
+        envvar="JWQLSCAN_MAX_RATE",
+        help="Metadata operations a second on a filesystem, at most. Default: 0, no limit.",
+    ),
+]
+Background = Annotated[
+    bool | None,
+    typer.Option(
+        "--background/--no-background",
+        help="Give way to everything else on the host (as nice and ionice do).",
+        show_default=False,
     ),
 ]
 ReaderOption = Annotated[
@@ -100,6 +125,8 @@ def run(
     config: ConfigFile = None,
     workers: Workers = None,
     reader: ReaderOption = None,
+    max_rate: MaxRate = None,
+    background: Background = None,
     archive: Annotated[
         str | None,
         typer.Option(
@@ -153,9 +180,8 @@ def run(
 
         level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
         with logging_to_stderr(level):
-            overrides = Overrides(
-                archive, central, outputs, database, workers, reader.value if reader else None
-            )
+            scan_overrides = _scan_overrides(workers, reader, max_rate, background)
+            overrides = Overrides(archive, central, outputs, database, scan_overrides)
             settings = load_config(config, overrides)
 
             async def job(display: Display, log_file: str) -> Outcome:
@@ -183,6 +209,8 @@ def scan(
     directories: Annotated[list[str], typer.Argument(metavar="DIR...", help="Directories.")],
     workers: Workers = None,
     reader: ReaderOption = None,
+    max_rate: MaxRate = None,
+    background: Background = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -192,7 +220,8 @@ def scan(
         from jwqlscan.orders import begin_scan
         from jwqlscan.settings import ScanSettings
 
-        settings = ScanSettings().overridden(workers, reader.value if reader else None)
+        over = _scan_overrides(workers, reader, max_rate, background)
+        settings = ScanSettings().overridden(over)
         begun = begin_scan(directories, settings)  # it walks while the rest is imported
         import anyio
 
@@ -247,6 +276,43 @@ def report(
 
 
 @app.command()
+def bench(
+    directory: Annotated[str, typer.Argument(metavar="DIR", help="What is like your archive.")],
+    workers: Annotated[
+        str,
+        typer.Option(metavar="N,N,...", help="Numbers of workers to try; auto is one too."),
+    ] = "1,2,4,8,16,32,64",
+    reader: ReaderOption = None,
+    rounds: Annotated[int, typer.Option(min=1, max=100, help="Scans of each setting.")] = 3,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Measure how fast a directory is scanned, by reader and number of workers."""
+    with _told(debug):
+        import anyio
+
+        from jwqlscan.benchmark import benchmark
+        from jwqlscan.reader import available_readers
+
+        try:
+            numbers = [parse_workers(text.strip()) for text in workers.split(",")]
+        except ValueError as error:
+            raise typer.BadParameter(str(error), param_hint="--workers") from None
+        readers = [reader.value] if reader else list(available_readers())
+        with _display(quiet) as display:
+            result = anyio.run(benchmark, directory, readers, numbers, rounds, display.phase)
+        if json:
+            from jwqlscan.json_output import bench_object
+
+            print_json(bench_object(result))
+        else:
+            from jwqlscan.tables import print_bench, stdout_console
+
+            print_bench(result, stdout_console())
+
+
+@app.command()
 def demo(
     directory: Annotated[
         str, typer.Argument(metavar="DIR", help="Made if it does not exist.")
@@ -261,6 +327,17 @@ def demo(
 
         result = anyio.run(run_demo, directory, print_line)
         raise typer.Exit(result)
+
+
+def _scan_overrides(
+    workers: str | None, reader: ReaderName | None, max_rate: int | None, background: bool | None
+) -> ScanOverrides:
+    return ScanOverrides(
+        None if workers is None else int(workers),
+        None if reader is None else reader.value,
+        max_rate,
+        background,
+    )
 
 
 def print_line(text: str) -> None:

@@ -14,13 +14,14 @@ from jwqlscan.errors import ConfigError
 from jwqlscan.names import Classifier
 from jwqlscan.paths import shown
 from jwqlscan.settings import (
+    AUTO,
     DEFAULT_OUTPUT_MODE,
-    DEFAULT_WORKERS,
-    MAX_WORKERS,
     READERS,
     Area,
     Outputs,
+    ScanOverrides,
     ScanSettings,
+    parse_workers,
 )
 from jwqlscan.snapshot import ALL
 from jwqlscan.units import parse_duration
@@ -79,8 +80,7 @@ class Overrides:
     central: str | None = None
     outputs: str | None = None
     database: str | None = field(default=None, repr=False)
-    workers: int | None = None
-    reader: str | None = None
+    scan: ScanOverrides = field(default_factory=ScanOverrides)
 
 
 def load_config(file: str | None = None, overrides: Overrides | None = None) -> Config:
@@ -161,7 +161,7 @@ class _Table:
         label = f"{self._name}.{key}" if self._name else key
         return ConfigError(f"{shown(self._file)}: {shown(label)}: {problem}")
 
-    def take(self, key: str, kind: type, what: str, default: object) -> Any:  # noqa: ANN401
+    def take(self, key: str, kind: type | tuple[type, ...], what: str, default: object) -> Any:  # noqa: ANN401
         self._known.append(key)
         if key not in self._values:
             return default
@@ -277,9 +277,13 @@ def _build(table: _Table, over: Overrides, file: str) -> Config:
 
 def _scan_settings(table: _Table, over: Overrides) -> ScanSettings:
     defaults = ScanSettings()
-    workers = table.take("workers", int, "a number of threads", DEFAULT_WORKERS)
-    if not 1 <= workers <= MAX_WORKERS:
-        raise table.error("workers", f"expected 1 to {MAX_WORKERS}, not {workers}")
+    try:
+        workers = parse_workers(str(table.take("workers", (int, str), "auto or a number", AUTO)))
+    except ValueError as error:
+        raise table.error("workers", shown(str(error))) from None
+    max_rate: int = table.take("max_rate", int, "a number of operations a second", 0)
+    if max_rate < 0:
+        raise table.error("max_rate", f"expected 0 (no limit) or more, not {max_rate}")
     reader = table.text("reader") or defaults.reader
     if reader not in READERS:
         raise table.error("reader", f"expected one of {', '.join(READERS)}, not {shown(reader)}")
@@ -296,8 +300,10 @@ def _scan_settings(table: _Table, over: Overrides) -> ScanSettings:
         one_file_system=table.flag("one_file_system", defaults.one_file_system),
         follow_file_symlinks=table.flag("follow_file_symlinks", defaults.follow_file_symlinks),
         extra_filetypes=extra,
+        max_rate=max_rate,
+        background=table.flag("background", defaults.background),
     )
-    return settings.overridden(over.workers, over.reader)
+    return settings.overridden(over.scan)
 
 
 def _outputs(table: _Table, over: Overrides, state_path: str) -> Outputs:

@@ -7,8 +7,10 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from jwqlscan.paths import path_fields, shown
+from jwqlscan.settings import AUTO
 
 if TYPE_CHECKING:
+    from jwqlscan.benchmark import Benchmark, Rate
     from jwqlscan.job import Outcome
     from jwqlscan.measure import Measurement
     from jwqlscan.snapshot import AreaSnapshot, Capacity
@@ -63,6 +65,26 @@ def scan_object(measurement: Measurement) -> dict[str, Any]:
         "entries_per_second": round(measurement.entries_per_second, 1),
         "reader": measurement.reader,
         "workers": measurement.workers,
+    }
+
+
+def bench_object(result: Benchmark) -> dict[str, Any]:
+    """Return what `jwqlscan bench --json` prints."""
+    return {
+        "entries": result.entries,
+        "rounds": result.rounds,
+        "rates": [_rate_object(rate) for rate in result.rates],
+        "recommended": _rate_object(result.recommended),
+    }
+
+
+def _rate_object(rate: Rate) -> dict[str, Any]:
+    return {
+        "reader": rate.reader,
+        "workers": rate.workers or AUTO,
+        "entries_per_second": round(rate.entries_per_second, 1),
+        "slowest": round(rate.slowest, 1),
+        "fastest": round(rate.fastest, 1),
     }
 
 

@@ -71,8 +71,9 @@ class Measurement:
         results: Sequence[Mapping[str, Any]],
         workers: int,
     ) -> None:
+        # 0 is auto: then the number that was of use is told.
+        self.workers: int = workers or max((result["workers"] for result in results), default=0)
         self.seconds: float = max((result["seconds"] for result in results), default=0.0)
-        self.workers = workers
         self.reader = results[0]["reader"] if results else ""
         self._tallies: dict[int, Tally] = {}
         self._nested: dict[int, set[int]] = {}
@@ -85,10 +86,14 @@ class Measurement:
         self.areas = tuple(self._measure(area, found[area.path], numbers) for area in areas)
 
     @property
+    def entries(self) -> int:
+        """Entries read, each once."""
+        return sum(tally.entries for tally in self._tallies.values())
+
+    @property
     def entries_per_second(self) -> float:
         """Entries read, each once, over the wall time."""
-        entries = sum(tally.entries for tally in self._tallies.values())
-        return entries / self.seconds if self.seconds else 0.0
+        return self.entries / self.seconds if self.seconds else 0.0
 
     def union(self, areas: Sequence[AreaMeasure]) -> Tally:
         """Return the tally of several areas together: what they share counts once."""

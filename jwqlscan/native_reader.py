@@ -7,6 +7,7 @@ import os
 from jwqlscan._native import Chunk
 from jwqlscan._native import Reader as NativeCore
 from jwqlscan.names import Classifier
+from jwqlscan.pace import Pace
 from jwqlscan.reader import (
     BATCH_SECONDS,
     Batch,
@@ -32,6 +33,7 @@ class NativeReader:
     ----------
     rules : ScanRules
     classifier : Classifier
+    pace : Pace
 
     Notes
     -----
@@ -41,7 +43,7 @@ class NativeReader:
 
     name = "native"
 
-    def __init__(self, rules: ScanRules, classifier: Classifier) -> None:
+    def __init__(self, rules: ScanRules, classifier: Classifier, pace: Pace) -> None:
         exclusion = Exclusion(rules.exclude) if rules.exclude else None
         self._classifier = classifier
         self._core = NativeCore(
@@ -53,6 +55,8 @@ class NativeReader:
             rules.one_file_system,
             rules.follow_file_symlinks,
             descriptors_to_keep(),
+            pace.interval_ns,
+            pace.next_ns,
         )
 
     def read(self, work: list[Work], meter: Meter) -> Batch:

@@ -27,7 +27,7 @@ class Roots(NamedTuple):
 
 
 def number_roots(found: Iterable[tuple[str, int, int]]) -> Roots:
-    """Number roots, given as (path, st_dev, st_ino); parent and child get the same numbers."""
+    """Return (path, st_dev, st_ino) rows numbered; parent and child get the same numbers."""
     roots = Roots({}, {})
     for path, device, inode in found:
         if (device, inode) not in roots.numbers:
@@ -102,4 +102,6 @@ def settings_record(settings: ScanSettings) -> dict[str, Any]:
         "one_file_system": settings.one_file_system,
         "follow_file_symlinks": settings.follow_file_symlinks,
         "extra_filetypes": settings.extra_filetypes,
+        "max_rate": settings.max_rate,
+        "background": settings.background,
     }

@@ -136,6 +136,11 @@ class Pool:
             self._settle(len(work))
 
     @property
+    def most_active(self) -> int:
+        """How many workers there were; fewer than allowed if more would have been of no use."""
+        return len(self._meters)
+
+    @property
     def progress(self) -> Progress:
         """Where the scan is now; read without stopping anyone."""
         meters = self._meters

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol
 
 from jwqlscan.mounts import MountTable
 from jwqlscan.names import Classifier
+from jwqlscan.pace import Pace
 from jwqlscan.settings import DEFAULT_SNAPSHOT_NAMES
 from jwqlscan.tally import Tally
 
@@ -262,7 +263,9 @@ def useful_cores(name: str) -> float:
     return float(len(os.sched_getaffinity(0))) if name == "native" else 1.0
 
 
-def make_reader(name: str, rules: ScanRules, classifier: Classifier) -> Reader:
+def make_reader(
+    name: str, rules: ScanRules, classifier: Classifier, pace: Pace | None = None
+) -> Reader:
     """Return the reader of that name; ``auto`` is the best available.
 
     Raises
@@ -277,7 +280,7 @@ def make_reader(name: str, rules: ScanRules, classifier: Classifier) -> Reader:
     if chosen == "native":
         from jwqlscan.native_reader import NativeReader
 
-        return NativeReader(rules, classifier)
+        return NativeReader(rules, classifier, pace or Pace())
     from jwqlscan.scandir_reader import ScandirReader
 
-    return ScandirReader(rules, classifier)
+    return ScandirReader(rules, classifier, pace or Pace())

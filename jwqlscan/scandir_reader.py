@@ -16,6 +16,7 @@ from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 from typing import TypeVar
 
 from jwqlscan.names import Classifier, shape
+from jwqlscan.pace import Pace
 from jwqlscan.reader import (
     BATCH_SECONDS,
     VANISHED,
@@ -40,6 +41,10 @@ CHUNK_ENTRIES = 1024
 # Between two looks at whether others want work: 4 ms at 0.5 ms a stat.
 BLOCK_ENTRIES = 8
 
+# What reading a directory costs in metadata operations beside its entries: open, stat, and at
+# least two listings.
+DIRECTORY_OPERATIONS = 4
+
 # Out of descriptors (EMFILE, ENFILE): others close some soon, so try again a while.
 LIMIT_RETRIES = 50
 LIMIT_PAUSE_S = 0.02
@@ -54,11 +59,13 @@ class ScandirReader:
     ----------
     rules : ScanRules
     classifier : Classifier
+    pace : Pace
     """
 
     name = "scandir"
 
-    def __init__(self, rules: ScanRules, classifier: Classifier) -> None:
+    def __init__(self, rules: ScanRules, classifier: Classifier, pace: Pace) -> None:
+        self._pace = pace
         self._rules = rules
         self._lookup = classifier.lookup
         self._exclusion = Exclusion(rules.exclude) if rules.exclude else None
@@ -81,6 +88,7 @@ class ScandirReader:
 
     def _read_directory(self, item: Work, work: list[Work], batch: Batch, meter: Meter) -> None:
         meter.path = item.path
+        self._pace.wait(DIRECTORY_OPERATIONS)
         fd = self._open(item, batch)
         if fd < 0:
             return
@@ -178,6 +186,7 @@ class ScandirReader:
             block = entries[-BLOCK_ENTRIES:]
             block.reverse()
             del entries[-BLOCK_ENTRIES:]
+            self._pace.wait(len(block))
             self._read_block(here, block, batch, meter)
 
     def _read_block(

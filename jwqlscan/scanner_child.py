@@ -33,8 +33,10 @@ from typing import Any, NamedTuple
 from jwqlscan.mounts import read_mount_table
 from jwqlscan.names import Classifier
 from jwqlscan.orders import number_roots
+from jwqlscan.pace import Pace, give_way
 from jwqlscan.pool import Pool
 from jwqlscan.reader import OpenDirectory, Root, ScanRules, make_reader, useful_cores
+from jwqlscan.settings import AUTO_WORKERS
 
 # How often the number of active workers is looked at, and the parent told of progress.
 ADJUST_SECONDS = 0.01
@@ -220,7 +222,10 @@ class _Child:
                 roots=numbers,
             ),
             Classifier(settings["extra_filetypes"]),
+            Pace(settings["max_rate"]),
         )
+        if settings["background"]:
+            give_way()
         self._reader = reader.name
         self._started = time.monotonic()
         self._pool = Pool(
@@ -230,7 +235,7 @@ class _Child:
                 for (number, path), one in zip(scanned, surveyed, strict=True)
             ],
             [one.device for one in surveyed],
-            useful_workers(settings["workers"], self._descriptors),
+            useful_workers(settings["workers"] or AUTO_WORKERS, self._descriptors),
             useful_cores(reader.name),
             slow=any(one.seconds > SLOW_SURVEY_SECONDS for one in surveyed),
             finished=self._finished,
@@ -255,6 +260,7 @@ class _Child:
             {
                 "result": {
                     "reader": self._reader,
+                    "workers": pool.most_active,
                     "seconds": time.monotonic() - self._started,
                     "segments": [
                         {

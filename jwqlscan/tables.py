@@ -10,15 +10,18 @@ from rich.table import Table
 from rich.text import Text
 
 from jwqlscan.paths import shown
+from jwqlscan.settings import AUTO
 from jwqlscan.units import format_bytes, format_count, format_seconds
 
 if TYPE_CHECKING:
+    from jwqlscan.benchmark import Benchmark
     from jwqlscan.measure import Measurement
     from jwqlscan.tally import Tally
 
 UNRECOGNIZED_SHOWN = 5
 ERRORS_SHOWN = 5
 PIPE_WIDTH = 200
+BAR_WIDTH = 30
 
 
 def print_scan(measurement: Measurement, console: Console) -> None:
@@ -51,6 +54,33 @@ def print_scan(measurement: Measurement, console: Console) -> None:
         f"{format_count(round(measurement.entries_per_second))} a second, "
         f"{measurement.reader} reader, {measurement.workers} workers",
         style="dim",
+        highlight=False,
+    )
+
+
+def print_bench(result: Benchmark, console: Console) -> None:
+    """Print rates as a table with a bar each, then what to set."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("reader")
+    for heading in ("workers", "entries/s", "slowest", "fastest"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("")
+    fastest = max(rate.entries_per_second for rate in result.rates)
+    for rate in result.rates:
+        table.add_row(
+            rate.reader,
+            str(rate.workers or AUTO),
+            format_count(round(rate.entries_per_second)),
+            format_count(round(rate.slowest)),
+            format_count(round(rate.fastest)),
+            Text("█" * max(1, round(BAR_WIDTH * rate.entries_per_second / fastest))),
+            style="green" if rate is result.recommended else "",
+        )
+    console.print(table)
+    best = result.recommended
+    console.print(
+        f"\n{format_count(result.entries)} entries, median of {result.rounds} rounds. Recommended: "
+        f"--reader {best.reader} --workers {best.workers or AUTO}",
         highlight=False,
     )
 

@@ -484,13 +484,27 @@ async def test_the_password_may_come_from_the_environment(pg_url, monkeypatch):
         await store.record(make_snapshot())
 
 
-async def test_a_server_that_accepts_and_never_answers_is_left_in_time():
-    async def keep(reader, writer):
-        await reader.read()
-        writer.close()
+@asynccontextmanager
+async def listening(serve):
+    """Listen on a free port; at the end nothing of it is left."""
+    tasks = []
 
-    async with await asyncio.start_server(keep, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
+    async def handle(reader, writer) -> None:
+        tasks.append(asyncio.current_task())
+        try:
+            await serve(reader, writer)
+        finally:
+            writer.close()
+
+    async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_server_that_accepts_and_never_answers_is_left_in_time():
+    async with listening(lambda reader, writer: reader.read()) as port:
         url = f"postgresql://u:{SECRET}@127.0.0.1:{port}/jwql"
         with anyio.fail_after(5):
             message = await refused(url, StoreUnavailableError, connect_timeout_s=0.1)
@@ -518,8 +532,8 @@ async def proxied(url: str):
         back, forth = await asyncio.open_connection(parts.hostname, parts.port)
         await asyncio.gather(pump(reader, forth, False), pump(back, writer, True))
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        place = f"{parts.username}:{parts.password}@127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with listening(serve) as port:
+        place = f"{parts.username}:{parts.password}@127.0.0.1:{port}"
         yield urlunsplit(parts._replace(netloc=place)), frozen
 
 

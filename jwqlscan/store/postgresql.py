@@ -23,7 +23,7 @@ from jwqlscan.snapshot import Snapshot
 from jwqlscan.store import LastArea
 from jwqlscan.store import postgresql_queries as queries
 from jwqlscan.store import rows as table_rows
-from jwqlscan.store.dsn import redacted
+from jwqlscan.store.dsn import check_form, redacted
 from jwqlscan.store.postgresql_queries import Connection
 from jwqlscan.store.rows import EARLIEST
 from jwqlscan.store.schema import APPLICATION_ID, steps_from
@@ -211,23 +211,24 @@ class PostgresqlStore:
         # texts and frames hold the URL, the password or pieces of it.
         location = self.location
         try:
+            check_form(self._url)
             with anyio.fail_after(self._connect_timeout_s):
                 return await asyncpg.connect(
                     self._url,
                     timeout=self._connect_timeout_s,
                     server_settings=_SERVER_SETTINGS,
                 )
-        except (ValueError, asyncpg.InternalClientError) as error:
-            kind = type(error).__name__
+        except ValueError:  # asyncpg's for host, port and options too
+            raise ConfigError(
+                f"{location}: the database URL can't be used: write"
+                " postgresql://user:password@host:port/database, check its options, and"
+                " percent-encode special characters in user and password"
+            ) from None
         except Exception as error:
             failure = _failure(error, location)
             if failure is None:
                 raise
             raise failure from None
-        raise ConfigError(
-            f"{location}: the database URL can't be used ({kind}): check host, port and options,"
-            " and percent-encode special characters in user and password"
-        )
 
 
 def _failure(error: BaseException, location: str) -> StoreError | None:
@@ -243,9 +244,11 @@ def _failure(error: BaseException, location: str) -> StoreError | None:
         if state[:2] in _UNAVAILABLE_CLASSES or state == _INSUFFICIENT_PRIVILEGE:
             return StoreUnavailableError(text)
         return StoreError(text)
+    text = " ".join(str(error).split())
+    if isinstance(error, OverflowError) or (
+        isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
+    ):
+        return StoreError(f"{location}: {text}")  # a value that does not fit its column
     if isinstance(error, (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
-        text = " ".join(str(error).split())
-        if isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError):
-            return StoreError(f"{location}: {text}")  # a value that does not fit its column
         return StoreUnavailableError(f"{location}: {text}: check the server and the network")
     return None

@@ -42,7 +42,10 @@ class Connection(Protocol):
 
 async def schema_version(connection: Connection) -> int:
     """Return the newest version applied; 0 where our tables are not there yet."""
-    if await connection.fetchval("SELECT to_regclass('scan_schema')::text") is None:
+    # A query of pg_class, not to_regclass(): that answers from a cache which does not learn what
+    # another session did while this one waited for the advisory lock.
+    known = "SELECT true FROM pg_class WHERE relname = 'scan_schema' AND pg_table_is_visible(oid)"
+    if not await connection.fetchval(known):
         return 0
     return int(await connection.fetchval("SELECT coalesce(max(version), 0) FROM scan_schema"))
 

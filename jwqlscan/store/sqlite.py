@@ -29,6 +29,8 @@ BUSY_TIMEOUT_S = 10.0
 
 _STRICT_SINCE = (3, 37, 0)  # STRICT tables: https://www.sqlite.org/stricttables.html
 
+_PRIMARY_CODE = 0xFF  # the bits above tell variants of a result code apart
+
 # Result codes (https://www.sqlite.org/rescode.html) after which the same call can succeed later.
 _LATER = {
     sqlite3.SQLITE_BUSY: "is locked by another process: find it with fuser, or try again",
@@ -138,8 +140,7 @@ class SqliteStore:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA synchronous = FULL")  # a run's commit survives power loss
             self._check_ours(connection)
-            # On a filesystem where WAL can't work this stays in its old mode, which is safe too.
-            connection.execute("PRAGMA journal_mode = WAL")
+            _prefer_wal(connection)
             self._migrate(connection)
         except BaseException:
             connection.close()
@@ -147,8 +148,9 @@ class SqliteStore:
         return connection
 
     def _check_ours(self, connection: sqlite3.Connection) -> None:
-        application_id = queries.number(connection, "PRAGMA application_id")
-        tables = queries.number(connection, "SELECT count(*) FROM sqlite_schema")
+        with queries.transaction(connection, "DEFERRED"):  # another process may be making it
+            application_id = queries.number(connection, "PRAGMA application_id")
+            tables = queries.number(connection, "SELECT count(*) FROM sqlite_schema")
         if application_id != APPLICATION_ID and (application_id or tables):
             raise StoreError(
                 f"{self.location}: is the database of another program: name another file"
@@ -181,6 +183,19 @@ class SqliteStore:
                 queries.insert(connection, rows)
 
 
+def _prefer_wal(connection: sqlite3.Connection) -> None:
+    """Let readers and a writer work side by side, where the filesystem allows it.
+
+    The switch is made once in a file's life, and for it alone SQLite does not wait for others:
+    if another process has the file just now, the next opening makes it. Both modes are safe.
+    """
+    try:
+        connection.execute("PRAGMA journal_mode = WAL")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY:
+            raise
+
+
 def _private_file(path: str, location: str) -> str:
     """Make the file and its directory if they are missing, and return its absolute path."""
     if not path:
@@ -204,7 +219,7 @@ def _private_file(path: str, location: str) -> str:
 
 
 def _failure(error: sqlite3.Error | OverflowError, location: str) -> StoreError:
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest tells variants apart
+    code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
     if code in _LATER:
         return StoreUnavailableError(f"{location}: {_LATER[code]} ({error})")
     return StoreError(f"{location}: {_NEVER.get(code, 'refused a statement')} ({error})")
