@@ -292,7 +292,8 @@ static const struct fuse_custom_io own_io = {.read = receive, .writev = send_rep
 static bool open_source(const char *source)
 {
     struct stat st;
-    if (stat(source, &st) != 0 || !S_ISDIR(st.st_mode) || (root = new_node(NULL, source, &st)) == NULL) {
+    if (stat(source, &st) != 0 || !S_ISDIR(st.st_mode)
+        || (root = new_node(NULL, source, &st)) == NULL) {
         fprintf(stderr, "latency_fs: %s is not a directory to read\n", source);
         return false;
     }

@@ -192,8 +192,8 @@ def flat_shape(files: int) -> Shape:
 
 
 def deep_shape(files: int) -> Shape:
-    """10 files and 3 directories in each directory; a chain of 40 directories besides."""
-    chain = min(40, max(1, files // 20))
+    """10 files and 3 directories in each directory; a chain of 12 directories besides."""
+    chain = min(12, max(1, files // 100))
     directories = max(chain, round(files / 10))
 
     def path(n: int) -> str:

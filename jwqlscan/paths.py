@@ -24,7 +24,8 @@ def _escaped(match: re.Match[str]) -> str:
         return "\\\\"
     if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8, see PEP 383
         return f"\\x{code - 0xDC00:02x}"
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    # From U+0080 on \u, so that a C1 character differs from the byte of its number.
+    return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}"
 
 
 def shown(path: str) -> str:

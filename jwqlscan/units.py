@@ -41,7 +41,7 @@ def format_count(count: int) -> str:
 
 def format_seconds(seconds: float) -> str:
     """Return a duration as ``0.42 s``, ``1 min 05 s`` or ``2 h 03 min``."""
-    if seconds < 60:
+    if round(seconds, 2) < 60:
         return f"{seconds:.2f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:

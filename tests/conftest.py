@@ -31,11 +31,13 @@ import pytest
 USER = "jwqlscan"
 START_TIMEOUT_S = 60
 
-# The server lives as long as the shell's standard input, so it ends with pytest however that ends.
+# The server lives as long as the shell's standard input, so it ends with pytest however that ends,
+# and what it wrote with it.
 SERVER = """
 "$0/pg_ctl" -D "$1/data" -l "$1/log" -w start >/dev/null && echo ready
 read -r _
 "$0/pg_ctl" -D "$1/data" -m immediate stop >/dev/null
+rm -rf "$1"
 """
 
 # Durability is not what is tested, and costs most of a short test's time.

@@ -9,7 +9,6 @@ import sys
 import tempfile
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -55,7 +54,7 @@ def large_tree(tmp_path):
     subprocess.run(["rm", "-rf", "--", tmp_path / "large"], check=True)
 
 
-# ---- which readers there are -----------------------------------------------------------------------
+# ---- which readers there are ----
 
 
 def test_the_native_reader_is_here_where_it_is_required():
@@ -64,7 +63,7 @@ def test_the_native_reader_is_here_where_it_is_required():
 
 
 def test_a_reader_that_is_not_here_is_an_error():
-    with pytest.raises(ValueError, match="'turbo' is not available here: .*scandir"):
+    with pytest.raises(ValueError, match=r"'turbo' is not available here: .*scandir"):
         make_reader("turbo", ScanRules(), Classifier())
 
 
@@ -76,7 +75,7 @@ def test_a_reader_tells_its_name(reader):
     assert make_reader(reader, ScanRules(), Classifier()).name == reader
 
 
-# ---- totals ----------------------------------------------------------------------------------------
+# ---- totals ----
 
 JWST = {
     "jw01018001001_02101_00001_nrca1_cal.fits": 1000,
@@ -130,7 +129,7 @@ def test_sparse_files_have_both_their_sizes(tmp_path, reader):
 
 def test_a_directory_of_many_entries_is_exact(large_tree, reader):
     count = 3 * CHUNK_ENTRIES + 1
-    assert count > 10_000
+    assert count > 2 * CHUNK_ENTRIES
     large = large_tree / "large"
     expected = make_tree(large, {f"{i:05}.fits": i % 7 for i in range(count)} | {"d": {}, "e": {}})
     for workers in (1, 8):
@@ -158,7 +157,7 @@ def test_depth_is_not_bounded_by_the_length_of_a_path(large_tree, reader):
     assert len(str(large)) + 2 * levels > os.pathconf("/", "PC_PATH_MAX")  # it was deep enough
 
 
-# ---- symbolic and hard links, what is no file -----------------------------------------------------
+# ---- symbolic and hard links, what is no file ----
 
 LINKS = {
     "outside.fits": 10,
@@ -216,7 +215,7 @@ def test_hard_links_from_outside_do_not_change_what_is_inside(tmp_path, reader):
     assert walk(tmp_path / "in", reader).allocated_bytes == 8192
 
 
-# ---- names -------------------------------------------------------------------------------------
+# ---- names ----
 
 NAMES = {
     b"bad\xff\xfe.fits": 1,
@@ -241,7 +240,7 @@ def test_a_name_that_is_not_utf_8_comes_back_byte_for_byte(tmp_path, reader):
     assert os.fsencode(sample) == os.fsencode(tmp_path) + b"/\xff/bad\xfe\n.fits"
 
 
-# ---- what is passed over -------------------------------------------------------------------------
+# ---- what is passed over ----
 
 PASSED_OVER = {
     "keep": {"a.tmp": 1, "b": 2, "logs": {"c": 4, "d.tmp": 8}},
@@ -318,7 +317,7 @@ def test_another_root_is_noted_and_not_entered(tmp_path, reader):
     assert totals(batch.tally) == (1, 1, 1, 0, 0, 0, 0)
 
 
-# ---- mounts --------------------------------------------------------------------------------------
+# ---- mounts ----
 
 
 @pytest.fixture
@@ -345,7 +344,7 @@ def test_one_file_system_crosses_no_mount(tmp_path, reader, mounted):
     assert tally.skipped == {"mount": 2, "loop": 1}
 
 
-# ---- what can't be read ---------------------------------------------------------------------------
+# ---- what can't be read ----
 
 
 @pytest.mark.parametrize(
@@ -523,7 +522,7 @@ def test_few_descriptors_lose_nothing_of_a_wide_and_deep_tree(large_tree, reader
     assert tally.complete and not tally.vanished
 
 
-# ---- trees that change -----------------------------------------------------------------------------
+# ---- trees that change ----
 
 
 @pytest.mark.parametrize("workers", [1, 8])
@@ -603,7 +602,7 @@ def test_a_symlink_swapped_in_leads_a_naive_walker_outside(swapped):
         assert time.monotonic() < end, "the mutant survived: the test above proves nothing"
 
 
-# ---- any tree ---------------------------------------------------------------------------------------
+# ---- any tree ----
 
 file_names = st.binary(min_size=1, max_size=12).filter(
     lambda name: b"/" not in name and b"\0" not in name and name not in (b".", b"..")

@@ -130,7 +130,7 @@ def make_chain(root: Path, levels: int, size: int) -> None:
     os.close(here)
 
 
-# ---- reading trees ------------------------------------------------------------------------------
+# ---- reading trees ----
 
 
 def walk(
@@ -221,7 +221,7 @@ def find(*paths: str | Path) -> Found:
     return Found(Totals(**counts), 512 * sum(blocks.values()))
 
 
-# ---- reading trees in another process, to which something is done ---------------------------------
+# ---- reading trees in another process, to which something is done ----
 
 _WALK = """
 import json, os, sys

@@ -46,11 +46,19 @@ class Store(Protocol):
         ...
 
     async def record_failure(self, started: datetime, ended: datetime, log_file: str) -> None:
-        """Note in the `monitor` table that a run failed; nothing else is stored."""
+        """Note in the `monitor` table that a run failed; nothing else is stored.
+
+        After an error of any method the store can still be used: this one too.
+        """
         ...
 
     async def last_areas(self) -> Mapping[tuple[str, str], LastArea]:
-        """Return what the newest real (not sample) run found, by (group, area)."""
+        """Return what the newest real (not sample) run found, by (group, area).
+
+        Before our first run in a JWQL database this comes from JWQL's newest rows: they count the
+        archive's files (taken for its entries too), and of central storage tell only whether it
+        used any bytes (1 or 0 files and entries).
+        """
         ...
 
     async def history(self, since: datetime | None = None) -> History:

@@ -1,0 +1,424 @@
+"""Configuration: every key, every wrong key, and who overrides whom."""
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from jwqlscan.config import Config, Overrides, load_config
+from jwqlscan.errors import ConfigError, ExitCode
+from jwqlscan.settings import Area, Outputs, ScanOverrides, ScanSettings
+
+EXAMPLE = Path(__file__).parent.parent / "config.example.toml"
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    for variable in [name for name in os.environ if name.startswith(("JWQLSCAN_", "XDG_"))]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def load(tmp_path):
+    def load(text: str, overrides: Overrides | None = None) -> Config:
+        (tmp_path / "c.toml").write_text(text)
+        return load_config(str(tmp_path / "c.toml"), overrides)
+
+    return load
+
+
+def test_without_any_file_there_are_defaults(home):
+    config = load_config()
+    state = f"{home}/.local/share/jwqlscan"
+    assert config == Config(
+        file="",
+        archive_path=None,
+        archive_areas=None,
+        central_path=None,
+        central_areas=(),
+        scan=ScanSettings(),
+        database_url=f"sqlite:///{state}/jwqlscan.db",
+        outputs=Outputs(f"{state}/outputs"),
+        df_timeout_s=30.0,
+        log_path=None,
+        state_path=state,
+    )
+    assert config.source == ""
+
+
+def test_every_key_is_taken(load, tmp_path):
+    config = load("""
+        [archive]
+        path = "/a"
+        areas = {public = "p", else = "/x/y"}
+        [central]
+        path = "/c"
+        areas = {logs = "logs"}
+        [scan]
+        workers = 7
+        reader = "scandir"
+        exclude = ["*.tmp", "a/b"]
+        snapshot_names = [".old"]
+        one_file_system = true
+        follow_file_symlinks = true
+        extra_filetypes = ["new"]
+        max_rate = 100
+        background = true
+        [database]
+        url = "postgresql://u@h/d"
+        [outputs]
+        path = "/o"
+        mode = "0604"
+        group = "g"
+        [df]
+        timeout = "2min"
+        [log]
+        path = "/l"
+        [state]
+        path = "/s"
+        """)
+    assert config == Config(
+        file=f"{tmp_path}/c.toml",
+        archive_path="/a",
+        archive_areas=(
+            Area("archive", "public", "/a/p", "archive.areas.public"),
+            Area("archive", "else", "/x/y", "archive.areas.else"),
+        ),
+        central_path="/c",
+        central_areas=(
+            Area("central", "all", "/c", "central.path"),
+            Area("central", "logs", "/c/logs", "central.areas.logs"),
+        ),
+        scan=ScanSettings(
+            workers=7,
+            reader="scandir",
+            exclude=("*.tmp", "a/b"),
+            snapshot_names=(".old",),
+            one_file_system=True,
+            follow_file_symlinks=True,
+            extra_filetypes=("new",),
+            max_rate=100,
+            background=True,
+        ),
+        database_url="postgresql://u@h/d",
+        outputs=Outputs("/o", 0o604, "g"),
+        df_timeout_s=120.0,
+        log_path="/l",
+        state_path="/s",
+    )
+    assert config.source == f" in {tmp_path}/c.toml"
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "problem"),
+    [
+        ("[scan]\nworker = 1", "scan.worker", "unknown key; did you mean 'workers'?"),
+        ("[scna]\nworkers = 1", "scna", "unknown key; did you mean 'scan'?"),
+        ("[log]\nqqq = 1", "log.qqq", "unknown key; known here: path"),
+        ("[scan]\nworkers = 1.5", "scan.workers", "expected auto or a number, not a float"),
+        ("[scan]\nworkers = true", "scan.workers", "expected auto or a number, not a boolean"),
+        ("[scan]\nworkers = 0", "scan.workers", "expected auto or 1 to 1024, not '0'"),
+        ("[scan]\nworkers = 1025", "scan.workers", "expected auto or 1 to 1024, not '1025'"),
+        ("[scan]\nreader = 'fast'", "scan.reader", "one of auto, native, scandir, not fast"),
+        ("[scan]\nexclude = '*.tmp'", "scan.exclude", "a list of strings, not a string"),
+        ("[scan]\nexclude = [1]", "scan.exclude", "a list of strings that are not empty"),
+        ("[scan]\nexclude = ['']", "scan.exclude", "a list of strings that are not empty"),
+        ("[scan]\none_file_system = 1", "scan.one_file_system", "true or false, not an integer"),
+        ("[scan]\nextra_filetypes = ['A b']", "scan.extra_filetypes", "lower case"),
+        ("[scan]\nmax_rate = -1", "scan.max_rate", "expected 0"),
+        ("scan = 3", "scan", "expected a table, not an integer"),
+        ("[archive]\npath = 3", "archive.path", "expected a string, not an integer"),
+        ("[archive]\npath = ''", "archive.path", "not empty"),
+        ('[archive]\npath = "a\\u0000"', "archive.path", "not empty"),
+        ("[archive.areas]\np = 'x'", "archive.path", "missing"),
+        ("[central.areas]\np = 'x'", "central.path", "missing"),
+        ("[central]\npath = '/c'\nareas = {all = 'x'}", "central.areas.all", "another name"),
+        ("[central]\npath = '/c'\nareas = {'' = 'x'}", 'central.areas.""', "a name"),
+        ("[central]\npath = '/c'\nareas = {x = 1}", "central.areas.x", "a string, not an integer"),
+        ("[outputs]\nmode = 640", "outputs.mode", "a string, not an integer"),
+        ("[outputs]\nmode = '0999'", "outputs.mode", "octal"),
+        ("[outputs]\nmode = '0000'", "outputs.mode", "octal"),
+        ("[outputs]\nmode = '7777'", "outputs.mode", "octal"),
+        ("[df]\ntimeout = 'soon'", "df.timeout", "not a duration"),
+        ("[df]\ntimeout = '0s'", "df.timeout", "more than nothing"),
+        ("[df]\ntimeout = '99999999999y'", "df.timeout", "longer than"),
+        ("[df]\ntimeout = 1979-05-27", "df.timeout", "not a date or time"),
+        ("[database]\nurl = 'mysql://h/d'", "database.url", "expected sqlite:///FILE"),
+        ("[database]\nurl = 'sqlite:///'", "database.url", "expected sqlite:///FILE"),
+    ],
+)
+def test_a_wrong_value_is_one_line_that_names_key_and_file(load, tmp_path, text, label, problem):
+    with pytest.raises(ConfigError) as caught:
+        load(text)
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path}/c.toml: {label}: ")
+    assert problem in message
+    assert "\n" not in message
+    assert caught.value.exit_code == ExitCode.USAGE
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"[scan", b"a = 1\na = 2", b"\xff", b"a = " + b"[" * 10_000, b"a = " + b"9" * 10_000],
+)
+def test_a_file_that_is_no_toml_is_one_line(tmp_path, content):
+    (tmp_path / "c.toml").write_bytes(content)
+    with pytest.raises(ConfigError, match=r"c\.toml: not valid TOML: ") as caught:
+        load_config(str(tmp_path / "c.toml"))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(ConfigError, match=r"no\.toml: No such file"):
+        load_config(str(tmp_path / "no.toml"))
+
+
+def test_relative_paths_are_below_the_files_directory_wherever_one_is(load, tmp_path, monkeypatch):
+    monkeypatch.chdir("/")
+    config = load("""
+        archive = {path = "a", areas = {p = "p"}}
+        central.path = "../c"
+        outputs.path = "o"
+        log.path = "l"
+        state.path = "s"
+        database.url = "sqlite:///d.db"
+        """)
+    assert config.archive_path == f"{tmp_path}/a"
+    assert config.archive_areas is not None
+    assert config.archive_areas[0].path == f"{tmp_path}/a/p"
+    assert config.central_path == f"{tmp_path.parent}/c"
+    assert config.outputs.directory == f"{tmp_path}/o"
+    assert config.log_path == f"{tmp_path}/l"
+    assert config.state_path == f"{tmp_path}/s"
+    assert config.database_url == f"sqlite:///{tmp_path}/d.db"
+
+
+def test_a_tilde_is_the_home_directory(load, home):
+    config = load("archive.path = '~/a'\nstate.path = '~'\ndatabase.url = 'sqlite:///~/d.db'")
+    assert config.archive_path == f"{home}/a"
+    assert config.state_path == str(home)
+    assert config.database_url == f"sqlite:///{home}/d.db"
+
+
+def test_the_users_file_is_found(home):
+    file = home / ".config" / "jwqlscan" / "config.toml"
+    file.parent.mkdir(parents=True)
+    file.write_text("archive.path = '/a'")
+    assert load_config().file == str(file)
+
+
+def test_a_relative_xdg_directory_is_ignored(home, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", "data")
+    assert load_config().state_path == f"{home}/.local/share/jwqlscan"
+    monkeypatch.setenv("XDG_DATA_HOME", "/data")
+    assert load_config().state_path == "/data/jwqlscan"
+
+
+def test_a_user_without_a_home_is_told_to_set_it():
+    script = "import os; os.setuid(123456)" if os.geteuid() == 0 else ""
+    if not script:
+        pytest.skip("only root can become a user that is not known")
+    code = "from jwqlscan.config import load_config, ConfigError; " + script + "\n"
+    code += "try:\n load_config()\nexcept ConfigError as error:\n print(error)"
+    done = subprocess.run([sys.executable, "-c", code], env={}, capture_output=True, text=True)
+    assert done.stdout == "user 123456 has no home directory: set HOME\n", done.stderr
+
+
+def test_overrides_win_over_the_file(load):
+    config = load(
+        "archive.path = '/a'\ncentral.path = '/c'\noutputs.path = '/o'\n"
+        "database.url = 'sqlite:////d'\nscan.workers = 1",
+        Overrides("/A", "/C", "/O", "sqlite:////D", ScanOverrides(workers=2, reader="scandir")),
+    )
+    assert (config.archive_path, config.central_path) == ("/A", "/C")
+    assert config.central_areas[0].path == "/C"
+    assert config.outputs.directory == "/O"
+    assert config.database_url == "sqlite:////D"
+    assert (config.scan.workers, config.scan.reader) == (2, "scandir")
+
+
+# ---- flag, environment, file, default: through the command line ----
+
+
+def run_cli(*arguments: str, **environment: str) -> dict:
+    done = subprocess.run(
+        [sys.executable, "-m", "jwqlscan", "run", "--no-report", "--json", *arguments],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize(
+    ("file", "variable", "flag", "expected"),
+    [
+        (None, None, "one", "one"),
+        ("one", None, None, "one"),
+        ("one", "two", None, "two"),
+        ("one", "two", "three", "three"),
+    ],
+)
+def test_flags_win_over_the_environment_and_that_over_the_file(
+    tmp_path, file, variable, flag, expected
+):
+    for name in ("one", "two", "three"):
+        (tmp_path / name).mkdir()
+    text = f"archive.path = '{file}'\n" if file else ""
+    (tmp_path / "c.toml").write_text(text + "state.path = 'state'")
+    arguments = ["--archive", str(tmp_path / flag)] if flag else []
+    environment = {"JWQLSCAN_CONFIG": str(tmp_path / "c.toml")}
+    if variable:
+        environment["JWQLSCAN_ARCHIVE"] = str(tmp_path / variable)
+    result = run_cli(*arguments, **environment)
+    assert [area["path"] for area in result["areas"]] == [str(tmp_path / expected)]
+
+
+# ---- passwords ----
+
+SECRET = "s3cr3t"
+URL = f"postgresql://jwql:{SECRET}@db/jwql"
+
+
+def test_a_password_is_not_in_the_repr(load):
+    config = load(f"database.url = '{URL}'")
+    assert SECRET in config.database_url
+    assert SECRET not in repr(config)
+    assert SECRET not in repr(Overrides(database=URL))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"database.url = ['{URL}']",
+        f"database = '{URL}'",
+        f"database.url = {{address = '{URL}'}}",
+        f"database.url = '{URL.replace('postgresql', 'mysql')}'",
+        f"database.url = 'sqlite://{SECRET}'",
+        f"database.ulr = '{URL}'",
+        f"database.url = {URL}",
+        f"database.url = '{URL}",
+    ],
+)
+def test_a_password_is_not_in_a_message(load, text):
+    with pytest.raises(ConfigError) as caught:
+        load(text)
+    assert SECRET not in str(caught.value)
+
+
+# ---- the example ----
+
+
+def uncommented(text: str) -> str:
+    return re.sub(r"^# (?=[a-z_]+ = |\[)", "", text, flags=re.M)
+
+
+def test_the_example_loads_as_it_is_and_changes_no_default():
+    config = load_config(str(EXAMPLE))
+    assert dataclasses.replace(config, file="") == load_config()
+
+
+def test_the_example_loads_with_every_key_uncommented(load):
+    config = load(uncommented(EXAMPLE.read_text()))
+    assert config.archive_path == "/archive/jwst"
+    assert config.archive_areas is not None
+    assert [area.name for area in config.archive_areas] == ["public", "proprietary"]
+    assert len(config.central_areas) == 6
+
+
+def test_the_example_has_every_key(load):
+    keys = tomllib.loads(uncommented(EXAMPLE.read_text()))
+    for section in (*keys, "none"):
+        label = f"[{section}]\n" if section in keys else ""
+        with pytest.raises(ConfigError) as caught:
+            load(f"{label}zzzzzzzzzzzz = 1")
+        known = str(caught.value).split("known here: ")[1].split(", ")
+        assert known == sorted(keys.get(section, keys))
+
+
+def test_the_example_tells_every_default_of_a_scan():
+    table = tomllib.loads(EXAMPLE.read_text())["scan"]
+    defaults = dataclasses.asdict(ScanSettings()) | {"workers": "auto"}
+    assert {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()} == defaults
+
+
+# ---- anything ----
+
+SECTIONS = ["archive", "central", "scan", "database", "outputs", "df", "log", "state"]
+KEYS = ["path", "areas", "workers", "reader", "exclude", "mode", "group", "timeout", "url", "zz"]
+simple = (
+    st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["", "/a", "auto", "30s", "0640", "sqlite:///x", "~"])
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+)
+values = st.recursive(
+    simple,
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text("ab\n\x1b", max_size=3), inner, max_size=3)
+    ),
+    max_leaves=5,
+)
+
+
+def as_toml(value) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{as_toml(k)} = {as_toml(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(as_toml, value)) + "]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return json.dumps(value).replace("\x7f", "\\u007f")
+    return repr(value)
+
+
+@settings(
+    max_examples=300,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    table=st.dictionaries(
+        st.sampled_from([*SECTIONS, "zz"]),
+        st.dictionaries(st.sampled_from(KEYS), values, max_size=4) | values,
+        max_size=5,
+    )
+)
+def test_any_toml_is_a_configuration_or_one_line(load, table):
+    text = "\n".join(f"{key} = {as_toml(value)}" for key, value in table.items())
+    try:
+        config = load(text.encode(errors="replace").decode())
+    except ConfigError as error:
+        assert re.search(r"[\x00-\x1f\x7f-\x9f]", str(error)) is None
+    else:
+        for path in (config.archive_path, config.central_path, config.state_path):
+            assert path is None or os.path.isabs(path)
+
+
+@settings(
+    max_examples=200,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(content=st.binary(max_size=60) | st.text("[]{}=\"'.,-_ab1\n#", max_size=60).map(str.encode))
+def test_any_bytes_are_a_configuration_or_one_line(tmp_path, content):
+    (tmp_path / "c.toml").write_bytes(content)
+    try:
+        load_config(str(tmp_path / "c.toml"))
+    except ConfigError as error:
+        assert re.search(r"[\x00-\x1f\x7f-\x9f]", str(error)) is None

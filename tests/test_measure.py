@@ -1,0 +1,300 @@
+"""Measuring areas that nest, overlap, repeat or are not there, each with a process that can die."""
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from trees import Hardlink, Symlink, find, in_mount_namespace, make_tree, required, totals
+
+from jwqlscan.errors import ConfigError, ScanFailedError
+from jwqlscan.measure import scan
+from jwqlscan.reader import available_readers
+from jwqlscan.settings import ScanSettings
+
+TREE = {
+    "a.fits": 1,
+    "one": {"b": 10, "deep": {"er": {"c.fits": 100, "hard": Hardlink("a.fits")}}},
+    "two": {"d": 1000, "hard": Hardlink("one/b"), "empty": {}},
+    "to_one": Symlink("one"),
+}
+EVERY_ROOT = [".", "one", "one/deep", "one/deep/er", "two", "two/empty"]
+
+
+@pytest.fixture
+def tree(tmp_path):
+    make_tree(tmp_path / "tree", TREE)
+    return tmp_path / "tree"
+
+
+async def measure(*paths, **settings):
+    return await scan([str(path) for path in paths], ScanSettings(**settings))
+
+
+def children():
+    """Return the processes that this one has started and that are still there."""
+    listing = subprocess.run(
+        ["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True
+    ).stdout
+    return [int(line.split()[0]) for line in listing.splitlines() if "scanner_child" in line]
+
+
+# ---- areas ----
+
+
+@pytest.mark.parametrize("reader", available_readers())
+@pytest.mark.parametrize("workers", [1, 8])
+async def test_every_area_has_the_numbers_of_a_scan_of_its_own(tree, reader, workers):
+    paths = [tree / name for name in EVERY_ROOT]
+    measurement = await measure(*paths, *reversed(paths), reader=reader, workers=workers)
+    for one in measurement.areas:
+        found = find(one.area.path)
+        assert totals(one.tally) == found.totals, one.area.path
+        assert one.tally.allocated_bytes == found.allocated_bytes, one.area.path
+        assert one.state == "complete"
+    assert [one.area.path for one in measurement.areas] == [
+        *(os.path.normpath(path) for path in paths),
+        *(os.path.normpath(path) for path in reversed(paths)),
+    ]
+
+
+async def test_a_union_counts_what_areas_share_once(tree):
+    measurement = await measure(*(tree / name for name in ("one", "one/deep", "two", "one")))
+    union = measurement.union(measurement.areas)
+    found = find(tree / "one", tree / "two")
+    assert totals(union) == found.totals
+    assert union.allocated_bytes == found.allocated_bytes
+    assert measurement.union([]).files == 0
+
+
+async def test_a_symlinked_root_is_the_directory_it_leads_to(tree):
+    measurement = await measure(tree / "to_one", tree / "one", tree)
+    one, two, _ = measurement.areas
+    assert one.tally == two.tally
+    assert one.area.path == f"{tree}/to_one"
+    assert totals(measurement.union(measurement.areas)) == find(tree).totals
+
+
+@pytest.mark.parametrize("reader", available_readers())
+def test_every_directory_is_opened_once_however_many_areas_contain_it(tree, tmp_path, reader):
+    log = tmp_path / "strace.log"
+    command = [sys.executable, "-m", "jwqlscan", "scan", "--reader", reader]
+    command += [str(tree / name) for name in EVERY_ROOT]
+    under = [required("strace"), "-f", "-qq", "-y", "-o", str(log), "-e", "trace=getdents64"]
+    subprocess.run([*under, *command], check=True, capture_output=True, timeout=60)
+    # A listing is all calls on one descriptor up to the empty one; the survey looks at roots, too.
+    listed = re.findall(rf"getdents64\(\d+<({tree}[^>]*)>.* = 0$", log.read_text(), re.M)
+    surveys = {os.path.normpath(tree / name) for name in EVERY_ROOT} if reader else set()
+    every = {path for path, _, _ in os.walk(tree)}
+    for path in every:
+        assert 1 <= listed.count(path) <= 1 + (path in surveys), path
+
+
+async def test_a_trailing_slash_or_dot_changes_nothing(tree):
+    measurement = await measure(f"{tree}/", f"{tree}//one/./", f"{tree}/one")
+    assert [one.area.path for one in measurement.areas] == [
+        str(tree),
+        f"{tree}/one",
+        f"{tree}/one",
+    ]
+    assert totals(measurement.areas[0].tally) == find(tree).totals
+
+
+async def test_dot_dot_behind_a_symlink_is_where_the_kernel_goes(tmp_path):
+    make_tree(tmp_path, {"x": {"y": {"z": {}}, "right": 1}, "link": Symlink("x/y"), "wrong": 2})
+    measurement = await measure(tmp_path / "link" / ".." / ".")
+    assert measurement.areas[0].tally.apparent_bytes == 1
+
+
+async def test_a_relative_path_is_below_the_working_directory(tree, monkeypatch):
+    monkeypatch.chdir(tree)
+    measurement = await measure("one", ".")
+    assert [one.area.path for one in measurement.areas] == [f"{tree}/one", str(tree)]
+
+
+async def test_an_empty_root_has_no_files(tmp_path):
+    measurement = await measure(tmp_path)
+    assert totals(measurement.areas[0].tally) == (0, 0, 1, 0, 0, 0, 0)
+    assert measurement.areas[0].state == "complete"
+
+
+@pytest.mark.parametrize("number", [1, 2])
+async def test_areas_on_several_filesystems_have_a_process_each(tree, number):
+    measurement = await measure(tree, *["/sys/kernel/mm", "/proc/self/fdinfo"][:number])
+    assert totals(measurement.areas[0].tally) == find(tree).totals
+    assert measurement.areas[1].tally.directories > 1
+    assert children() == []
+
+
+def test_an_area_on_a_mount_inside_another_is_part_of_both(tree):
+    code = (
+        "import asyncio, sys; from jwqlscan.measure import scan\n"
+        "m = asyncio.run(scan(sys.argv[1:]))\n"
+        "print(*[one.tally.apparent_bytes for one in m.areas], m.union(m.areas).apparent_bytes)"
+    )
+    under = in_mount_namespace(
+        f"mount -t tmpfs none '{tree}/two/empty'", f"printf 12345 > '{tree}/two/empty/x'"
+    )
+    roots = [str(tree), str(tree / "two"), str(tree / "two" / "empty")]
+    done = subprocess.run(
+        [*under, sys.executable, "-c", code, *roots], capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.split() == ["1127", "1015", "5", "1127"], done.stderr
+
+
+# ---- roots that are none ----
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("nothing", "No such file or directory"),
+        ("a.fits", "Not a directory"),
+        ("dangling", "No such file or directory"),
+        ("loop", "Too many levels of symbolic links"),
+        ("fifo", "Not a directory"),
+        ("x" * 256, "File name too long"),
+        ("nul\0", "Invalid argument"),
+    ],
+)
+async def test_a_root_that_is_no_directory_is_one_line(tree, name, problem):
+    os.symlink("gone", tree / "dangling")
+    os.symlink("loop", tree / "loop")
+    os.mkfifo(tree / "fifo")
+    with pytest.raises(ScanFailedError, match=problem) as caught:
+        await measure(tree, f"{tree}/{name}")
+    assert name.removesuffix("\0") in str(caught.value)
+    assert children() == []
+
+
+async def test_an_empty_path_is_not_the_working_directory():
+    with pytest.raises(ConfigError, match="an empty path names no directory"):
+        await measure("")
+
+
+@pytest.mark.parametrize("mode", [0o000, 0o111, 0o444])
+def test_a_root_without_permission_can_not_be_measured(tree, mode):
+    os.chmod(tree, mode)
+    code = (
+        "import asyncio, os, sys, jwqlscan.measure as m, jwqlscan.pool, jwqlscan.names\n"
+        "from jwqlscan.errors import ScanFailedError\n"
+        "os.chdir(sys.argv[1])\n"
+        "if os.geteuid() == 0:\n"
+        "    os.setgroups([]), os.setgid(65534)\n"
+        "    import ctypes\n"
+        "    m.begin_scan  # imported as root, run as nobody\n"
+        "    os.setuid(65534)\n"
+        "try:\n"
+        "    asyncio.run(m.scan(['/proc/self/cwd']))\n"
+        "except ScanFailedError as error:\n"
+        "    print(error)\n"
+    )
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(tree)], capture_output=True, text=True, timeout=60
+        )
+    finally:
+        os.chmod(tree, 0o755)
+    assert "Permission denied" in done.stdout, done
+
+
+# ---- the process ----
+
+
+async def test_it_tells_reader_workers_and_time(tree):
+    measurement = await measure(tree, workers=3, reader="scandir")
+    assert (measurement.reader, measurement.workers) == ("scandir", 3)
+    assert 0 < measurement.seconds < 60
+    entries = measurement.areas[0].tally.entries
+    assert measurement.entries_per_second == pytest.approx(entries / measurement.seconds)
+
+
+async def test_progress_ends_at_what_was_counted(tree):
+    told = []
+    measurement = await scan([str(tree)], None, told.append)
+    tally = measurement.areas[0].tally
+    assert told[-1].files == tally.files
+    assert told[-1].entries == tally.entries
+    assert told[-1].apparent_bytes == tally.apparent_bytes
+    assert told[-1].waiting == 0
+
+
+async def test_the_process_is_gone_afterwards(tree):
+    await measure(tree)
+    assert children() == []
+
+
+async def test_a_process_killed_in_the_middle_is_a_failed_scan_and_no_hang():
+    killed = []
+
+    def kill(progress):
+        for pid in children():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+                killed.append(pid)
+
+    settings = ScanSettings(workers=1, max_rate=1000)  # so slow that it can't be over
+    with pytest.raises(ScanFailedError, match=r"process scanning /usr ended early \(signal 9\)"):
+        await scan(["/usr"], settings, kill)
+    assert killed
+    assert children() == []
+
+
+async def test_a_bug_in_the_process_is_shown_with_its_traceback(tree):
+    with pytest.raises(RuntimeError, match=r"(?s)Traceback.*make_reader.*'turbo' is not available"):
+        await measure(tree, reader="turbo")
+    assert children() == []
+
+
+async def test_an_order_that_is_none_is_shown_with_its_traceback(tree):
+    from jwqlscan.scanner import Scanner
+
+    scanner = Scanner()
+    try:
+        scanner._process.order({"op": "dance"})
+        answer = await scanner.answer()
+        assert "KeyError" in answer["failed"]
+    finally:
+        scanner.close()
+
+
+async def test_a_process_that_can_not_start_is_a_failed_scan(tree, monkeypatch):
+    monkeypatch.setattr("jwqlscan.process._CHILD", "raise SystemExit(3)")
+    with pytest.raises(ScanFailedError, match="could not start"):
+        await measure(tree)
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_the_process_does_not_outlive_its_parent_and_dies_in_silence(end):
+    command = [sys.executable, "-m", "jwqlscan", "scan", "-q", "--max-rate", "1000", "/usr"]
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, process_group=0
+    ) as parent:
+        deadline = time.monotonic() + 20
+        while not (found := _children_of(parent.pid)):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(0.3)  # it scans by now; were it not, the test would still hold
+        os.killpg(parent.pid, end)  # as Ctrl-C does
+        error = parent.communicate(timeout=20)[1]
+    while any(_is_alive(pid) for pid in found):
+        assert time.monotonic() < deadline, "the scanning process lives on"
+        time.sleep(0.01)
+    assert b"Traceback" not in error
+    assert error.count(b"\n") <= 1
+
+
+def _children_of(pid):
+    listing = subprocess.run(
+        ["ps", "-o", "pid=", "--ppid", str(pid)], capture_output=True, text=True
+    ).stdout
+    return [int(line) for line in listing.split()]
+
+
+def _is_alive(pid):
+    state = subprocess.run(["ps", "-o", "stat=", str(pid)], capture_output=True, text=True).stdout
+    return bool(state.strip()) and not state.startswith("Z")

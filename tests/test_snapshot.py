@@ -1,0 +1,65 @@
+"""The snapshot: what makes it complete, and its record."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from jwqlscan.snapshot import AreaSnapshot, Capacity, Snapshot
+from jwqlscan.tally import Product, ScanError, Tally
+
+CAPACITY = Capacity(100, 60, 30, 10, 4, 6, "dev\udcff", "xfs", "/mount point")
+PUBLIC = AreaSnapshot("archive", "public", "/a\udcff/public", Tally(files=3), CAPACITY)
+
+
+def snapshot(*areas: AreaSnapshot) -> Snapshot:
+    start = datetime(2026, 11, 1, 5, 30, 0, 123456, UTC)
+    end = start + timedelta(hours=1)
+    return Snapshot("id", start, end, "host", "1.0", "native", 32, 3599.5, areas, "/log", True)
+
+
+def test_a_record_is_a_round_trip_through_json():
+    tally = Tally(files=1, apparent_bytes=2**60)
+    tally.add_product(Product("miri", "cal"), 1, 5)
+    tally.add_unrecognized("jw_x.fits", "/a/jw_\udcff.fits")
+    tally.add_error(ScanError("/a/\udcff", "open", 13, "permission"))
+    whole = snapshot(PUBLIC, replace(PUBLIC, name="other", capacity=None, tally=tally))
+    assert Snapshot.from_record(json.loads(json.dumps(whole.to_record()))) == whole
+
+
+def test_a_record_of_another_version_is_refused():
+    record = snapshot(PUBLIC).to_record() | {"record_version": 99}
+    with pytest.raises(ValueError, match="99 is not known here"):
+        Snapshot.from_record(record)
+
+
+@pytest.mark.parametrize("key", sorted(snapshot(PUBLIC).to_record()))
+def test_a_record_without_a_key_is_refused(key):
+    record = snapshot(PUBLIC).to_record()
+    del record[key]
+    with pytest.raises(KeyError, match=key):
+        Snapshot.from_record(record)
+
+
+def test_an_area_is_found_by_group_and_name():
+    whole = snapshot(PUBLIC, replace(PUBLIC, group="central"))
+    assert whole.area("central", "public") is whole.areas[1]
+    assert whole.area("central", "all") is None
+
+
+def test_it_is_complete_when_every_area_and_capacity_is_known():
+    assert snapshot(PUBLIC).status == "complete"
+    assert snapshot(PUBLIC).incomplete_reasons == []
+
+
+def test_a_capacity_that_is_not_known_makes_it_incomplete():
+    whole = snapshot(PUBLIC, replace(PUBLIC, name="p", capacity=None))
+    assert whole.status == "incomplete"
+    assert whole.incomplete_reasons == ["archive p: capacity unknown, df gave no answer"]
+
+
+def test_an_area_that_is_partial_makes_it_incomplete():
+    tally = Tally(errors={"io": 2, "permission": 1})
+    whole = snapshot(replace(PUBLIC, state="partial", tally=tally))
+    assert whole.incomplete_reasons == ["archive public: partial, 3 errors"]
