@@ -7,9 +7,10 @@
  *
  * Thread safety, with and without the GIL: a Walk belongs to the one call that made it; a Chunk is
  * emptied by the one worker that took it off the pool's stack; a Reader is not written after it was
- * made; a Dir is shared by those that wait below it, its reference count is atomic, and its other
- * members do not change once a second thread can see it. (The position of an open directory does:
- * it belongs to the worker that has the one Chunk which says `more`.)
+ * made; a Dir is shared by those below it, and its two counts are atomic. Its descriptor is only
+ * touched by who is counted in `users`, and is closed by the last of them; its other members do not
+ * change once a second thread can see it. (The position of an open directory does: it belongs to
+ * the worker that has the one Chunk which says `more`.)
  */
 #define PY_SSIZE_T_CLEAN
 #define _GNU_SOURCE
@@ -57,8 +58,10 @@ enum { TYPE_UNKNOWN = 0, TYPE_DIR = 4, TYPE_REG = 8, TYPE_LNK = 10 };
 
 /* A directory that waits to be read, or is read, or was and has others waiting below it. */
 typedef struct Dir {
-    atomic_int refs;
-    int fd; /* -1: not open */
+    atomic_int refs;  /* who may ask for its path */
+    atomic_int users; /* who needs it open: itself while it is read, and those that wait below */
+    bool waiting;     /* not opened yet: it is one of its parent's users */
+    int fd;           /* -1: not open */
     struct Dir *parent; /* NULL: a root */
     dev_t device;       /* of the directory itself once it is open */
     size_t length;
@@ -73,6 +76,8 @@ dir_new(Dir *parent, const char *name, size_t length)
         return NULL;
     }
     atomic_init(&dir->refs, 1);
+    atomic_init(&dir->users, 1);
+    dir->waiting = parent != NULL;
     dir->fd = -1;
     dir->parent = parent;
     dir->device = parent == NULL ? 0 : parent->device;
@@ -81,8 +86,29 @@ dir_new(Dir *parent, const char *name, size_t length)
     dir->name[length] = '\0';
     if (parent != NULL) {
         atomic_fetch_add_explicit(&parent->refs, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&parent->users, 1, memory_order_relaxed);
     }
     return dir;
+}
+
+/* One that needed the directory open does no longer; the last one closes it. */
+static void
+dir_unuse(Dir *dir)
+{
+    if (atomic_fetch_sub_explicit(&dir->users, 1, memory_order_acq_rel) == 1 && dir->fd >= 0) {
+        close(dir->fd);
+        dir->fd = -1;
+    }
+}
+
+/* It has been opened, or can't be: its parent need not stay open for it. */
+static void
+dir_arrived(Dir *dir)
+{
+    if (dir->waiting) {
+        dir->waiting = false;
+        dir_unuse(dir->parent);
+    }
 }
 
 static void
@@ -92,6 +118,7 @@ dir_release(Dir *dir)
     while (dir != NULL
            && atomic_fetch_sub_explicit(&dir->refs, 1, memory_order_acq_rel) == 1) {
         Dir *parent = dir->parent;
+        dir_arrived(dir);
         if (dir->fd >= 0) {
             close(dir->fd);
         }
@@ -100,11 +127,22 @@ dir_release(Dir *dir)
     }
 }
 
+/* A chunk of a directory's entries needs it open, too. */
 static Dir *
-dir_hold(Dir *dir)
+dir_hold_open(Dir *dir)
 {
     atomic_fetch_add_explicit(&dir->refs, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&dir->users, 1, memory_order_relaxed);
     return dir;
+}
+
+static void
+dir_release_open(Dir *dir)
+{
+    if (dir != NULL) {
+        dir_unuse(dir);
+        dir_release(dir);
+    }
 }
 
 /* Return the path of an entry (or, with name NULL, of the directory itself); NULL: no memory. */
@@ -162,7 +200,7 @@ chunk_dealloc(PyObject *self)
         dir_release(chunk->dirs[i]);
     }
     free(chunk->dirs);
-    dir_release(chunk->in);
+    dir_release_open(chunk->in);
     free(chunk->names);
     PyTypeObject *type = Py_TYPE(self);
     type->tp_free(self);
@@ -201,7 +239,7 @@ chunk_new(Dir **dirs, size_t dir_count, Dir *in, char *names, size_t names_size,
             dir_release(dirs[i]);
         }
         free(dirs);
-        dir_release(in);
+        dir_release_open(in);
         free(names);
         return NULL;
     }
@@ -563,7 +601,7 @@ chunk_of_items(Dir *dir, const Item *items, size_t count, bool more)
         memcpy(at, items[i].name, length);
         at += length;
     }
-    return chunk_new(NULL, 0, dir_hold(dir), names, size, count, more);
+    return chunk_new(NULL, 0, dir_hold_open(dir), names, size, count, more);
 }
 
 /* Give items away in equal parts and return how many are kept: the first part, or none while the
@@ -853,9 +891,10 @@ open_directory(const Dir *dir)
     if (parent->fd >= 0) {
         return openat(parent->fd, dir->name, OPEN_FLAGS);
     }
-    /* Descriptors were scarce: from the nearest open ancestor (a root always is), step by step. */
+    /* Descriptors were scarce when the parent was read: from the root, which is always open, step
+     * by step. An open directory between them may be closed by another worker at any moment. */
     size_t levels = 1;
-    while (parent->fd < 0) {
+    while (parent->parent != NULL) {
         parent = parent->parent;
         levels++;
     }
@@ -959,6 +998,9 @@ read_directory(Walk *walk, Dir *dir)
             }
             nanosleep(&(struct timespec){0, LIMIT_PAUSE_NS}, NULL);
         }
+        int number = errno;
+        dir_arrived(dir);
+        errno = number;
         if (dir->fd < 0) {
             if (is_vanished(errno)) {
                 walk->counts.vanished++;
@@ -981,18 +1023,22 @@ read_directory(Walk *walk, Dir *dir)
     walk->counts.directories++;
     walk->counts.entries++;
     list_directory(walk, dir);
-    /* No one else can see this directory's fd yet unless something was given away: then it has
-     * more references than those pending here, and stays open. */
-    if (dir->fd >= walk->reader->keep_below_fd && dir->parent != NULL) {
+    if (dir->parent == NULL) {
+        return; /* a root stays open as long as anything is below it */
+    }
+    /* Descriptors are scarce: close it before those below it are read, unless some of them were
+     * given away, and could be looking at it. */
+    if (dir->fd >= walk->reader->keep_below_fd) {
         size_t here = 1;
         for (size_t i = walk->depth; i > 0 && walk->stack[i - 1]->parent == dir; i--) {
             here++;
         }
-        if ((size_t)atomic_load(&dir->refs) == here) {
+        if ((size_t)atomic_load(&dir->users) == here) {
             close(dir->fd);
             dir->fd = -1;
         }
     }
+    dir_unuse(dir);
 }
 
 /* Take a chunk's work over: directories onto the stack, items counted at once. */
