@@ -15,6 +15,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -560,9 +561,8 @@ def spread(walls: list[float]) -> float:
 def print_table(name: str, results: list[Result]) -> None:
     floor = results[0]
     print(f"\n{name}: median of {len(floor.runs)} runs, whole process")
-    print(
-        f"{'name':<22}{'wall s':>9}{'scan s':>9}{'x floor':>9}{'spread':>8}{'CPU s':>8}{'MB':>8}  totals"
-    )
+    heads = f"{'wall s':>9}{'scan s':>9}{'x floor':>9}{'spread':>8}{'CPU s':>8}{'MB':>8}"
+    print(f"{'name':<22}{heads}  totals")
     for result in results:
         if not result.runs:
             print(f"{result.tool.name:<22}{'':>51}  {result.totals}")
@@ -690,6 +690,7 @@ def parse_options() -> argparse.Namespace:
 
 def main() -> int:
     options = parse_options()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that what is mounted is unmounted
     options.work.mkdir(parents=True, exist_ok=True)
     binaries = options.work / "bin"
     slow = any(WORKS[name].slow for name in options.works)

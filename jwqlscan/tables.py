@@ -122,7 +122,13 @@ def _remarks(tally: Tally) -> list[str]:
     return lines
 
 
+class _StdoutConsole(Console):
+    def on_broken_pipe(self) -> None:
+        """Raise what is being handled, where rich would exit as if the command had failed."""
+        raise
+
+
 def stdout_console() -> Console:
     """Return a console for standard output; one that is no terminal does not wrap."""
-    console = Console()
-    return console if console.is_terminal else Console(width=PIPE_WIDTH)
+    console = _StdoutConsole()
+    return console if console.is_terminal else _StdoutConsole(width=PIPE_WIDTH)

@@ -189,9 +189,9 @@ async def test_the_report_can_be_written_from_an_empty_store(tree):
 
 async def test_two_runs_do_not_overlap(tree):
     config = make_config(tree)
-    with run_lock(os.path.join(config.state_path, "lock")):
-        with pytest.raises(LockedError, match=f"process {os.getpid()}"):
-            await run(config)
+    locked = pytest.raises(LockedError, match=f"process {os.getpid()}")
+    with run_lock(os.path.join(config.state_path, "lock")), locked:
+        await run(config)
 
 
 async def test_missing_outputs_are_found_before_the_scan(tree):

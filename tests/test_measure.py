@@ -12,9 +12,11 @@ import pytest
 from trees import Hardlink, Symlink, find, in_mount_namespace, make_tree, required, totals
 
 from jwqlscan.errors import ConfigError, ScanFailedError
+from jwqlscan.measure import measure as measure_areas
 from jwqlscan.measure import scan
 from jwqlscan.reader import available_readers
-from jwqlscan.settings import ScanSettings
+from jwqlscan.scanner import Scanner
+from jwqlscan.settings import Area, ScanSettings
 
 TREE = {
     "a.fits": 1,
@@ -38,7 +40,9 @@ async def measure(*paths, **settings):
 def children():
     """Return the processes that this one has started and that are still there."""
     listing = subprocess.run(
-        ["ps", "-o", "pid=,args=", "--ppid", str(os.getpid())], capture_output=True, text=True
+        ["ps", "-ww", "-o", "pid=", "-o", "args=", "--ppid", str(os.getpid())],
+        capture_output=True,
+        text=True,
     ).stdout
     return [int(line.split()[0]) for line in listing.splitlines() if "scanner_child" in line]
 
@@ -81,17 +85,18 @@ async def test_a_symlinked_root_is_the_directory_it_leads_to(tree):
 
 @pytest.mark.parametrize("reader", available_readers())
 def test_every_directory_is_opened_once_however_many_areas_contain_it(tree, tmp_path, reader):
-    log = tmp_path / "strace.log"
     command = [sys.executable, "-m", "jwqlscan", "scan", "--reader", reader]
-    command += [str(tree / name) for name in EVERY_ROOT]
-    under = [required("strace"), "-f", "-qq", "-y", "-o", str(log), "-e", "trace=getdents64"]
-    subprocess.run([*under, *command], check=True, capture_output=True, timeout=60)
-    # A listing is all calls on one descriptor up to the empty one; the survey looks at roots, too.
-    listed = re.findall(rf"getdents64\(\d+<({tree}[^>]*)>.* = 0$", log.read_text(), re.M)
-    surveys = {os.path.normpath(tree / name) for name in EVERY_ROOT} if reader else set()
-    every = {path for path, _, _ in os.walk(tree)}
-    for path in every:
-        assert 1 <= listed.count(path) <= 1 + (path in surveys), path
+    roots = {os.path.normpath(tree / name) for name in EVERY_ROOT}
+    log = tmp_path / "log"
+    log.mkdir()
+    # -ff: a file a thread, so that no call is told in two parts
+    under = [required("strace"), "-ff", "-qq", "-y", "-o", str(log / "of"), "-e", "getdents64"]
+    subprocess.run([*under, *command, *roots], check=True, capture_output=True, timeout=60)
+    calls = "".join(file.read_text() for file in log.iterdir())
+    ends = re.findall(r"getdents64\(\d+<([^>]*)>.*\) += 0$", calls, re.M)
+    for path, _, _ in os.walk(tree):
+        surveys = ends.count(path) - 1  # a small root is listed to its end by its survey
+        assert 0 <= surveys <= (path in roots), path
 
 
 async def test_a_trailing_slash_or_dot_changes_nothing(tree):
@@ -124,9 +129,10 @@ async def test_an_empty_root_has_no_files(tmp_path):
 
 @pytest.mark.parametrize("number", [1, 2])
 async def test_areas_on_several_filesystems_have_a_process_each(tree, number):
-    measurement = await measure(tree, *["/sys/kernel/mm", "/proc/self/fdinfo"][:number])
+    measurement = await measure(tree, *["/dev/shm", "/sys/kernel/mm"][:number])
     assert totals(measurement.areas[0].tally) == find(tree).totals
-    assert measurement.areas[1].tally.directories > 1
+    assert len({one.device for one in measurement.areas}) == 1 + number
+    assert all(one.tally.directories for one in measurement.areas)
     assert children() == []
 
 
@@ -179,27 +185,22 @@ async def test_an_empty_path_is_not_the_working_directory():
 @pytest.mark.parametrize("mode", [0o000, 0o111, 0o444])
 def test_a_root_without_permission_can_not_be_measured(tree, mode):
     os.chmod(tree, mode)
-    code = (
-        "import asyncio, os, sys, jwqlscan.measure as m, jwqlscan.pool, jwqlscan.names\n"
-        "from jwqlscan.errors import ScanFailedError\n"
-        "os.chdir(sys.argv[1])\n"
-        "if os.geteuid() == 0:\n"
-        "    os.setgroups([]), os.setgid(65534)\n"
-        "    import ctypes\n"
-        "    m.begin_scan  # imported as root, run as nobody\n"
-        "    os.setuid(65534)\n"
-        "try:\n"
-        "    asyncio.run(m.scan(['/proc/self/cwd']))\n"
-        "except ScanFailedError as error:\n"
-        "    print(error)\n"
-    )
+    # without capabilities root, too, is bound by the mode of what it owns
+    under = [required("setpriv"), "--bounding-set=-all", "--inh-caps=-all"]
+    command = [sys.executable, "-m", "jwqlscan", "scan", str(tree)]
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code, str(tree)], capture_output=True, text=True, timeout=60
+            [*(under if os.geteuid() == 0 else ()), *command],
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
     finally:
         os.chmod(tree, 0o755)
-    assert "Permission denied" in done.stdout, done
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"jwqlscan: {tree}: Permission denied; give directories that you can read\n"
+    )
 
 
 # ---- the process ----
@@ -223,19 +224,23 @@ async def test_progress_ends_at_what_was_counted(tree):
     assert told[-1].waiting == 0
 
 
-async def test_the_process_is_gone_afterwards(tree):
-    await measure(tree)
+async def test_the_process_is_there_while_it_scans_and_gone_afterwards(tree):
+    seen = []
+    await scan([str(tree)], None, lambda _: seen.append(len(children())))
+    assert seen[0] == 1
     assert children() == []
 
 
 async def test_a_process_killed_in_the_middle_is_a_failed_scan_and_no_hang():
     killed = []
+    assert children() == []
 
     def kill(progress):
         for pid in children():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
                 killed.append(pid)
+        assert killed
 
     settings = ScanSettings(workers=1, max_rate=1000)  # so slow that it can't be over
     with pytest.raises(ScanFailedError, match=r"process scanning /usr ended early \(signal 9\)"):
@@ -251,13 +256,57 @@ async def test_a_bug_in_the_process_is_shown_with_its_traceback(tree):
 
 
 async def test_an_order_that_is_none_is_shown_with_its_traceback(tree):
-    from jwqlscan.scanner import Scanner
-
     scanner = Scanner()
     try:
         scanner._process.order({"op": "dance"})
         answer = await scanner.answer()
         assert "KeyError" in answer["failed"]
+    finally:
+        scanner.close()
+
+
+_SLOW_SURVEY = """
+import sys, time
+sys.path.append(sys.argv[1])
+from jwqlscan import scanner_child
+send = scanner_child._Child._send
+def send_and_dawdle(self, message):
+    send(self, message)
+    if "survey" in message:
+        time.sleep(0.1)
+scanner_child._Child._send = send_and_dawdle
+scanner_child.main()
+"""
+
+
+async def test_the_late_end_of_a_survey_does_not_pass_for_the_end_of_the_scan(tree, monkeypatch):
+    # The parent may order a scan before the thread that surveyed has said its last.
+    monkeypatch.setattr("jwqlscan.process._CHILD", _SLOW_SURVEY)
+    area = Area("archive", "all", str(tree), "archive.path")
+    scanner = Scanner()
+    try:
+        found = await scanner.survey([area.path], 10)
+        settings = ScanSettings(max_rate=100)  # 0.3 s: longer than the survey dawdles
+        measurement = await measure_areas(scanner, [area], found, settings, lambda _: None)
+    finally:
+        scanner.close()
+    assert totals(measurement.areas[0].tally) == find(tree).totals
+
+
+async def test_a_root_that_was_replaced_after_the_survey_is_a_failed_scan(tree):
+    # Of several filesystems each has its own process, which opens its roots by path again.
+    paths = ["/dev/shm", str(tree)]
+    areas = [Area("central", path, path, path) for path in paths]
+    scanner = Scanner()
+    try:
+        found = await scanner.survey(paths, 10)
+        os.rename(tree, f"{tree}.old")
+        os.mkdir(tree)
+        with pytest.raises(ScanFailedError, match=f"{tree}: .*there a moment ago"):
+            await measure_areas(scanner, areas, found, ScanSettings(), lambda _: None)
+        os.rmdir(tree)
+        with pytest.raises(ScanFailedError, match=f"{tree}: No such file"):
+            await measure_areas(scanner, areas, found, ScanSettings(), lambda _: None)
     finally:
         scanner.close()
 

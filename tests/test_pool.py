@@ -207,7 +207,7 @@ def test_workers_that_only_wait_become_as_many_as_allowed(opened):
         def read(self, work, meter):
             batch = Batch()
             if work[0].path == "0":
-                batch.left = [work[0]._replace(path="x") for _ in range(8)]
+                batch.left = [work[0]._replace(path="x") for _ in range(64)]
                 return batch
             arrived.append(work.pop())
             batch.left = work

@@ -1,0 +1,157 @@
+"""Imports point one way, and nothing heavy is imported by who has no use for it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import jwqlscan
+
+PACKAGE = Path(jwqlscan.__file__).parent
+MODULES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+}
+
+# From the bottom up: a module imports from its own layer and those before it.
+LAYERS = [
+    ("leaf facts", "errors units paths settings mounts pace history files tally"),
+    ("names and records", "names snapshot"),
+    ("readers", "reader scandir_reader native_reader process"),
+    ("the walk", "pool orders display"),
+    ("the scanning process", "scanner_child scanner"),
+    ("configuration, lock, df, store", "config lock logs df store.*"),
+    ("measuring, spool, report", "measure areas spool reporting.*"),
+    ("the use case", "job"),
+    ("showing", "progress tables json_output benchmark demo"),
+    ("the command line", "cli __main__ __init__"),
+]
+
+# Who may import what is heavy, or has an idea of its own.
+ONLY_IN = {
+    "bokeh": "reporting.* demo",
+    "asyncpg": "store.postgresql*",
+    "sqlite3": "store.sqlite*",
+    "rich": "progress tables cli",
+    "typer": "cli",
+    "aiofiles": "files",
+    "threading": "pool scanner_child pace reader",
+}
+
+
+def matches(module: str, patterns: str) -> bool:
+    return any(
+        module == pattern or (pattern.endswith("*") and module.startswith(pattern.rstrip(".*")))
+        for pattern in patterns.split()
+    )
+
+
+def imported(path: Path, lazily: bool = True) -> set[str]:
+    """Return the modules that a file imports, at its top or, lazily, in functions too."""
+    names: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not lazily:
+            return
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text()))
+    return names
+
+
+def layer(module: str) -> int:
+    for number, (_, patterns) in enumerate(LAYERS):
+        if matches(module or "__init__", patterns):
+            return number
+    raise AssertionError(f"{module}: put it into a layer of this test")
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_one_way(module):
+    own = {name.removeprefix("jwqlscan.") for name in imported(MODULES[module])} & set(MODULES)
+    above = {other for other in own - {"", "__init__"} if layer(other) > layer(module)}
+    assert not above, f"{module} imports from above: {above}"
+
+
+def test_no_module_imports_itself_through_others():
+    graph = {
+        module: {
+            name.removeprefix("jwqlscan.")
+            for name in imported(path, lazily=False)
+            if name.removeprefix("jwqlscan.") in MODULES and name != "jwqlscan"
+        }
+        for module, path in MODULES.items()
+    }
+    while graph:
+        free = {module for module, others in graph.items() if not others & set(graph) - {module}}
+        assert free, f"these import each other: {sorted(graph)}"
+        graph = {module: others for module, others in graph.items() if module not in free}
+
+
+@pytest.mark.parametrize("package", ONLY_IN)
+def test_what_is_heavy_is_imported_in_one_place(package):
+    places = {
+        module
+        for module, path in MODULES.items()
+        if any(name.split(".")[0] == package for name in imported(path))
+    }
+    assert places
+    assert not {place for place in places if not matches(place, ONLY_IN[package])}
+
+
+def modules_after(*arguments: str, code: str = "") -> set[str]:
+    """Return the modules that a command has imported by its end."""
+    code = (
+        code or "from jwqlscan.__main__ import main\ntry:\n    main()\nexcept SystemExit:\n    pass"
+    )
+    script = f"import sys\n{code}\nsys.stderr.write(' '.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "absent"),
+    [
+        (["--help"], "bokeh asyncpg aiofiles numpy sqlite3 anyio asyncio"),
+        (["run", "--help"], "bokeh asyncpg aiofiles numpy sqlite3"),
+        (["scan", "--json", "."], "bokeh asyncpg aiofiles numpy sqlite3 tomllib rich.table"),
+        (["scan", "."], "bokeh asyncpg aiofiles numpy sqlite3 tomllib"),
+    ],
+)
+def test_a_command_imports_nothing_heavy_that_it_does_not_use(tmp_path, arguments, absent):
+    arguments = [str(tmp_path) if word == "." else word for word in arguments]
+    assert not set(absent.split()) & modules_after(*arguments)
+
+
+def test_importing_the_package_imports_next_to_nothing():
+    names = modules_after(code="import jwqlscan")
+    assert not {name for name in names if name.startswith("jwqlscan.")}
+
+
+def test_the_scanning_process_needs_nothing_but_the_standard_library():
+    names = modules_after(
+        code="import jwqlscan.scanner_child, jwqlscan.scandir_reader, jwqlscan.reader\n"
+        "if 'native' in jwqlscan.reader.available_readers(): import jwqlscan.native_reader"
+    )
+    foreign = {name.split(".")[0] for name in names} - sys.stdlib_module_names
+    # what the interpreter itself loads for an editable install or a coverage tool is not ours
+    assert not foreign & {"anyio", "typer", "rich", "bokeh", "asyncpg", "aiofiles", "click"}
+    assert "asyncio" not in names
+
+
+def test_no_module_is_too_long_to_read():
+    lengths = {module: len(path.read_text().splitlines()) for module, path in MODULES.items()}
+    assert not {module: lines for module, lines in lengths.items() if lines > 450}

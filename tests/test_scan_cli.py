@@ -1,0 +1,308 @@
+"""`jwqlscan scan` as people and scripts meet it: its output, its exit codes, its silence."""
+
+import base64
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+from trees import Fifo, Hardlink, Symlink, find, make_tree, required
+
+from jwqlscan.reader import available_readers
+
+JWQLSCAN = [sys.executable, "-m", "jwqlscan"]
+
+TREE = {
+    "jw01018001001_02101_00001_nrca1_cal.fits": 1000,
+    "jw01018001001_02101_00002_nrca1_cal.fits": 500,
+    "sub": {
+        "jw01018001001_02101_00001_mirimage_rate.fits": 7,
+        "strange.fits": 11,
+        "link": Symlink("strange.fits"),
+        "hard": Hardlink("sub/strange.fits"),
+        "fifo": Fifo(),
+    },
+    ".snapshot": {"old": 5},
+}
+
+UNSAFE = {
+    b"esc\x1b[2J\x1b]0;title\x07.fits": 1,
+    b"new\nline.fits": 1,
+    b"c1\xc2\x9b31m.fits": 1,
+    b"bad\xff.fits": 1,
+    "bidi\u202e.fits": 1,
+    "[red]markup.fits": 1,
+    "[link=x]l.fits": 1,
+    "[bold": {"]markup[": {"bold].fits": 1}},
+    ":smile:.fits": 1,
+}
+
+
+def jwqlscan(*arguments, **options):
+    return subprocess.run(
+        [*JWQLSCAN, *map(str, arguments)],
+        **{"capture_output": True, "timeout": 120, **options},
+    )
+
+
+def scan_json(*arguments):
+    done = jwqlscan("scan", "--json", *arguments)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == b""
+    return json.loads(done.stdout)
+
+
+# ---- JSON ----
+
+
+def test_the_json_object_has_these_names_and_values(tmp_path):
+    make_tree(tmp_path, TREE)
+    result = scan_json("--workers", "3", "--reader", "scandir", tmp_path)
+    assert 0 < result.pop("seconds") < 60
+    assert result.pop("entries_per_second") > 0
+    [area] = result["areas"]
+    assert area.pop("allocated_bytes") == find(tmp_path).allocated_bytes - 4096  # the snapshot's
+    assert result == {
+        "areas": [
+            {
+                "path": str(tmp_path),
+                "files": 5,
+                "apparent_bytes": 1529,
+                "directories": 2,
+                "fits_files": 4,
+                "fits_bytes": 1518,
+                "symlinks": 1,
+                "other": 1,
+                "vanished": 0,
+                "skipped": {"snapshot": 1},
+                "errors": {},
+                "error_samples": [],
+                "unrecognized": {"count": 1, "samples": [f"{tmp_path}/sub/strange.fits"]},
+                "by_product": [
+                    {"instrument": "miri", "filetype": "rate", "count": 1, "bytes": 7},
+                    {"instrument": "nircam", "filetype": "cal", "count": 2, "bytes": 1500},
+                ],
+            }
+        ],
+        "reader": "scandir",
+        "workers": 3,
+    }
+
+
+def test_the_json_object_is_one_line_of_ascii(tmp_path):
+    make_tree(tmp_path, UNSAFE)
+    output = jwqlscan("scan", "--json", tmp_path).stdout
+    assert output.isascii()
+    assert output.count(b"\n") == 1 and output.endswith(b"}\n")
+
+
+def test_a_path_that_is_not_utf_8_is_there_byte_for_byte(tmp_path):
+    root = os.fsencode(tmp_path) + b"/\xff\n"
+    os.mkdir(root)
+    [area] = scan_json(os.fsdecode(root))["areas"]
+    assert area["path"] == f"{tmp_path}/\\xff\\x0a"
+    assert base64.b64decode(area["path_b64"]) == root
+
+
+def test_areas_are_in_the_order_asked_for(tmp_path):
+    make_tree(tmp_path, TREE)
+    result = scan_json(tmp_path / "sub", tmp_path, tmp_path / "sub")
+    assert [area["files"] for area in result["areas"]] == [3, 5, 3]
+
+
+@pytest.mark.parametrize("reader", available_readers())
+@pytest.mark.parametrize("workers", [1, 32])
+def test_a_real_tree_has_the_numbers_of_find(reader, workers):
+    [area] = scan_json("--workers", workers, "--reader", reader, "/usr/share")["areas"]
+    found = find("/usr/share")
+    assert area["allocated_bytes"] == found.allocated_bytes
+    assert {name: area[name] for name in found.totals._fields} == found.totals._asdict()
+
+
+# ---- tables ----
+
+
+def test_the_table_tells_areas_products_and_what_is_odd(tmp_path):
+    make_tree(tmp_path, TREE)
+    done = jwqlscan("scan", tmp_path, text=True)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    lines = [re.sub(r" +", " ", line).strip() for line in done.stdout.splitlines()]
+    assert lines[0] == "area files size allocated directories FITS FITS size links"
+    assert lines[1].startswith(f"{tmp_path} 5 1.49 KiB 16.00 KiB 2 4 1.48 KiB 1")
+    assert "miri rate 1 7 B" in lines
+    assert "nircam cal 2 1.46 KiB" in lines
+    assert "1 FITS names not recognized, such as" in lines
+    assert f"{tmp_path}/sub/strange.fits" in lines
+    assert "skipped: 1 snapshot" in lines
+    assert re.fullmatch(
+        r"9 entries in [0-9.]+ s: [0-9,]+ a second, [a-z]+ reader, [0-9]+ workers", lines[-1]
+    )
+
+
+def test_names_reach_no_terminal_as_they_are(tmp_path):
+    make_tree(tmp_path, {name: UNSAFE for name in UNSAFE})
+    roots = [os.path.join(os.fsencode(tmp_path), os.fsencode(name)) for name in UNSAFE]
+    for command in (["scan"], ["scan", "--json"]):
+        output = jwqlscan(*command, *map(os.fsdecode, roots)).stdout.decode()
+        assert not re.findall(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", output)
+
+
+def test_markup_and_emoji_in_names_are_printed_literally(tmp_path):
+    make_tree(tmp_path, UNSAFE)
+    output = jwqlscan("scan", tmp_path, text=True).stdout
+    for name in ("[red]markup.fits", "[link=x]l.fits", "[bold/]markup[/bold].fits"):
+        assert f"  {tmp_path}/{name}\n" in output
+    done = jwqlscan("scan", tmp_path / "none" / ":smile:[/oops]", text=True)
+    assert ":smile:[/oops]" in done.stderr
+    os.mkdir(tmp_path / "emoji")
+    make_tree(tmp_path / "emoji", {":smile:.fits": 1})
+    assert ":smile:.fits" in jwqlscan("scan", tmp_path / "emoji", text=True).stdout
+
+
+def test_a_long_path_is_not_broken_into_lines(tmp_path):
+    path = "/".join(["d" * 100] * 6)
+    (tmp_path / path).mkdir(parents=True)
+    make_tree(tmp_path / path, {"odd.fits": 1})
+    assert f"  {tmp_path}/{path}/odd.fits\n" in jwqlscan("scan", tmp_path, text=True).stdout
+
+
+def test_output_that_can_not_show_a_name_shows_it_escaped(tmp_path):
+    make_tree(tmp_path, {"\u00fc\u4f60.fits": 1})
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "NO_COLOR": "1"}
+    done = jwqlscan("scan", tmp_path, env=environment, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "\\xfc\\u4f60.fits" in done.stdout
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX", "C.UTF-8"])
+def test_names_are_the_same_in_every_locale(tmp_path, locale):
+    make_tree(tmp_path / "\u00fc", {b"bad\xff\xc3\xbc.fits": 1})
+    environment = {**os.environ, "LC_ALL": locale}
+    done = jwqlscan("scan", "--json", tmp_path / "\u00fc", env=environment)
+    [area] = json.loads(done.stdout)["areas"]
+    assert area["path"] == f"{tmp_path}/\u00fc"
+    assert area["unrecognized"]["samples"] == [f"{tmp_path}/\u00fc/bad\\xff\u00fc.fits"]
+
+
+def test_a_terminal_sees_progress_and_then_only_the_result(tmp_path):
+    make_tree(tmp_path, {f"{i:03}": 1 for i in range(100)})
+    main, terminal = pty.openpty()
+    with subprocess.Popen(
+        [*JWQLSCAN, "scan", "--max-rate", "100", tmp_path],
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        env={**os.environ, "TERM": "xterm"},
+    ) as process:
+        os.close(terminal)
+        shown = b""
+        while True:
+            try:
+                data = os.read(main, 65536)
+            except OSError:  # EIO: the other end is closed
+                break
+            if not data:
+                break
+            shown += data
+        output = process.stdout.read()
+    os.close(main)
+    assert process.returncode == 0
+    assert b"entries" in shown and b"files" in shown
+    assert b"100" in output and b"\x1b" not in output
+
+
+# ---- exit codes and errors ----
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["{tmp}/none"], 1, "jwqlscan: {tmp}/none: No such file or directory; give directories"),
+        (["{tmp}/file"], 1, "jwqlscan: {tmp}/file: Not a directory; give directories"),
+        (["{tmp}", "{tmp}/no\x1b[2J"], 1, "jwqlscan: {tmp}/no\\x1b[2J: No such file"),
+        ([""], 2, "jwqlscan: an empty path names no directory"),
+        ([], 2, "Missing argument 'DIR...'"),
+        (["--workers", "0", "{tmp}"], 2, "expected auto or 1 to 1024"),
+        (["--workers", "1025", "{tmp}"], 2, "expected auto or 1 to 1024"),
+        (["--workers", "x", "{tmp}"], 2, "expected auto or 1 to 1024"),
+        (["--reader", "fast", "{tmp}"], 2, "'fast' is not one of"),
+        (["--max-rate", "-1", "{tmp}"], 2, "-1"),
+        (["--nonsense", "{tmp}"], 2, "No such option"),
+    ],
+)
+def test_an_error_is_told_in_words_with_its_exit_code(tmp_path, arguments, code, message):
+    (tmp_path / "file").touch()
+    done = jwqlscan("scan", *(word.format(tmp=tmp_path) for word in arguments), text=True)
+    assert done.returncode == code
+    assert done.stdout == ""
+    assert message.format(tmp=tmp_path) in " ".join(done.stderr.replace("│", " ").split())
+    assert "Traceback" not in done.stderr
+    if code == 1:
+        assert done.stderr.count("\n") == 1
+
+
+def test_a_tree_that_was_read_in_part_is_told_by_exit_code_3(tmp_path):
+    make_tree(tmp_path, {"closed": {"a": 1}, "b": 2})
+    os.chmod(tmp_path / "closed", 0)
+    # without capabilities root, too, is bound by the mode of what it owns
+    under = [required("setpriv"), "--bounding-set=-all", "--inh-caps=-all"]
+    under = under if os.geteuid() == 0 else []
+    try:
+        table, record = (
+            subprocess.run([*under, *JWQLSCAN, "scan", *more, tmp_path], capture_output=True)
+            for more in ([], ["--json"])
+        )
+    finally:
+        os.chmod(tmp_path / "closed", 0o700)
+    assert table.returncode == record.returncode == 3
+    assert b"not read: 1 permission, such as" in table.stdout
+    assert f"{tmp_path}/closed (open: permission)".encode() in table.stdout
+    [area] = json.loads(record.stdout)["areas"]
+    assert area["files"] == 1
+    assert area["errors"] == {"permission": 1}
+    assert area["error_samples"] == [
+        {
+            "path": f"{tmp_path}/closed",
+            "kind": "permission",
+            "operation": "open",
+            "message": "Permission denied",
+        }
+    ]
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    done = jwqlscan("scan", "--debug", tmp_path / "none", text=True)
+    assert done.returncode == 1
+    assert "ScanFailedError" in done.stderr and "Traceback" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--json"], []])
+def test_a_reader_that_has_read_enough_ends_it_quietly(arguments):
+    with subprocess.Popen(
+        [*JWQLSCAN, "scan", *arguments, "/usr/share/doc"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 128 + 13
+
+
+def test_closed_standard_streams_do_no_harm(tmp_path):
+    make_tree(tmp_path, TREE)
+    for closed in ("<&-", "2>&-", "<&- 2>&-"):
+        command = ["sh", "-c", f'exec "$@" {closed}', "sh", *JWQLSCAN, "scan", "--json", tmp_path]
+        done = subprocess.run(command, stdout=subprocess.PIPE, timeout=60)
+        assert done.returncode == 0, closed
+        assert json.loads(done.stdout)["areas"][0]["files"] == 5
+    command = ["sh", "-c", 'exec "$@" >&-', "sh", *JWQLSCAN, "scan", "--json", tmp_path]
+    done = subprocess.run(command, stderr=subprocess.PIPE, timeout=60)
+    assert b"Traceback" not in done.stderr
+
+
+def test_quiet_says_nothing_but_the_result(tmp_path):
+    done = jwqlscan("scan", "-q", "--json", tmp_path)
+    assert done.stderr == b"" and done.stdout.startswith(b"{")
