@@ -348,25 +348,32 @@ def environment(scratch: Path) -> dict[str, str]:
     return os.environ | {"LC_ALL": "C", "XDG_CACHE_HOME": str(scratch)}
 
 
-def start(command: list[str], scratch: Path, output: Any) -> subprocess.Popen:
-    return subprocess.Popen(
+@contextmanager
+def started(command: list[str], scratch: Path, output: Any) -> Iterator[subprocess.Popen]:
+    """Start a command; it does not outlive this."""
+    process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.DEVNULL,
         env=environment(scratch),
     )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            process.wait()
 
 
 def measure(tool: Tool, scratch: Path) -> Measurement:
     """Run once. CPU is that of the process and of all its children that it waited for."""
     output = scratch / "output" if tool.says_seconds else Path(os.devnull)
-    with output.open("wb") as file:
-        started = time.perf_counter()
-        process = start(tool.command, scratch, file)
+    before = time.perf_counter()
+    with output.open("wb") as file, started(tool.command, scratch, file) as process:
         _, status, usage = os.wait4(process.pid, 0)
-        wall_s = time.perf_counter() - started
-    process.returncode = os.waitstatus_to_exitcode(status)
+        wall_s = time.perf_counter() - before
+        process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode != 0:
         raise OSError(f"{tool.name} failed with exit code {process.returncode}")
     scan_s = json.loads(output.read_text())["seconds"] if tool.says_seconds else wall_s
@@ -410,13 +417,14 @@ def watched_run(command: list[str], scratch: Path, output: Path) -> tuple[int, f
     """
     peaks: dict[int, int] = {}
     stop = threading.Event()
-    with output.open("wb") as file:
-        process = start(command, scratch, file)
+    with output.open("wb") as file, started(command, scratch, file) as process:
         watcher = threading.Thread(target=watch_memory, args=(process.pid, peaks, stop))
         watcher.start()
-        process.wait()
-        stop.set()
-        watcher.join()
+        try:
+            process.wait()
+        finally:
+            stop.set()
+            watcher.join()
     return process.returncode, sum(peaks.values()) / 1024
 
 
@@ -517,7 +525,9 @@ def build_latency_fs(binaries: Path) -> Path | None:
 def seen_slowly(latency_fs: Path, source: Path) -> Iterator[str]:
     """Mount a view of the source in which every metadata call takes a while."""
     with tempfile.TemporaryDirectory(prefix="latency-") as mount:
-        server = subprocess.Popen([latency_fs, source, mount, str(LATENCY_US)])
+        # In a session of its own: ^C must end the scanner first, which waits for its answers.
+        command = [latency_fs, source, mount, str(LATENCY_US)]
+        server = subprocess.Popen(command, start_new_session=True)
         try:
             until = time.monotonic() + MOUNT_WAIT_S
             while not os.path.ismount(mount):
@@ -526,8 +536,9 @@ def seen_slowly(latency_fs: Path, source: Path) -> Iterator[str]:
                 time.sleep(0.05)
             yield mount
         finally:
-            subprocess.run(["fusermount3", "-u", mount], check=False)
+            server.kill()  # fails what still waits; the mount point is then free
             server.wait()
+            subprocess.run(["fusermount3", "-u", "-z", mount], check=False)
 
 
 def directory_bytes(root: Path) -> int:

@@ -431,13 +431,12 @@ int main(int argc, char **argv)
     if (session == NULL)
         return 1;
     int status = 1;
-    if (fuse_set_signal_handlers(session) == 0) {
-        if (fuse_session_mount(session, argv[2]) == 0) {
-            fuse_session_custom_io(session, &own_io, fuse_session_fd(session));
-            status = serve_until_unmounted(session, microseconds * 1000);
-            fuse_session_unmount(session);
-        }
-        fuse_remove_signal_handlers(session);
+    /* No signal handlers: a signal ends the process, and the kernel then fails all calls that wait.
+     * Ours could leave with calls in their queues, and scanners would wait for ever. */
+    if (fuse_session_mount(session, argv[2]) == 0) {
+        fuse_session_custom_io(session, &own_io, fuse_session_fd(session));
+        status = serve_until_unmounted(session, microseconds * 1000);
+        fuse_session_unmount(session);
     }
     fuse_session_destroy(session);
     fuse_opt_free_args(&args);

@@ -78,7 +78,7 @@ def run(pool, done, adjust=True):
             pool.adjust()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     parents=st.lists(st.integers(0, 1000), max_size=150),
     root_count=st.integers(1, 3),

@@ -4,7 +4,7 @@ import copy
 import functools
 import json
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jwqlscan.tally import (
@@ -54,11 +54,13 @@ def merged(*parts: Tally) -> Tally:
     return total
 
 
+@settings(max_examples=50)
 @given(tallies(), tallies())
 def test_merging_is_commutative(one, two):
     assert merged(one, two).to_record() == merged(two, one).to_record()
 
 
+@settings(max_examples=50)
 @given(tallies(), tallies(), tallies())
 def test_merging_is_associative(one, two, three):
     left = merged(merged(one, two), three)
@@ -72,6 +74,7 @@ def test_an_empty_tally_is_neutral(tally):
     assert merged(tally, Tally()).to_record() == tally.to_record()
 
 
+@settings(max_examples=50)
 @given(tallies(), tallies())
 def test_merging_leaves_the_other_as_it_is(one, two):
     before = copy.deepcopy(two)
@@ -113,6 +116,7 @@ def test_a_record_is_a_round_trip_through_json(tally):
     assert Tally.from_record(json.loads(json.dumps(record))).to_record() == record
 
 
+@settings(max_examples=50)
 @given(st.lists(tallies(), max_size=4))
 def test_counts_add_up(parts):
     total = functools.reduce(merged, parts, Tally())
