@@ -14,7 +14,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from jwqlscan.config import Config, Overrides, load_config
     from jwqlscan.job import Outcome, report, run
-    from jwqlscan.measure import Measurement, scan
+    from jwqlscan.scanning.measure import Measurement, scan
     from jwqlscan.settings import ScanSettings
 
 __all__ = [
@@ -37,8 +37,8 @@ _HOMES = {
     "Outcome": "job",
     "report": "job",
     "run": "job",
-    "Measurement": "measure",
-    "scan": "measure",
+    "Measurement": "scanning.measure",
+    "scan": "scanning.measure",
     "ScanSettings": "settings",
 }
 

@@ -14,7 +14,7 @@ def main() -> None:
     """Run the command line."""
     _prepare_streams()
     if len(sys.argv) > 2 and sys.argv[1] in SCANNING:
-        from jwqlscan.process import start_early
+        from jwqlscan.scanning.process import start_early
 
         start_early()
     from jwqlscan.cli import app

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 
 from jwqlscan.config import DEFAULT_ARCHIVE_AREAS, Config
 from jwqlscan.errors import ConfigError, ScanFailedError
-from jwqlscan.measure import AreaMeasure
 from jwqlscan.paths import shown
-from jwqlscan.scanner import Found
+from jwqlscan.scanning.measure import AreaMeasure
+from jwqlscan.scanning.scanner import Found
 from jwqlscan.settings import Area
 from jwqlscan.snapshot import ALL
 from jwqlscan.store import LastArea

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from jwqlscan.errors import JwqlscanError
-from jwqlscan.measure import scan
+from jwqlscan.scanning.measure import scan
 from jwqlscan.settings import ScanSettings
 
 DEFAULT_WORKERS = (1, 2, 4, 8, 16, 32, 64)

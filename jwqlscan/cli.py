@@ -99,7 +99,7 @@ def _version(wanted: bool) -> None:
     import platform
     from importlib.metadata import version
 
-    from jwqlscan.reader import available_readers
+    from jwqlscan.scanning.readers import available_readers
 
     print_line(
         f"jwqlscan {__version__} (readers: {', '.join(available_readers())}; "
@@ -217,7 +217,7 @@ def scan(
 ) -> None:
     """Measure directories and print what is there; nothing is stored."""
     with _told(debug):
-        from jwqlscan.orders import begin_scan
+        from jwqlscan.scanning.orders import begin_scan
         from jwqlscan.settings import ScanSettings
 
         over = _scan_overrides(workers, reader, max_rate, background)
@@ -225,7 +225,7 @@ def scan(
         begun = begin_scan(directories, settings)  # it walks while the rest is imported
         import anyio
 
-        from jwqlscan.measure import scan as scan_directories
+        from jwqlscan.scanning.measure import scan as scan_directories
 
         with _display(quiet) as display:
             result = anyio.run(scan_directories, directories, settings, display.progress, begun)
@@ -293,7 +293,7 @@ def bench(
         import anyio
 
         from jwqlscan.benchmark import benchmark
-        from jwqlscan.reader import available_readers
+        from jwqlscan.scanning.readers import available_readers
 
         try:
             numbers = [parse_workers(text.strip()) for text in workers.split(",")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 
-from jwqlscan.pool import Progress
+from jwqlscan.scanning.pool import Progress
 from jwqlscan.units import format_bytes, format_count, format_seconds
 
 log = logging.getLogger(__name__)

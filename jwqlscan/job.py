@@ -28,10 +28,10 @@ from jwqlscan.errors import (
     most_severe,
 )
 from jwqlscan.lock import run_lock
-from jwqlscan.measure import SURVEY_SECONDS, AreaMeasure, Measurement, measure
 from jwqlscan.paths import shown
 from jwqlscan.reporting import warm_up, write_report
-from jwqlscan.scanner import Scanner
+from jwqlscan.scanning.measure import SURVEY_SECONDS, AreaMeasure, Measurement, measure
+from jwqlscan.scanning.scanner import Scanner
 from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot
 from jwqlscan.store import LastArea, Store, open_store
 

@@ -12,7 +12,7 @@ from jwqlscan.settings import AUTO
 if TYPE_CHECKING:
     from jwqlscan.benchmark import Benchmark, Rate
     from jwqlscan.job import Outcome
-    from jwqlscan.measure import Measurement
+    from jwqlscan.scanning.measure import Measurement
     from jwqlscan.snapshot import AreaSnapshot, Capacity
     from jwqlscan.tally import Tally
 

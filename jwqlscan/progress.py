@@ -12,9 +12,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from jwqlscan import pool
 from jwqlscan.display import Display
 from jwqlscan.paths import shown
+from jwqlscan.scanning import pool
 from jwqlscan.units import format_bytes, format_count, format_seconds
 
 REFRESH_PER_SECOND = 8

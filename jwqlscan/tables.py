@@ -15,7 +15,7 @@ from jwqlscan.units import format_bytes, format_count, format_seconds
 
 if TYPE_CHECKING:
     from jwqlscan.benchmark import Benchmark
-    from jwqlscan.measure import Measurement
+    from jwqlscan.scanning.measure import Measurement
     from jwqlscan.tally import Tally
 
 UNRECOGNIZED_SHOWN = 5

@@ -17,13 +17,16 @@ MODULES = {
 
 # From the bottom up: a module imports from its own layer and those before it.
 LAYERS = [
-    ("leaf facts", "errors units paths settings mounts pace history files tally"),
+    ("leaf facts", "errors units paths settings history files tally"),
     ("names and records", "names snapshot"),
-    ("readers", "reader scandir_reader native_reader process"),
-    ("the walk", "pool orders display"),
-    ("the scanning process", "scanner_child scanner"),
+    ("a scan's facts", "scanning scanning.mounts scanning.pace scanning.process"),
+    ("a scan's rules", "scanning.rules"),
+    ("the readers' contract", "scanning.reader"),
+    ("readers", "scanning.scandir_reader scanning.native_reader"),
+    ("the walk", "scanning.readers scanning.pool scanning.orders display"),
+    ("the scanning process", "scanning.scanner_child scanning.scanner"),
     ("configuration, lock, df, store", "config lock logs df store.*"),
-    ("measuring, spool, report", "measure areas spool reporting.*"),
+    ("measuring, spool, report", "scanning.measure areas spool reporting.*"),
     ("the use case", "job"),
     ("showing", "progress tables json_output benchmark demo"),
     ("the command line", "cli __main__ __init__"),
@@ -37,7 +40,7 @@ ONLY_IN = {
     "rich": "progress tables cli",
     "typer": "cli",
     "aiofiles": "files",
-    "threading": "pool scanner_child pace reader",
+    "threading": "scanning.*",
 }
 
 
@@ -143,8 +146,8 @@ def test_importing_the_package_imports_next_to_nothing():
 
 def test_the_scanning_process_needs_nothing_but_the_standard_library():
     names = modules_after(
-        code="import jwqlscan.scanner_child, jwqlscan.scandir_reader, jwqlscan.reader\n"
-        "if 'native' in jwqlscan.reader.available_readers(): import jwqlscan.native_reader"
+        code="from jwqlscan.scanning import readers, scandir_reader, scanner_child\n"
+        "if 'native' in readers.available_readers(): from jwqlscan.scanning import native_reader"
     )
     foreign = {name.split(".")[0] for name in names} - sys.stdlib_module_names
     # what the interpreter itself loads for an editable install or a coverage tool is not ours

@@ -12,10 +12,10 @@ import pytest
 from trees import Hardlink, Symlink, find, in_mount_namespace, make_tree, required, totals
 
 from jwqlscan.errors import ConfigError, ScanFailedError
-from jwqlscan.measure import measure as measure_areas
-from jwqlscan.measure import scan
-from jwqlscan.reader import available_readers
-from jwqlscan.scanner import Scanner
+from jwqlscan.scanning.measure import measure as measure_areas
+from jwqlscan.scanning.measure import scan
+from jwqlscan.scanning.readers import available_readers
+from jwqlscan.scanning.scanner import Scanner
 from jwqlscan.settings import Area, ScanSettings
 
 TREE = {
@@ -138,7 +138,7 @@ async def test_areas_on_several_filesystems_have_a_process_each(tree, number):
 
 def test_an_area_on_a_mount_inside_another_is_part_of_both(tree):
     code = (
-        "import asyncio, sys; from jwqlscan.measure import scan\n"
+        "import asyncio, sys; from jwqlscan.scanning.measure import scan\n"
         "m = asyncio.run(scan(sys.argv[1:]))\n"
         "print(*[one.tally.apparent_bytes for one in m.areas], m.union(m.areas).apparent_bytes)"
     )
@@ -268,7 +268,7 @@ async def test_an_order_that_is_none_is_shown_with_its_traceback(tree):
 _SLOW_SURVEY = """
 import sys, time
 sys.path.append(sys.argv[1])
-from jwqlscan import scanner_child
+from jwqlscan.scanning import scanner_child
 send = scanner_child._Child._send
 def send_and_dawdle(self, message):
     send(self, message)
@@ -281,7 +281,7 @@ scanner_child.main()
 
 async def test_the_late_end_of_a_survey_does_not_pass_for_the_end_of_the_scan(tree, monkeypatch):
     # The parent may order a scan before the thread that surveyed has said its last.
-    monkeypatch.setattr("jwqlscan.process._CHILD", _SLOW_SURVEY)
+    monkeypatch.setattr("jwqlscan.scanning.process._CHILD", _SLOW_SURVEY)
     area = Area("archive", "all", str(tree), "archive.path")
     scanner = Scanner()
     try:
@@ -312,7 +312,7 @@ async def test_a_root_that_was_replaced_after_the_survey_is_a_failed_scan(tree):
 
 
 async def test_a_process_that_can_not_start_is_a_failed_scan(tree, monkeypatch):
-    monkeypatch.setattr("jwqlscan.process._CHILD", "raise SystemExit(3)")
+    monkeypatch.setattr("jwqlscan.scanning.process._CHILD", "raise SystemExit(3)")
     with pytest.raises(ScanFailedError, match="could not start"):
         await measure(tree)
 

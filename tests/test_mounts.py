@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from jwqlscan.mounts import Mount, MountTable, parse_mountinfo, read_mount_table
+from jwqlscan.scanning.mounts import Mount, MountTable, parse_mountinfo, read_mount_table
 
 LINES = r"""
 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue

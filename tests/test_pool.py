@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jwqlscan.pool import Pool
-from jwqlscan.reader import Batch, Link, OpenDirectory, Root
+from jwqlscan.scanning.pool import Pool
+from jwqlscan.scanning.reader import Batch, Link, OpenDirectory, Root
 
 LIMIT_S = 30
 

@@ -31,10 +31,11 @@ from trees import (
     walk_elsewhere,
 )
 
-from jwqlscan.mounts import MountTable
 from jwqlscan.names import Classifier
-from jwqlscan.reader import ScanRules, available_readers, make_reader
-from jwqlscan.scandir_reader import CHUNK_ENTRIES
+from jwqlscan.scanning.mounts import MountTable
+from jwqlscan.scanning.readers import available_readers, make_reader
+from jwqlscan.scanning.rules import ScanRules
+from jwqlscan.scanning.scandir_reader import CHUNK_ENTRIES
 from jwqlscan.tally import Product
 
 NOBODY = 65534
@@ -310,7 +311,7 @@ def test_another_root_is_noted_and_not_entered(tmp_path, reader):
 
     root, device, own = _root(str(tmp_path), rules)
     made = make_reader(reader, own._replace(roots={**rules.roots, **own.roots}), Classifier())
-    from jwqlscan.reader import Meter, Work
+    from jwqlscan.scanning.reader import Meter, Work
 
     batch = made.read([Work(root, root.path, ".", root.opened, device)], Meter(Alone()))
     assert batch.nested == {7}

@@ -11,7 +11,7 @@ import sys
 import pytest
 from trees import Fifo, Hardlink, Symlink, find, make_tree, required
 
-from jwqlscan.reader import available_readers
+from jwqlscan.scanning.readers import available_readers
 
 JWQLSCAN = [sys.executable, "-m", "jwqlscan"]
 

@@ -17,8 +17,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from jwqlscan.names import Classifier
-from jwqlscan.pool import Pool
-from jwqlscan.reader import Meter, OpenDirectory, Root, ScanRules, Work, make_reader
+from jwqlscan.scanning.pool import Pool
+from jwqlscan.scanning.reader import Meter, OpenDirectory, Root, Work
+from jwqlscan.scanning.readers import make_reader
+from jwqlscan.scanning.rules import ScanRules
 from jwqlscan.tally import Tally
 
 ROOT_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -227,8 +229,8 @@ _WALK = """
 import json, os, sys
 sys.path.insert(0, sys.argv[1])
 import trees
-from jwqlscan.mounts import read_mount_table
-from jwqlscan.reader import ScanRules
+from jwqlscan.scanning.mounts import read_mount_table
+from jwqlscan.scanning.rules import ScanRules
 order = json.loads(sys.argv[2])
 if order["user"] is not None:
     os.chdir(order["path"])  # what lies above it may be closed to that user

@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from jwqlscan.reader import Batch, Link, Meter, Reader, Root, Work
+from jwqlscan.scanning.reader import Batch, Link, Meter, Reader, Root, Work
 from jwqlscan.tally import Tally
 
 # Work handed over at once, at most: a worker with few large items leaves the rest to others.

@@ -15,11 +15,11 @@ from typing import Any
 import anyio
 
 from jwqlscan.errors import ScanFailedError, first_cause
-from jwqlscan.orders import begin_scan, distinct_paths, number_roots, scan_areas
 from jwqlscan.paths import shown
-from jwqlscan.pool import Progress
-from jwqlscan.process import ScannerProcess
-from jwqlscan.scanner import Found, Scanner
+from jwqlscan.scanning.orders import begin_scan, distinct_paths, number_roots, scan_areas
+from jwqlscan.scanning.pool import Progress
+from jwqlscan.scanning.process import ScannerProcess
+from jwqlscan.scanning.scanner import Found, Scanner
 from jwqlscan.settings import Area, ScanSettings
 from jwqlscan.tally import Tally
 

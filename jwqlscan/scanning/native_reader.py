@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import os
 
-from jwqlscan._native import Chunk
-from jwqlscan._native import Reader as NativeCore
 from jwqlscan.names import Classifier
-from jwqlscan.pace import Pace
-from jwqlscan.reader import (
+from jwqlscan.scanning._native import Chunk
+from jwqlscan.scanning._native import Reader as NativeCore
+from jwqlscan.scanning.pace import Pace
+from jwqlscan.scanning.reader import (
     BATCH_SECONDS,
     Batch,
-    Exclusion,
     Link,
     Meter,
     Root,
-    ScanRules,
     Work,
     descriptors_to_keep,
     error_kind,
 )
+from jwqlscan.scanning.rules import Exclusion, ScanRules
 from jwqlscan.tally import ScanError, Tally
 
 # The order of the compiled reader's skip counters.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from jwqlscan.errors import ConfigError
-from jwqlscan.process import ScannerProcess, take
+from jwqlscan.scanning.process import ScannerProcess, take
 from jwqlscan.settings import Area, ScanSettings
 
 

@@ -8,20 +8,11 @@ classifier about names and nothing else about FITS.
 from __future__ import annotations
 
 import errno
-import fnmatch
-import importlib.util
 import os
-import re
 import resource
 from array import array
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
-from jwqlscan.mounts import MountTable
-from jwqlscan.names import Classifier
-from jwqlscan.pace import Pace
-from jwqlscan.settings import DEFAULT_SNAPSHOT_NAMES
 from jwqlscan.tally import Tally
 
 # A batch ends after this time, so that progress is seen and the tallies are merged now and then.
@@ -166,31 +157,6 @@ class Meter:
         self.pool = pool
 
 
-class ScanRules(NamedTuple):
-    """What is passed over, the same for every reader.
-
-    Attributes
-    ----------
-    exclude : tuple of str
-        Shell patterns (fnmatch) for names of files and directories; one with a slash is matched
-        with the path below the root.
-    snapshot_names : frozenset of str
-        Names of directories that hold the filesystem's own snapshots.
-    one_file_system : bool
-    follow_file_symlinks : bool
-    mounts : MountTable
-    roots : dict
-        (st_dev, st_ino) of every root to its number: a root met below another is not entered.
-    """
-
-    exclude: tuple[str, ...] = ()
-    snapshot_names: frozenset[str] = frozenset(DEFAULT_SNAPSHOT_NAMES)
-    one_file_system: bool = False
-    follow_file_symlinks: bool = False
-    mounts: MountTable = MountTable()
-    roots: Mapping[tuple[int, int], int] = MappingProxyType({})
-
-
 class Reader(Protocol):
     """Reads directories."""
 
@@ -204,83 +170,9 @@ class Reader(Protocol):
         ...
 
 
-class Exclusion:
-    """Which entries are passed over by name or by path.
-
-    Parameters
-    ----------
-    patterns : sequence of str
-        Shell patterns; one with a slash is matched with the path below the root.
-    root_path : str, optional
-    """
-
-    def __init__(self, patterns: Sequence[str]) -> None:
-        self._name = _matcher([pattern for pattern in patterns if "/" not in pattern])
-        self._path = _matcher([pattern.strip("/") for pattern in patterns if "/" in pattern])
-
-    def matches(self, root_path: str, directory: str, name: str) -> bool:
-        """Tell whether an entry of a directory below a root is to be passed over."""
-        if self._name is not None and self._name.match(name):
-            return True
-        if self._path is None:
-            return False
-        below_root = join(directory, name)[len(root_path) :].lstrip("/")
-        return self._path.match(below_root) is not None
-
-    def mask(self, root_path: str, directory: str, names: list[str]) -> bytes:
-        """Return one byte a name: 1 if it is to be passed over."""
-        return bytes(self.matches(root_path, directory, name) for name in names)
-
-
-def _matcher(patterns: list[str]) -> re.Pattern[str] | None:
-    if not patterns:
-        return None
-    return re.compile("|".join(fnmatch.translate(pattern) for pattern in patterns))
-
-
-def join(directory: str, name: str) -> str:
-    """Return the path of an entry; unlike `os.path.join` for any name."""
-    return directory + name if directory.endswith("/") else f"{directory}/{name}"
-
-
 def descriptors_to_keep() -> int:
     """Return the descriptor number below which open directories are kept for their children.
 
     Descriptors are given out lowest first, so a high number says that many are in use.
     """
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 3 // 4
-
-
-def available_readers() -> tuple[str, ...]:
-    """Return the names of the readers that this installation has, the best first."""
-    if importlib.util.find_spec("jwqlscan._native") is None:
-        return ("scandir",)
-    return ("native", "scandir")
-
-
-def useful_cores(name: str) -> float:
-    """Return how many processor cores that reader can keep busy: the GIL leaves one."""
-    return float(len(os.sched_getaffinity(0))) if name == "native" else 1.0
-
-
-def make_reader(
-    name: str, rules: ScanRules, classifier: Classifier, pace: Pace | None = None
-) -> Reader:
-    """Return the reader of that name; ``auto`` is the best available.
-
-    Raises
-    ------
-    ValueError
-        If it is not available.
-    """
-    names = available_readers()
-    chosen = names[0] if name == "auto" else name
-    if chosen not in names:
-        raise ValueError(f"reader {name!r} is not available here: {', '.join(names)}")
-    if chosen == "native":
-        from jwqlscan.native_reader import NativeReader
-
-        return NativeReader(rules, classifier, pace or Pace())
-    from jwqlscan.scandir_reader import ScandirReader
-
-    return ScandirReader(rules, classifier, pace or Pace())

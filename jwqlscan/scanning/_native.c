@@ -222,7 +222,7 @@ static PyType_Slot chunk_slots[] = {
 };
 
 static PyType_Spec chunk_spec = {
-    .name = "jwqlscan._native.Chunk",
+    .name = "jwqlscan.scanning._native.Chunk",
     .basicsize = sizeof(Chunk),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = chunk_slots,
@@ -1433,7 +1433,7 @@ static PyType_Slot reader_slots[] = {
 };
 
 static PyType_Spec reader_spec = {
-    .name = "jwqlscan._native.Reader",
+    .name = "jwqlscan.scanning._native.Reader",
     .basicsize = sizeof(Reader),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = reader_slots,
@@ -1470,7 +1470,7 @@ static PyModuleDef_Slot module_slots[] = {
 
 static struct PyModuleDef module_def = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "jwqlscan._native",
+    .m_name = "jwqlscan.scanning._native",
     .m_doc = "The compiled reader; see native_reader.py.",
     .m_slots = module_slots,
 };

@@ -30,12 +30,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from jwqlscan.mounts import read_mount_table
 from jwqlscan.names import Classifier
-from jwqlscan.orders import number_roots
-from jwqlscan.pace import Pace, give_way
-from jwqlscan.pool import Pool
-from jwqlscan.reader import OpenDirectory, Root, ScanRules, make_reader, useful_cores
+from jwqlscan.scanning.mounts import read_mount_table
+from jwqlscan.scanning.orders import number_roots
+from jwqlscan.scanning.pace import Pace, give_way
+from jwqlscan.scanning.pool import Pool
+from jwqlscan.scanning.reader import OpenDirectory, Root
+from jwqlscan.scanning.readers import make_reader, useful_cores
+from jwqlscan.scanning.rules import ScanRules
 from jwqlscan.settings import AUTO_WORKERS
 
 # How often the number of active workers is looked at, and the parent told of progress.

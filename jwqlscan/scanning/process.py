@@ -17,8 +17,11 @@ from typing import Any
 # The child runs this very copy of the package, and nothing else: no site-packages, no environment
 # variables, no current directory on its path (-I -S), which also saves a third of its start-up. The
 # package's directory comes last: it may be site-packages, and must not shadow the standard library.
-_CHILD = "import sys; sys.path.append(sys.argv[1]); from jwqlscan.scanner_child import main; main()"
-_PACKAGE_PARENT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_CHILD = (
+    "import sys; sys.path.append(sys.argv[1]); "
+    "from jwqlscan.scanning.scanner_child import main; main()"
+)
+_PACKAGE_PARENT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 _CHILD_ENVIRONMENT = {"LC_ALL": "C.UTF-8", "PATH": "/usr/bin:/bin"}
 
 # How long a killed process is waited for; one that is stuck in the kernel is left.

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import anyio
 
 from jwqlscan.errors import ScanFailedError
-from jwqlscan.orders import Roots, scan_order, survey_order
 from jwqlscan.paths import shown
-from jwqlscan.pool import Progress
-from jwqlscan.process import ScannerProcess, take
+from jwqlscan.scanning.orders import Roots, scan_order, survey_order
+from jwqlscan.scanning.pool import Progress
+from jwqlscan.scanning.process import ScannerProcess, take
 from jwqlscan.settings import ScanSettings
 
 _READ_BYTES = 1 << 16

@@ -16,21 +16,19 @@ from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
 from typing import TypeVar
 
 from jwqlscan.names import Classifier, shape
-from jwqlscan.pace import Pace
-from jwqlscan.reader import (
+from jwqlscan.scanning.pace import Pace
+from jwqlscan.scanning.reader import (
     BATCH_SECONDS,
     VANISHED,
     Batch,
-    Exclusion,
     Link,
     Meter,
     OpenDirectory,
-    ScanRules,
     Work,
     descriptors_to_keep,
     error_kind,
-    join,
 )
+from jwqlscan.scanning.rules import Exclusion, ScanRules, join
 from jwqlscan.tally import Product, ScanError
 
 OPEN_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

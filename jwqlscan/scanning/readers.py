@@ -1,0 +1,46 @@
+"""Which reader reads: the choice is made once, here."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+
+from jwqlscan.names import Classifier
+from jwqlscan.scanning.pace import Pace
+from jwqlscan.scanning.reader import Reader
+from jwqlscan.scanning.rules import ScanRules
+
+
+def available_readers() -> tuple[str, ...]:
+    """Return the names of the readers that this installation has, the best first."""
+    if importlib.util.find_spec("jwqlscan.scanning._native") is None:
+        return ("scandir",)
+    return ("native", "scandir")
+
+
+def useful_cores(name: str) -> float:
+    """Return how many processor cores that reader can keep busy: the GIL leaves one."""
+    return float(len(os.sched_getaffinity(0))) if name == "native" else 1.0
+
+
+def make_reader(
+    name: str, rules: ScanRules, classifier: Classifier, pace: Pace | None = None
+) -> Reader:
+    """Return the reader of that name; ``auto`` is the best available.
+
+    Raises
+    ------
+    ValueError
+        If it is not available.
+    """
+    names = available_readers()
+    chosen = names[0] if name == "auto" else name
+    if chosen not in names:
+        raise ValueError(f"reader {name!r} is not available here: {', '.join(names)}")
+    if chosen == "native":
+        from jwqlscan.scanning.native_reader import NativeReader
+
+        return NativeReader(rules, classifier, pace or Pace())
+    from jwqlscan.scanning.scandir_reader import ScandirReader
+
+    return ScandirReader(rules, classifier, pace or Pace())
