@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields, replace
 
 AUTO = "auto"
@@ -36,7 +37,7 @@ def parse_workers(text: str) -> int:
     """
     if text == AUTO:
         return 0
-    if text.isascii() and text.isdigit() and 1 <= int(text[:9]) <= MAX_WORKERS:
+    if re.fullmatch("[0-9]{1,4}", text) and 1 <= int(text) <= MAX_WORKERS:
         return int(text)
     raise ValueError(f"expected auto or 1 to {MAX_WORKERS}, not {text!r}")
 

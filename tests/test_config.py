@@ -129,6 +129,7 @@ def test_every_key_is_taken(load, tmp_path):
         ("[scan]\nworkers = true", "scan.workers", "expected auto or a number, not a boolean"),
         ("[scan]\nworkers = 0", "scan.workers", "expected auto or 1 to 1024, not '0'"),
         ("[scan]\nworkers = 1025", "scan.workers", "expected auto or 1 to 1024, not '1025'"),
+        ("[scan]\nworkers = '0000000019999999'", "scan.workers", "expected auto or 1 to 1024"),
         ("[scan]\nreader = 'fast'", "scan.reader", "one of auto, native, scandir, not fast"),
         ("[scan]\nexclude = '*.tmp'", "scan.exclude", "a list of strings, not a string"),
         ("[scan]\nexclude = [1]", "scan.exclude", "a list of strings that are not empty"),

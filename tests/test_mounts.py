@@ -6,7 +6,7 @@ from pathlib import Path
 from jwqlscan.scanning.mounts import Mount, MountTable, parse_mountinfo, read_mount_table
 
 LINES = r"""
-36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue
+36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/sda1 rw,errors=continue
 22 36 0:20 / /proc rw,nosuid shared:5 - proc proc rw
 40 36 0:33 / /a\040b\011c\012d\134e rw - tmpfs none rw
 41 36 0:34 / /net rw - autofs /etc/auto.net rw,fd=6,indirect
