@@ -19,10 +19,14 @@ from jwqlscan.scanning.reader import (
     error_kind,
 )
 from jwqlscan.scanning.rules import Exclusion, ScanRules
-from jwqlscan.tally import ScanError, Tally
+from jwqlscan.tally import Product, ScanError, Tally
 
 # The order of the compiled reader's skip counters.
 SKIP_REASONS = ("snapshot", "excluded", "mount", "pseudo", "loop")
+
+# Shapes whose product is remembered: some hundreds on a JWST archive, any number on a hostile one.
+KNOWN_SHAPES = 50_000
+_UNSEEN = Product("", "")
 
 
 class NativeReader:
@@ -45,6 +49,7 @@ class NativeReader:
     def __init__(self, rules: ScanRules, classifier: Classifier, pace: Pace) -> None:
         exclusion = Exclusion(rules.exclude) if rules.exclude else None
         self._classifier = classifier
+        self._known: dict[bytes, Product | None] = {}
         self._core = NativeCore(
             tuple((device, inode, number) for (device, inode), number in rules.roots.items()),
             tuple(sorted(rules.mounts.pseudo_devices)),
@@ -103,11 +108,16 @@ class NativeReader:
         return batch
 
     def _classify(self, shapes: list[tuple[bytes, int, int, bytes]], tally: Tally) -> None:
+        known = self._known
+        if len(known) > KNOWN_SHAPES:
+            known.clear()
         for shape, count, size, sample in shapes:
-            text = os.fsdecode(shape)
-            product = self._classifier.lookup(text)
+            # Other workers may clear it at any moment: what was looked up is not looked up again.
+            product = known.get(shape, _UNSEEN)
+            if product is _UNSEEN:
+                product = known[shape] = self._classifier.classify(os.fsdecode(shape))
             if product is None:
-                tally.add_unrecognized(text, os.fsdecode(sample), count)
+                tally.add_unrecognized(os.fsdecode(shape), os.fsdecode(sample), count)
             else:
                 tally.add_product(product, count, size)
 

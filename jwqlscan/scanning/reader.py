@@ -16,7 +16,9 @@ from typing import Any, NamedTuple, Protocol
 from jwqlscan.tally import Tally
 
 # A batch ends after this time, so that progress is seen and the tallies are merged now and then.
-BATCH_SECONDS = 0.05
+# Each batch of the compiled reader brings its names' shapes, up to 1,300 on a JWST tree: handed in
+# every 0.05 s they took 7 % of the scan's processor time, every 0.2 s they take 1 %.
+BATCH_SECONDS = 0.2
 
 _ERROR_KINDS = {
     errno.EACCES: "permission",
