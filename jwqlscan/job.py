@@ -21,7 +21,6 @@ from jwqlscan.display import Display
 from jwqlscan.errors import (
     ConfigError,
     ExitCode,
-    JwqlscanError,
     ReportError,
     StoreError,
     first_cause,
@@ -110,7 +109,7 @@ async def run(
         last = await _last_areas(store)
         try:
             snapshot = await _measure(config, this, last, allow_empty, with_report, display)
-        except JwqlscanError:
+        except Exception:  # whatever it was, the run failed, and the table is to say so
             await _record_failure(store, this)
             raise
         display.phase("storing")

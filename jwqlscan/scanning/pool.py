@@ -24,14 +24,18 @@ TAKE_ITEMS = 64
 HIGH_LOAD = 0.85
 LOW_LOAD = 0.6
 
-# A processor that others use shows as a low load too; what tells it from slow storage is that
-# nobody waits. A worker on storage that answers in 5 ms waits 200 times a second.
-WAITS_PER_SECOND = 100
+# A processor that others use shows as a low load too. What tells slow storage from it is that
+# workers wait (voluntary context switches), or that next to no processor time is used at all:
+# at 100 ms an answer one worker waits ten times a second, less than once an interval.
+IDLE_LOAD = 0.05
 LEAST_INTERVAL_S = 0.004
 
 
 class _Clock(NamedTuple):
-    """What this process has used: seconds of wall and processor time, and waits (getrusage(2))."""
+    """What this process has used: seconds of wall and processor time, and its workers' waits.
+
+    getrusage(2): ru_nvcsw counts the times a thread gave up the processor, mostly to wait.
+    """
 
     wall: float
     cpu: float
@@ -40,7 +44,9 @@ class _Clock(NamedTuple):
     @classmethod
     def now(cls) -> _Clock:
         usage = resource.getrusage(resource.RUSAGE_SELF)
-        return cls(time.monotonic(), usage.ru_utime + usage.ru_stime, usage.ru_nvcsw)
+        own = resource.getrusage(resource.RUSAGE_THREAD)  # it waits between two looks
+        waits = usage.ru_nvcsw - own.ru_nvcsw
+        return cls(time.monotonic(), usage.ru_utime + usage.ru_stime, waits)
 
 
 class Progress(NamedTuple):
@@ -164,12 +170,12 @@ class Pool:
             return
         self._clock = clock
         load = (clock.cpu - before.cpu) / elapsed / self._cores
-        waits = (clock.waits - before.waits) / elapsed
+        slow = clock.waits > before.waits or load < IDLE_LOAD
         least = max(1, round(self._cores))
         with self._lock:
             if load > HIGH_LOAD and self._limit > least:
                 self._limit = max(least, self._limit // 2)
-            elif load < LOW_LOAD and waits > WAITS_PER_SECOND and self._limit < self._workers:
+            elif load < LOW_LOAD and slow and self._limit < self._workers:
                 self._limit = min(self._workers, self._limit * 2)
             self._settle(self._workers)
             new = self._recruit()
