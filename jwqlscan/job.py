@@ -30,6 +30,7 @@ from jwqlscan.lock import run_lock
 from jwqlscan.paths import shown
 from jwqlscan.reporting import warm_up, write_report
 from jwqlscan.scanning.measure import SURVEY_SECONDS, AreaMeasure, Measurement, measure
+from jwqlscan.scanning.readers import check_reader
 from jwqlscan.scanning.scanner import Scanner
 from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot
 from jwqlscan.store import LastArea, Store, open_store
@@ -155,6 +156,7 @@ async def report(config: Config, since: datetime | None = None) -> tuple[str, ..
 
 def _check(config: Config) -> None:
     """Refuse what would fail after hours of scanning."""
+    check_reader(config.scan.reader)
     if not (config.archive_path or config.central_path):
         raise ConfigError(
             "nothing to measure: give --archive DIR, or archive.path or central.path"

@@ -31,9 +31,10 @@ from trees import (
     walk_elsewhere,
 )
 
+from jwqlscan.errors import ConfigError
 from jwqlscan.names import Classifier
 from jwqlscan.scanning.mounts import MountTable
-from jwqlscan.scanning.readers import available_readers, make_reader
+from jwqlscan.scanning.readers import available_readers, check_reader, make_reader
 from jwqlscan.scanning.rules import ScanRules
 from jwqlscan.scanning.scandir_reader import CHUNK_ENTRIES
 from jwqlscan.tally import Product
@@ -672,3 +673,10 @@ def test_only_directories_are_opened(tmp_path, reader):
     for call in re.findall(r"openat\(.*", log.read_text()):
         assert "O_DIRECTORY" in call
     assert stat.S_ISFIFO(os.stat(root / "d" / "fifo").st_mode)
+
+
+def test_a_reader_that_is_missing_is_told_in_one_line():
+    with pytest.raises(ConfigError, match=r"reader 'turbo' is not available here, only .*scandir"):
+        check_reader("turbo")
+    for name in ("auto", *available_readers()):
+        check_reader(name)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from jwqlscan.errors import ConfigError
 from jwqlscan.scanning.process import ScannerProcess, take
-from jwqlscan.settings import Area, ScanSettings
+from jwqlscan.settings import AUTO, Area, ScanSettings
 
 
 class Roots(NamedTuple):
@@ -65,6 +65,10 @@ def begin_scan(paths: Sequence[str], settings: ScanSettings) -> ScannerProcess:
 
     The child goes on at once where all are there and on one filesystem.
     """
+    if settings.reader != AUTO:  # imported only then: nothing is to delay the order
+        from jwqlscan.scanning.readers import check_reader
+
+        check_reader(settings.reader)
     process = take()
     process.order(survey_order(distinct_paths(scan_areas(paths)), settings))
     return process

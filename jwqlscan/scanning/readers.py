@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 
+from jwqlscan.errors import ConfigError
 from jwqlscan.names import Classifier
 from jwqlscan.scanning.pace import Pace
 from jwqlscan.scanning.reader import Reader
@@ -16,6 +17,20 @@ def available_readers() -> tuple[str, ...]:
     if importlib.util.find_spec("jwqlscan.scanning._native") is None:
         return ("scandir",)
     return ("native", "scandir")
+
+
+def check_reader(name: str) -> None:
+    """Refuse a reader asked for by name that this installation lacks.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if name != "auto" and name not in available_readers():
+        raise ConfigError(
+            f"reader {name!r} is not available here, only {', '.join(available_readers())}: "
+            "install jwqlscan where there is a C compiler, or leave --reader and scan.reader out"
+        )
 
 
 def useful_cores(name: str) -> float:
