@@ -87,11 +87,16 @@ def at_most_all(over: str, others: tuple[str, ...]) -> tuple[Ratio, ...]:
 
 
 def speedups() -> tuple[Ratio, ...]:
-    """32 workers against 1, of each reader; the floor's own is the most there is to have here."""
+    """32 workers against 1, of each reader.
+
+    The floor's own is the most there is to have here; that of threads that do nothing but os.stat
+    is the most that Python threads can have.
+    """
     return (
         Ratio("jwqlscan native 1", ("jwqlscan native 32",), 28, at_least=True, of_scan=True),
         Ratio("jwqlscan scandir 1", ("jwqlscan scandir 32",), 24, at_least=True, of_scan=True),
         Ratio("floor 1", ("floor 32",), 0, at_least=True),
+        Ratio("os.stat 1", ("os.stat 32",), 0, at_least=True, of_scan=True),
     )
 
 
@@ -104,6 +109,8 @@ SLOW_VARIANTS = (
     "floor 1",
     "jwqlscan",
     *(f"jwqlscan {reader} {n}" for reader in ("native", "scandir") for n in (1, 32)),
+    "os.stat 32",
+    "os.stat 1",
     "gdu",
     "diskuse",
 )
@@ -278,6 +285,7 @@ class Finder:
             "jwqlscan": self._jwqlscan,
             "os.walk": lambda name, top, _: self._plain(name, sys.executable, "walk", top),
             "os.scandir": lambda name, top, _: self._plain(name, sys.executable, "scandir", top),
+            "os.stat": self._bare_stat,
             "scandir-rs": self._scandir_rs,
         }
         if kind in makers:
@@ -300,6 +308,13 @@ class Finder:
     def _plain(self, name: str, python: str, way: str, top: str) -> Tool:
         command = [python, str(HERE / "plain.py"), way, top]
         return Tool(name, command, None, read_json, plain_totals, way, 1)
+
+    def _bare_stat(self, name: str, top: str, options: list[str]) -> Tool:
+        tool = self._plain(name, sys.executable, "stat", top)
+        tool.command += options
+        tool.expect = lambda manifest: {"files": manifest["files"]}
+        tool.says_seconds = True
+        return tool
 
     def _scandir_rs(self, name: str, top: str, options: list[str]) -> Tool | None:
         if self.scandir_rs is None:

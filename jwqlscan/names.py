@@ -157,17 +157,26 @@ class Classifier:
             return None
         return Product(instrument, filetype) if known and instrument and filetype else None
 
-    def lookup(self, name: str) -> Product | None:
-        """Return what `classify` returns, from a cache: for loops over millions of names."""
-        try:
-            # Measured: bytes.translate, encoding included, takes a third of str.translate's time.
-            found = self._answers[name.encode().translate(_DIGITS_TO_0)]
-            if found.__class__ is tuple:  # no Product, though that derives from tuple
-                pick, answers = found
-                found = answers[pick(name)]
-        except (KeyError, UnicodeEncodeError):
-            return self._learn(name)
-        return found  # type: ignore[no-any-return]
+    def lookup(self, names: list[str]) -> list[Product | None]:
+        """Return what `classify` returns for each name, from a cache: for millions of names.
+
+        No name may hold a NUL; no file's does.
+        """
+        if not names:
+            return []
+        # Measured: all names at once take a third of the time of one by one, and bytes.translate
+        # a third of str.translate's.
+        joined = "\0".join(names).encode("utf-8", "surrogatepass")
+        keys = joined.translate(_DIGITS_TO_0).split(b"\0")
+        answers = self._answers
+        found = []
+        for key, name in zip(keys, names, strict=True):
+            answer = answers.get(key, answers)  # itself: no answer, as None is one
+            if answer.__class__ is tuple:  # no Product, though that derives from tuple
+                pick, by_digits = answer
+                answer = by_digits.get(pick(name), answers)
+            found.append(self._learn(name) if answer is answers else answer)
+        return found
 
     def _learn(self, name: str) -> Product | None:
         product = self.classify(name)

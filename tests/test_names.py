@@ -160,11 +160,12 @@ def test_a_near_miss_is_no_product(name):
     assert CLASSIFIER.classify(name) is None
 
 
-@pytest.mark.parametrize("name", [*KNOWN, *UNKNOWN])
+@pytest.mark.parametrize("name", [name for name in [*KNOWN, *UNKNOWN] if "\0" not in name])
 def test_the_cache_says_the_same_at_first_and_again(name):
     classifier = Classifier()
     expected = classifier.classify(name)
-    assert [classifier.lookup(name) for _ in range(3)] == [expected] * 3
+    assert [classifier.lookup([name]) for _ in range(3)] == [[expected]] * 3
+    assert classifier.lookup([name, "a.fits", name]) == [expected, None, expected]
 
 
 @pytest.mark.parametrize(
@@ -208,9 +209,9 @@ def test_the_same_shape_with_other_short_runs_of_digits_is_another_product():
     classifier = Classifier()
     name = "jw80600-o009_t001_miri_ch{}-long_{}.fits"
     for _ in range(2):
-        assert classifier.lookup(name.format(1, "s2d")) == ("miri", "s2d")
-        assert classifier.lookup(name.format(2, "s3d")) == ("miri", "s3d")
-        assert classifier.lookup(name.format(2, "s4d")) is None
+        assert classifier.lookup([name.format(1, "s2d")])[0] == ("miri", "s2d")
+        assert classifier.lookup([name.format(2, "s3d")])[0] == ("miri", "s3d")
+        assert classifier.lookup([name.format(2, "s4d")])[0] is None
 
 
 def test_extra_filetypes_are_recognized_in_every_kind_of_name():
@@ -219,7 +220,7 @@ def test_extra_filetypes_are_recognized_in_every_kind_of_name():
         exposure = f"jw80500012009_01101_00012_nrca1_{filetype}.fits"
         assert classifier.classify(exposure) == ("nircam", filetype)
         stage3 = f"jw80600-o009_t001_miri_f1130w_{filetype.upper()}.fits"
-        assert classifier.lookup(stage3) == ("miri", filetype)
+        assert classifier.lookup([stage3])[0] == ("miri", filetype)
         guide_star = f"jw00729011001_gs-id_1_{filetype}.fits"
         assert classifier.classify(guide_star) == ("fgs", filetype)
 
@@ -332,8 +333,8 @@ REUSED = Classifier()  # its cache fills with every example
 def test_every_name_made_by_the_grammar_is_recognized(pair):
     name, product = pair
     assert CLASSIFIER.classify(name) == product
-    assert REUSED.lookup(name) == product
-    assert REUSED.lookup(name.removesuffix(".fits").upper() + ".fits") == product
+    assert REUSED.lookup([name])[0] == product
+    assert REUSED.lookup([name.removesuffix(".fits").upper() + ".fits"])[0] == product
 
 
 @given(VALID, st.data())
@@ -342,30 +343,31 @@ def test_digits_of_long_runs_do_not_matter(pair, data):
     other = re.sub("[0-9]{3,}", lambda run: data.draw(digits(len(run[0]))), name)
     assert shape(other) == shape(name)
     assert CLASSIFIER.classify(other) == CLASSIFIER.classify(shape(name)) == product
-    assert REUSED.lookup(other) == product
+    assert REUSED.lookup([other])[0] == product
 
 
+NAMES = st.text(st.characters(exclude_characters="\0"))
 NEARLY = st.lists(
     one_of(["jw", "_", "-", "gs-id", "o001", "t001", "miri", "nrca1", "cal", "s2d", "seg", "nrs"])
     | st.text("0123456789", max_size=14)
-    | st.text(max_size=3)
+    | NAMES.map(lambda text: text[:3])
 ).map(lambda parts: "".join(parts) + ".fits")
 
 
-@given(st.text() | NEARLY)
+@given(NAMES | NEARLY)
 def test_name_shape_and_cache_agree_on_any_text(name):
     product = CLASSIFIER.classify(name)
     assert CLASSIFIER.classify(shape(name)) == product
-    assert [REUSED.lookup(name) for _ in range(2)] == [product] * 2
-    assert REUSED.lookup(shape(name)) == product
+    assert REUSED.lookup([name, name]) == [product] * 2
+    assert REUSED.lookup([shape(name)])[0] == product
 
 
-@given(VALID, st.integers(0, 250), st.characters())
+@given(VALID, st.integers(0, 250), st.characters(exclude_characters="\0"))
 def test_a_valid_name_with_one_more_character_agrees_too(pair, at, character):
     name = pair[0][:at] + character + pair[0][at:]
     product = CLASSIFIER.classify(name)
     assert CLASSIFIER.classify(shape(name)) == product
-    assert REUSED.lookup(name) == REUSED.lookup(shape(name)) == product
+    assert REUSED.lookup([name, shape(name)]) == [product] * 2
 
 
 @pytest.mark.parametrize("piece", ["a", "-", "_", "a-", "a_", "0", "-seg000", "_o001", "_cal", "é"])
@@ -393,8 +395,8 @@ def test_the_cache_is_bounded_and_right_after_it_was_full(monkeypatch):
     monkeypatch.setattr(names, "CACHE_ANSWERS", 50)
     classifier = Classifier()
     for number in range(1000):
-        assert classifier.lookup(f"a{'b' * number}.fits") is None
-        assert classifier.lookup(f"jw01118008001_{number % 100:02}_msa.fits") is not None
+        assert classifier.lookup([f"a{'b' * number}.fits"])[0] is None
+        assert classifier.lookup([f"jw01118008001_{number % 100:02}_msa.fits"])[0] is not None
         kept = classifier._answers.values()
         assert sum(len(found[1]) if type(found) is tuple else 1 for found in kept) <= 50
 
@@ -402,7 +404,7 @@ def test_the_cache_is_bounded_and_right_after_it_was_full(monkeypatch):
 def test_names_that_are_not_fits_take_no_room_in_the_cache():
     classifier = Classifier()
     for name in ("a.jpg", "b_1.json", "é.fits", "\udcff.fits"):
-        assert classifier.lookup(name) is None
+        assert classifier.lookup([name])[0] is None
     assert not classifier._answers
 
 
@@ -413,7 +415,7 @@ def test_many_threads_share_a_classifier(monkeypatch):
 
     def look():
         for _ in range(100):
-            wrong.extend(name for name in KNOWN if classifier.lookup(name) != KNOWN[name])
+            wrong.extend(name for name in KNOWN if classifier.lookup([name])[0] != KNOWN[name])
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)

@@ -146,16 +146,19 @@ class Meter:
         Counters that only this worker adds to; others read them without a lock.
     path : str
         The directory being read.
+    block_entries : int
+        How many entries a reader that looks at `pool` between blocks of them reads in one.
     pool : WorkShare
     """
 
-    __slots__ = ("apparent_bytes", "entries", "files", "path", "pool")
+    __slots__ = ("apparent_bytes", "block_entries", "entries", "files", "path", "pool")
 
     def __init__(self, pool: WorkShare) -> None:
         self.entries = 0
         self.files = 0
         self.apparent_bytes = 0
         self.path = ""
+        self.block_entries = 8
         self.pool = pool
 
 

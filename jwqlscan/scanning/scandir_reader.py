@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
-from stat import S_IFDIR, S_IFLNK, S_IFMT, S_IFREG
+from stat import S_IFDIR, S_IFLNK, S_IFREG
 from typing import TypeVar
 
-from jwqlscan.names import Classifier, shape
+from jwqlscan.names import FITS, Classifier, shape
 from jwqlscan.scanning.pace import Pace
 from jwqlscan.scanning.reader import (
     BATCH_SECONDS,
@@ -29,15 +29,20 @@ from jwqlscan.scanning.reader import (
     error_kind,
 )
 from jwqlscan.scanning.rules import Exclusion, ScanRules, join
-from jwqlscan.tally import Product, ScanError
+from jwqlscan.tally import ScanError, Tally
 
 OPEN_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 # Entries of one directory held at a time: a larger directory is streamed.
 CHUNK_ENTRIES = 1024
 
-# Between two looks at whether others want work: 4 ms at 0.5 ms a stat.
-BLOCK_ENTRIES = 8
+# Between two looks at whether others want work: as many entries as take this long, on storage of
+# any speed, and so few at first and at least.
+BLOCK_SECONDS = 0.004
+LEAST_ENTRIES = 8
+
+# S_IFMT of stat(7), without a call an entry.
+_KIND = 0o170000
 
 # What reading a directory costs in metadata operations beside its entries: open, stat, and at
 # least two listings.
@@ -172,34 +177,43 @@ class ScandirReader:
         When others want work they get pending directories, else entries of this one: all of them
         while it has more to list, since nobody else can list on and the others would run dry.
         """
-        entries.reverse()  # taken from the end, in the order of the listing
         while entries:
             wanted = meter.pool.wanted[0]
             if wanted and work:
                 half = (len(work) + 1) // 2
                 meter.pool.share(work[:half])
                 del work[:half]
-            elif wanted and len(entries) > BLOCK_ENTRIES:
+            elif wanted and len(entries) > LEAST_ENTRIES:
                 _share_entries(here, entries, wanted, more, meter)
-            block = entries[-BLOCK_ENTRIES:]
-            block.reverse()
-            del entries[-BLOCK_ENTRIES:]
+            size = meter.block_entries
+            block = entries[-size:]
+            del entries[-size:]
             self._pace.wait(len(block))
+            started = time.monotonic()
             self._read_block(here, block, batch, meter)
+            meter.block_entries = self._next_size(len(block), size, time.monotonic() - started)
+
+    def _next_size(self, read: int, size: int, seconds: float) -> int:
+        """Return the size of the next block, for it to take about `BLOCK_SECONDS`."""
+        if seconds > 2 * BLOCK_SECONDS:
+            return max(LEAST_ENTRIES, size // 2)
+        if read == size and seconds < BLOCK_SECONDS / 2 and not self._pace.interval_ns:
+            return min(CHUNK_ENTRIES, size * 2)
+        return size
 
     def _read_block(
         self, here: Work, block: list[os.DirEntry[str]], batch: Batch, meter: Meter
     ) -> None:
-        files = apparent_bytes = allocated_blocks = fits_files = fits_bytes = 0
-        products: dict[Product, list[int]] = {}
-        lookup = self._lookup
+        files = apparent_bytes = allocated_blocks = 0
+        fits: list[str] = []
+        fits_sizes: list[int] = []
         for entry in block:
             try:
                 stat = entry.stat(follow_symlinks=False)
             except OSError as error:
                 _fail(batch, join(here.path, entry.name), "stat", error)
                 continue
-            if S_IFMT(stat.st_mode) != S_IFREG:
+            if stat.st_mode & _KIND != S_IFREG:
                 followed = self._read_other(here, entry.name, stat.st_mode, batch)
                 if followed is None:
                     continue
@@ -209,43 +223,47 @@ class ScandirReader:
                 batch.links.append(Link(stat.st_dev, stat.st_ino, stat.st_nlink, allocated))
             else:
                 allocated_blocks += stat.st_blocks
-            size = max(0, stat.st_size)  # as du does with what a broken filesystem says
+            size = stat.st_size
+            if size < 0:  # as du does with what a broken filesystem says
+                size = 0
             files += 1
             apparent_bytes += size
             name = entry.name
-            if name.endswith(".fits"):
-                fits_files += 1
-                fits_bytes += size
-                product = lookup(name)
-                if product is None:
-                    batch.tally.add_unrecognized(shape(name), join(here.path, name))
-                elif (amount := products.get(product)) is None:
-                    products[product] = [1, size]
-                else:
-                    amount[0] += 1
-                    amount[1] += size
+            if name.endswith(FITS):
+                fits.append(name)
+                fits_sizes.append(size)
         tally = batch.tally
         tally.files += files
         tally.apparent_bytes += apparent_bytes
         tally.allocated_bytes += allocated_blocks * 512
-        tally.fits_files += fits_files
-        tally.fits_bytes += fits_bytes
-        for product, (count, size) in products.items():
-            tally.add_product(product, count, size)
+        self._count_fits(here, fits, fits_sizes, tally)
         meter.entries += len(block)
         meter.files += files
         meter.apparent_bytes += apparent_bytes
 
+    def _count_fits(self, here: Work, names: list[str], sizes: list[int], tally: Tally) -> None:
+        tally.fits_files += len(names)
+        tally.fits_bytes += sum(sizes)
+        products = tally.products
+        for product, name, size in zip(self._lookup(names), names, sizes, strict=True):
+            if product is None:
+                tally.add_unrecognized(shape(name), join(here.path, name))
+            elif (amount := products.get(product)) is not None:
+                amount.count += 1
+                amount.bytes += size
+            else:
+                tally.add_product(product, 1, size)
+
     def _read_other(self, here: Work, name: str, mode: int, batch: Batch) -> os.stat_result | None:
         """Count what is no regular file; return the stat of a file that a symlink leads to."""
-        kind = S_IFMT(mode)
+        kind = mode & _KIND
         if kind == S_IFLNK:
             if self._rules.follow_file_symlinks:
                 try:
                     target = os.stat(name, dir_fd=here.parent.fd)
                 except OSError:  # a broken or forbidden symlink is a symlink
                     target = None
-                if target is not None and S_IFMT(target.st_mode) == S_IFREG:
+                if target is not None and target.st_mode & _KIND == S_IFREG:
                     return target
             batch.tally.symlinks += 1
         elif kind == S_IFDIR:  # it was none when the directory was listed
@@ -318,11 +336,10 @@ def _share_entries(
     here: Work, entries: list[os.DirEntry[str]], wanted: int, everything: bool, meter: Meter
 ) -> None:
     """Give entries away in equal parts; the first part is kept, unless it is to be everything."""
-    size = max(BLOCK_ENTRIES, -(-len(entries) // (wanted + (not everything))))
+    size = max(LEAST_ENTRIES, -(-len(entries) // (wanted + (not everything))))
     kept = 0 if everything else size
     given = entries[: len(entries) - kept]
     del entries[: len(entries) - kept]
-    given.reverse()
     meter.pool.share(
         [here._replace(entries=given[start : start + size]) for start in range(0, len(given), size)]
     )
