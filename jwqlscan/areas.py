@@ -57,18 +57,14 @@ def choose_areas(
     archive = config.archive_areas
     if archive is None:
         candidates = [area for area in _archive_candidates(config) if area.name != ALL]
-        archive = tuple(
-            area
-            for area in candidates
-            if found[area.path].errno not in NOT_THERE
-            or (last and last.get((area.group, area.name), LastArea(0, 0)).files)
-        )
+        archive = tuple(area for area in candidates if _may_be_there(found[area.path], last, area))
         if not archive and config.archive_path:
             archive = (Area("archive", ALL, config.archive_path, "archive.path"),)
     areas = [*archive, *config.central_areas]
     if not allow_empty:
         for area in areas:
-            if number := found[area.path].errno:
+            number = found[area.path].errno
+            if number and number != errno.ETIMEDOUT:  # hangs: the others are measured all the same
                 raise ScanFailedError(
                     f"{shown(area.path)} ({shown(area.key)}{config.source}): "
                     f"{os.strerror(number)}; {_NEXT}"
@@ -88,7 +84,7 @@ def check_not_emptied(
     ScanFailedError
     """
     for one in measures:
-        if one.tally.files:
+        if one.tally.files or one.state in ("stopped", "stalled", "failed"):
             continue
         if last is None:
             before = "the store can't be asked whether it had files"
@@ -98,6 +94,16 @@ def check_not_emptied(
             continue
         where = f"{shown(one.area.path)} ({shown(one.area.key)}{source})"
         raise ScanFailedError(f"{where}: no files, and {before}; {_NEXT}")
+
+
+def _may_be_there(
+    found: Found, last: Mapping[tuple[str, str], LastArea] | None, area: Area
+) -> bool:
+    """Tell whether one of the usual areas is to be measured: if it is there, or was."""
+    had_files = bool(last and last.get((area.group, area.name), LastArea(0, 0)).files)
+    if found.errno == errno.ETIMEDOUT:  # nobody knows
+        return had_files or not last
+    return had_files or found.errno not in NOT_THERE
 
 
 def _archive_candidates(config: Config) -> tuple[Area, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -14,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jwqlscan import __version__
-from jwqlscan.errors import EXIT_CODE_HELP, ExitCode, JwqlscanError
+from jwqlscan.cli_common import ConfigFile, Database, Debug, print_json, print_line, told
+from jwqlscan.cli_db import app as db_app
+from jwqlscan.errors import EXIT_CODE_HELP, ExitCode
 from jwqlscan.settings import ScanOverrides, parse_workers
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback must not show the values of variables
     pretty_exceptions_show_locals=False,
 )
+app.add_typer(db_app, name="db")
 
 
 class ReaderName(StrEnum):
@@ -37,18 +39,6 @@ class ReaderName(StrEnum):
     auto = "auto"
     native = "native"
     scandir = "scandir"
-
-
-ConfigFile = Annotated[
-    str | None,
-    typer.Option(
-        "--config",
-        "-c",
-        metavar="FILE",
-        envvar="JWQLSCAN_CONFIG",
-        help="TOML file; else ~/.config/jwqlscan/config.toml, else /etc/jwqlscan/config.toml.",
-    ),
-]
 
 
 def _workers(text: str | None) -> str | None:
@@ -84,12 +74,32 @@ Background = Annotated[
         show_default=False,
     ),
 ]
+
+
+def _seconds(text: str | None) -> str | None:
+    """Check a duration, and return it in seconds, as text."""
+    from jwqlscan.units import parse_duration
+
+    try:
+        return text if text is None else str(parse_duration(text).total_seconds())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+MaxRuntime = Annotated[
+    str | None,
+    typer.Option(
+        callback=_seconds,
+        metavar="TIME",
+        envvar="JWQLSCAN_MAX_RUNTIME",
+        help="End the walk after 30s, 10min, 12h and keep what is known. Default: no limit.",
+    ),
+]
 ReaderOption = Annotated[
     ReaderName | None,
     typer.Option(envvar="JWQLSCAN_READER", help="How directories are read. Default: auto."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 
 
@@ -127,6 +137,7 @@ def run(
     reader: ReaderOption = None,
     max_rate: MaxRate = None,
     background: Background = None,
+    max_runtime: MaxRuntime = None,
     archive: Annotated[
         str | None,
         typer.Option(
@@ -143,17 +154,18 @@ def run(
         str | None,
         typer.Option(metavar="DIR", envvar="JWQLSCAN_OUTPUTS", help="Where the report goes."),
     ] = None,
-    database: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            envvar="JWQLSCAN_DATABASE",
-            help="sqlite:///FILE or postgresql://USER@HOST/DATABASE; password: ~/.pgpass.",
-        ),
-    ] = None,
+    database: Database = None,
     no_report: Annotated[
         bool, typer.Option("--no-report", help="Store the snapshot, write no report.")
     ] = False,
+    wait: Annotated[
+        str | None,
+        typer.Option(
+            callback=_seconds,
+            metavar="TIME",
+            help="Wait so long (30s, 10min) while another run holds the lock. Default: do not.",
+        ),
+    ] = None,
     allow_empty: Annotated[
         bool,
         typer.Option(
@@ -171,16 +183,15 @@ def run(
 
     Without a terminal it prints nothing when all is well, as cron wants it.
     """
-    with _told(debug):
-        import anyio
-
+    with told(debug):
         from jwqlscan.config import Overrides, load_config
         from jwqlscan.job import run as run_job
         from jwqlscan.logs import logging_to_file, logging_to_stderr
+        from jwqlscan.signals import run_until_signalled
 
         level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
         with logging_to_stderr(level):
-            scan_overrides = _scan_overrides(workers, reader, max_rate, background)
+            scan_overrides = _scan_overrides(workers, reader, max_rate, background, max_runtime)
             overrides = Overrides(archive, central, outputs, database, scan_overrides)
             settings = load_config(config, overrides)
 
@@ -189,12 +200,13 @@ def run(
                     settings,
                     allow_empty=allow_empty,
                     with_report=not no_report,
+                    wait_s=float(wait or 0.0),
                     log_file=log_file,
                     display=display,
                 )
 
             with logging_to_file(settings.log_path) as log_file, _display(quiet) as display:
-                outcome = anyio.run(job, display, log_file)
+                outcome = run_until_signalled(job, display, log_file)
         if json:
             from jwqlscan.json_output import run_object
 
@@ -211,24 +223,26 @@ def scan(
     reader: ReaderOption = None,
     max_rate: MaxRate = None,
     background: Background = None,
+    max_runtime: MaxRuntime = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Measure directories and print what is there; nothing is stored."""
-    with _told(debug):
+    with told(debug):
         from jwqlscan.scanning.orders import begin_scan
         from jwqlscan.settings import ScanSettings
 
-        over = _scan_overrides(workers, reader, max_rate, background)
+        over = _scan_overrides(workers, reader, max_rate, background, max_runtime)
         settings = ScanSettings().overridden(over)
         begun = begin_scan(directories, settings)  # it walks while the rest is imported
-        import anyio
-
         from jwqlscan.scanning.measure import scan as scan_directories
+        from jwqlscan.signals import run_until_signalled
 
         with _display(quiet) as display:
-            result = anyio.run(scan_directories, directories, settings, display.progress, begun)
+            result = run_until_signalled(
+                scan_directories, directories, settings, display.progress, begun
+            )
         if json:
             from jwqlscan.json_output import scan_object
 
@@ -252,18 +266,14 @@ def report(
         str | None,
         typer.Option(metavar="DIR", envvar="JWQLSCAN_OUTPUTS", help="Where the report goes."),
     ] = None,
-    database: Annotated[
-        str | None,
-        typer.Option(metavar="URL", envvar="JWQLSCAN_DATABASE", help="The store, as for run."),
-    ] = None,
+    database: Database = None,
     debug: Debug = False,
 ) -> None:
     """Write the report again from the store, and print its path."""
-    with _told(debug):
-        import anyio
-
+    with told(debug):
         from jwqlscan.config import Overrides, load_config
         from jwqlscan.job import report as write_report
+        from jwqlscan.signals import run_until_signalled
         from jwqlscan.units import parse_duration
 
         try:
@@ -271,7 +281,7 @@ def report(
         except (ValueError, OverflowError) as error:
             raise typer.BadParameter(str(error), param_hint="--since") from None
         settings = load_config(config, Overrides(outputs=outputs, database=database))
-        written = anyio.run(write_report, settings, start)
+        written = run_until_signalled(write_report, settings, start)
         print_line(written[0])
 
 
@@ -289,11 +299,10 @@ def bench(
     debug: Debug = False,
 ) -> None:
     """Measure how fast a directory is scanned, by reader and number of workers."""
-    with _told(debug):
-        import anyio
-
+    with told(debug):
         from jwqlscan.benchmark import benchmark
         from jwqlscan.scanning.readers import available_readers
+        from jwqlscan.signals import run_until_signalled
 
         try:
             numbers = [parse_workers(text.strip()) for text in workers.split(",")]
@@ -301,7 +310,9 @@ def bench(
             raise typer.BadParameter(str(error), param_hint="--workers") from None
         readers = [reader.value] if reader else list(available_readers())
         with _display(quiet) as display:
-            result = anyio.run(benchmark, directory, readers, numbers, rounds, display.phase)
+            result = run_until_signalled(
+                benchmark, directory, readers, numbers, rounds, display.phase
+            )
         if json:
             from jwqlscan.json_output import bench_object
 
@@ -320,38 +331,28 @@ def demo(
     debug: Debug = False,
 ) -> None:
     """Make a small archive in DIR, run on it for real, and print where the report is."""
-    with _told(debug):
-        import anyio
-
+    with told(debug):
         from jwqlscan.demo import run_demo
+        from jwqlscan.signals import run_until_signalled
 
-        result = anyio.run(run_demo, directory, print_line)
+        result = run_until_signalled(run_demo, directory, print_line)
         raise typer.Exit(result)
 
 
 def _scan_overrides(
-    workers: str | None, reader: ReaderName | None, max_rate: int | None, background: bool | None
+    workers: str | None,
+    reader: ReaderName | None,
+    max_rate: int | None,
+    background: bool | None,
+    max_runtime: str | None,
 ) -> ScanOverrides:
     return ScanOverrides(
         None if workers is None else int(workers),
         None if reader is None else reader.value,
         max_rate,
         background,
+        None if max_runtime is None else float(max_runtime),
     )
-
-
-def print_line(text: str) -> None:
-    """Print a line of text to standard output."""
-    from jwqlscan.paths import shown
-
-    sys.stdout.write(shown(text) + "\n")
-
-
-def print_json(data: object) -> None:
-    """Print one JSON object to standard output."""
-    import json
-
-    sys.stdout.write(json.dumps(data, indent=2 if sys.stdout.isatty() else None) + "\n")
 
 
 @contextlib.contextmanager
@@ -387,29 +388,3 @@ def _summarize(outcome: Outcome) -> None:
     )
     if outcome.written:
         sys.stderr.write(f"report: {shown(outcome.written[0])}\n")
-
-
-@contextlib.contextmanager
-def _told(debug: bool) -> Iterator[None]:
-    """Turn a failure into one line and its exit code."""
-    try:
-        yield
-        sys.stdout.flush()
-    except JwqlscanError as error:
-        if debug:
-            raise
-        sys.stderr.write(f"jwqlscan: {error}\n")
-        raise typer.Exit(error.exit_code) from None
-    except KeyboardInterrupt:
-        sys.stderr.write("jwqlscan: interrupted, nothing more is stored\n")
-        raise typer.Exit(128 + 2) from None
-    except BrokenPipeError:  # `| head`: the reader has what it wants
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(128 + 13) from None
-    except (typer.Exit, typer.BadParameter, typer.Abort):
-        raise
-    except Exception as error:
-        if debug:
-            raise
-        sys.stderr.write(f"jwqlscan: a bug: {type(error).__name__}; --debug shows where\n")
-        raise typer.Exit(ExitCode.FAILED) from None

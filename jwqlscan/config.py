@@ -5,12 +5,15 @@ from __future__ import annotations
 import difflib
 import os
 import pwd
+import re
+import stat
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from jwqlscan.errors import ConfigError
+from jwqlscan.files import distrust
 from jwqlscan.names import Classifier
 from jwqlscan.paths import shown
 from jwqlscan.settings import (
@@ -134,11 +137,45 @@ def _default_state_path() -> str:
 def _parse(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
-            return tomllib.load(file)
+            _check_trust(path, os.fstat(file.fileno()))
+            table = tomllib.load(file)
+            _check_secret(path, os.fstat(file.fileno()), table)
+            return table
     except OSError as error:
         raise ConfigError(f"{shown(path)}: {error.strerror}; see config.example.toml") from None
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number or nest too large
         raise ConfigError(f"{shown(path)}: not valid TOML: {shown(str(error))}") from None
+
+
+def _check_trust(path: str, status: os.stat_result) -> None:
+    """Refuse a file that others than root decide on, when this is root."""
+    directories = {os.path.dirname(path), os.path.dirname(os.path.realpath(path))}
+    for one, its in ((path, status), *((d, os.stat(d)) for d in sorted(directories))):
+        if reason := distrust(one, its):
+            place = "" if one == path else f", where {shown(os.path.basename(path))} is,"
+            raise ConfigError(f"{shown(one)}{place} {reason}")
+
+
+def _check_secret(path: str, status: os.stat_result, table: Mapping[str, Any]) -> None:
+    """Refuse a password that other users can read; a file of root's may let its group read."""
+    database = table.get("database")
+    url = database.get("url") if isinstance(database, dict) else None
+    if not (isinstance(url, str) and holds_password(url) and stat.S_ISREG(status.st_mode)):
+        return
+    if status.st_mode & (0o007 if status.st_uid == 0 else 0o077):
+        raise ConfigError(
+            f"{shown(path)}: database.url: holds a password that others can read: "
+            f"chmod 600 {shown(path)}, or keep the password in ~/.pgpass"
+        )
+
+
+def holds_password(url: str) -> bool:
+    """Tell whether a database URL holds a password, or may hold one: it need not be well-formed."""
+    scheme, separator, rest = url.partition("://")
+    if scheme == "sqlite":
+        return False
+    rest = rest if separator else url
+    return ":" in rest.rpartition("@")[0] or re.search(r"[?&](ssl)?password=", rest) is not None
 
 
 def _kind(value: object) -> str:
@@ -302,6 +339,8 @@ def _scan_settings(table: _Table, over: Overrides) -> ScanSettings:
         extra_filetypes=extra,
         max_rate=max_rate,
         background=table.flag("background", defaults.background),
+        stall_timeout_s=_duration(table, "stall_timeout", "10min"),
+        max_runtime_s=_duration(table, "max_runtime", None),
     )
     return settings.overridden(over.scan)
 
@@ -316,12 +355,18 @@ def _outputs(table: _Table, over: Overrides, state_path: str) -> Outputs:
     if not 0o400 <= mode <= 0o777:
         raise table.error("mode", f"expected octal digits such as '0640', not {text!r}")
     return Outputs(
-        os.path.abspath(over.outputs) if over.outputs else path, mode, table.text("group")
+        os.path.abspath(over.outputs) if over.outputs else path,
+        mode,
+        table.text("group"),
+        table.flag("allow_inside", False),
     )
 
 
-def _duration(table: _Table, key: str, default: str) -> float:
+def _duration(table: _Table, key: str, default: str | None) -> float:
+    """Take a duration in seconds; without a default it may be missing: 0."""
     text = table.text(key) or default
+    if text is None:
+        return 0.0
     try:
         seconds = parse_duration(text).total_seconds()
     except ValueError as error:

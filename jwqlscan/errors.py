@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterable
 from enum import IntEnum
 
@@ -52,6 +53,10 @@ class StoreError(JwqlscanError):
     """The store answers, but can't be used (a newer schema, a refused statement)."""
 
 
+class SnapshotRefusedError(StoreError):
+    """The store will never take this snapshot; it can take others."""
+
+
 class StoreUnavailableError(StoreError):
     """The store does not answer; the snapshot can wait in the spool."""
 
@@ -68,6 +73,19 @@ class LockedError(JwqlscanError):
     """Another run holds the lock."""
 
     exit_code = ExitCode.LOCKED
+
+
+class SignalledError(JwqlscanError):
+    """A signal ended the command.
+
+    Parameters
+    ----------
+    number : int
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"ended by {signal.Signals(number).name}, nothing more is stored")
+        self.number = number
 
 
 def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import grp
 import os
+import pwd
+import re
 import secrets
 import stat
+import time
 from functools import partial
 
 import aiofiles
@@ -21,8 +24,14 @@ _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW_FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAME_MAX = 255  # limits.h: bytes in a name
 
+_TEMPORARY = re.compile(r"\..*\.[0-9a-f]{16}\.tmp", re.DOTALL)
+# A file is written in seconds: one this old was left by a process that was killed.
+LITTER_AGE_S = 86_400
 
-async def write_atomically(path: str, data: bytes | str, mode: int, group: str | None) -> None:
+
+async def write_atomically(
+    path: str, data: bytes | str, mode: int, group: str | None, *, follow_symlink: bool = True
+) -> None:
     """Write a file so that readers, and crashes, find the old one or the new one.
 
     Parameters
@@ -33,6 +42,8 @@ async def write_atomically(path: str, data: bytes | str, mode: int, group: str |
         Text is written as UTF-8.
     mode : int
     group : str or None
+    follow_symlink : bool
+        Whether its directory may be a symbolic link.
 
     Raises
     ------
@@ -50,13 +61,12 @@ async def write_atomically(path: str, data: bytes | str, mode: int, group: str |
     content = data.encode() if isinstance(data, str) else data
     gid = group_id(group)
     directory, name = os.path.split(path)
-    token = f".{secrets.token_hex(8)}.tmp"
-    # The name is cut where the token would make it too long; the token is what makes it unique.
-    temporary = os.fsdecode(b"." + os.fsencode(name)[: _NAME_MAX - len(token) - 1]) + token
+    temporary = _temporary_name(name)
+    flags = _DIRECTORY_FLAGS | (0 if follow_symlink else os.O_NOFOLLOW)
     # A cancelled run waits for these few steps: a thread left alone would leave its file behind.
     with anyio.CancelScope(shield=True):
         run = anyio.to_thread.run_sync
-        directory_fd = await run(os.open, directory or ".", _DIRECTORY_FLAGS)
+        directory_fd = await run(os.open, directory or ".", flags)
         try:
             opener = partial(_create, directory_fd)
             try:
@@ -96,7 +106,75 @@ async def make_directory(
     ConfigError
         If there is no such group.
     """
-    await anyio.to_thread.run_sync(_make_directory, path, mode, group_id(group), follow_symlink)
+    await anyio.to_thread.run_sync(
+        partial(make_directory_now, path, mode, group, follow_symlink=follow_symlink)
+    )
+
+
+def make_directory_now(
+    path: str, mode: int, group: str | None, *, follow_symlink: bool = False
+) -> None:
+    """Do what `make_directory` does, waiting for it."""
+    _make_directory(path, mode, group_id(group), follow_symlink)
+
+
+def try_to_write(directory: str) -> None:
+    """Write a file into a directory, down to the disk, and remove it.
+
+    Raises
+    ------
+    OSError
+        If that can't be done: it is read-only or full, say.
+    """
+    name = _temporary_name("try")
+    directory_fd = os.open(directory, _DIRECTORY_FLAGS)
+    try:
+        fd = _create(directory_fd, name, 0)
+        try:
+            os.write(fd, bytes(4096))  # a block: an empty file fits a full disk
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+            _remove(directory_fd, name)
+    finally:
+        os.close(directory_fd)
+
+
+def remove_litter(directory: str) -> None:
+    """Remove the temporary files in a directory that killed runs of this user left long ago."""
+    try:
+        directory_fd = os.open(directory, _DIRECTORY_FLAGS)
+    except FileNotFoundError:
+        return
+    try:
+        newest = time.time() - LITTER_AGE_S
+        for name in filter(_TEMPORARY.fullmatch, os.listdir(directory_fd)):
+            status = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
+            ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+            if ours and status.st_mtime < newest:
+                _remove(directory_fd, name)
+    finally:
+        os.close(directory_fd)
+
+
+def distrust(path: str, status: os.stat_result) -> str:
+    """Return why root must not rely on a file or directory, and what to do; "" if it may.
+
+    Others who own it, or can write to it, would decide what root reads or where root writes. In a
+    directory with the sticky bit (``/tmp``) they can't touch what is root's.
+    """
+    if os.geteuid() != 0:
+        return ""
+    if status.st_uid != 0:
+        try:
+            owner = pwd.getpwuid(status.st_uid).pw_name
+        except KeyError:
+            owner = str(status.st_uid)
+        return f"belongs to {shown(owner)}, and this is root: chown root {shown(path)}"
+    sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+    if status.st_mode & 0o022 and not sticky:
+        return f"can be written by others, and this is root: chmod go-w {shown(path)}"
+    return ""
 
 
 def group_id(group: str | None) -> int:
@@ -114,6 +192,12 @@ def group_id(group: str | None) -> int:
     except KeyError:
         message = f"group {shown(group)!r} is not known on this host: make it or name another"
         raise ConfigError(message) from None
+
+
+def _temporary_name(name: str) -> str:
+    token = f".{secrets.token_hex(8)}.tmp"
+    # The name is cut where the token would make it too long; the token is what makes it unique.
+    return os.fsdecode(b"." + os.fsencode(name)[: _NAME_MAX - len(token) - 1]) + token
 
 
 def _create(directory_fd: int, name: str, _flags: int) -> int:

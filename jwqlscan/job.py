@@ -13,26 +13,24 @@ from datetime import UTC, datetime
 
 import anyio
 
-from jwqlscan import __version__, spool
+from jwqlscan import __version__, preflight, spool
 from jwqlscan.areas import check_not_emptied, choose_areas, survey_paths
 from jwqlscan.config import Config
 from jwqlscan.df import DfError, capacity
 from jwqlscan.display import Display
 from jwqlscan.errors import (
-    ConfigError,
     ExitCode,
     ReportError,
     StoreError,
     first_cause,
     most_severe,
 )
-from jwqlscan.lock import run_lock
+from jwqlscan.lock import waited_lock
 from jwqlscan.paths import shown
 from jwqlscan.reporting import warm_up, write_report
-from jwqlscan.scanning.measure import SURVEY_SECONDS, AreaMeasure, Measurement, measure
-from jwqlscan.scanning.readers import check_reader
+from jwqlscan.scanning.measure import AreaMeasure, Measurement, measure, survey_seconds
 from jwqlscan.scanning.scanner import Scanner
-from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot
+from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot, worst_state
 from jwqlscan.store import LastArea, Store, open_store
 
 log = logging.getLogger(__name__)
@@ -67,6 +65,7 @@ class _Run:
 
     started: datetime
     log_file: str
+    began: float = field(default_factory=time.monotonic)
     run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
@@ -75,6 +74,7 @@ async def run(
     *,
     allow_empty: bool = False,
     with_report: bool = True,
+    wait_s: float = 0.0,
     log_file: str = "",
     display: Display | None = None,
 ) -> Outcome:
@@ -86,6 +86,8 @@ async def run(
     allow_empty : bool
         Take areas that are missing, unreadable or suddenly empty as they are.
     with_report : bool
+    wait_s : float
+        How long to wait while another run holds the lock.
     log_file : str
         Noted in the `monitor` table.
     display : Display, optional
@@ -104,8 +106,8 @@ async def run(
     """
     this = _Run(datetime.now(UTC), log_file)
     display = display or Display()
-    _check(config)
-    with run_lock(os.path.join(config.state_path, "lock")):
+    await preflight.check(config)
+    async with waited_lock(os.path.join(config.state_path, "lock"), wait_s):
         store = open_store(config.database_url)
         last = await _last_areas(store)
         try:
@@ -154,26 +156,6 @@ async def report(config: Config, since: datetime | None = None) -> tuple[str, ..
     return tuple(await write_report(history, config.outputs, host=socket.gethostname()))
 
 
-def _check(config: Config) -> None:
-    """Refuse what would fail after hours of scanning."""
-    check_reader(config.scan.reader)
-    if not (config.archive_path or config.central_path):
-        raise ConfigError(
-            "nothing to measure: give --archive DIR, or archive.path or central.path"
-            f"{config.source or ' in a configuration file'}"
-        )
-    directory = config.outputs.directory
-    try:
-        os.makedirs(config.state_path, mode=0o700, exist_ok=True)
-        if not os.path.isdir(directory):
-            os.mkdir(directory, 0o755)
-    except OSError as error:
-        raise ConfigError(
-            f"{shown(str(error.filename))}: {error.strerror}; outputs.path and state.path"
-            f"{config.source} must be directories that can be written"
-        ) from None
-
-
 async def _last_areas(store: Store) -> Mapping[tuple[str, str], LastArea] | None:
     """Return what the last run found; None if the store can't say."""
     try:
@@ -204,8 +186,9 @@ async def _measure(
     display.phase("looking at the areas")
     scanner = Scanner()
     try:
-        found = await scanner.survey(survey_paths(config), SURVEY_SECONDS)
+        found = await scanner.survey(survey_paths(config), survey_seconds(config.scan))
         areas = choose_areas(config, found, last, allow_empty)
+        await preflight.check_outside(config, areas, found)
         display.phase("scanning")
         display.expect(sum(area.entries for (_, name), area in (last or {}).items() if name == ALL))
         started = time.monotonic()
@@ -224,7 +207,9 @@ async def _measure(
                     tasks.start_soon(warm_up)  # importing bokeh takes long: do it meanwhile
                 for path in {area.path for area in areas if not found[area.path].errno}:
                     tasks.start_soon(probe, path)
-                measurement = await measure(scanner, areas, found, config.scan, display.progress)
+                measurement = await measure(
+                    scanner, areas, found, config.scan, display.progress, this.began
+                )
         except BaseExceptionGroup as group:
             raise first_cause(group) from None
     finally:
@@ -250,19 +235,21 @@ def _snapshot(
             one.tally,
             capacities.get(one.area.path),
             one.state,
+            one.note,
         )
         for one in measurement.areas
     ]
     if archive and not any(one.area.name == ALL for one in archive):
         assert config.archive_path is not None
-        states = {one.state for one in archive}
+        worst = worst_state(one.state for one in archive)
         total = AreaSnapshot(
             "archive",
             ALL,
             config.archive_path,
             measurement.union(archive),
             _together(archive, capacities),
-            "complete" if states == {"complete"} else "partial",
+            worst,
+            next((f"{a.area.name}: {a.note}" for a in archive if a.note and a.state == worst), ""),
         )
         areas.insert(0, total)
     return Snapshot(

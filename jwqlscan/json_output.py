@@ -31,6 +31,7 @@ def tally_object(path: str, tally: Tally) -> dict[str, Any]:
         "other": tally.other,
         "vanished": tally.vanished,
         "skipped": dict(sorted(tally.skipped.items())),
+        "mounts": {shown(point): fstype for point, fstype in sorted(tally.mounts.items())},
         "errors": dict(sorted(tally.errors.items())),
         "error_samples": [
             {

@@ -5,11 +5,39 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
+
+import anyio
 
 from jwqlscan.errors import ConfigError, LockedError
 from jwqlscan.paths import shown
+
+# Between two tries, while another run holds the lock.
+TRY_AGAIN_S = 0.2
+
+
+@contextlib.asynccontextmanager
+async def waited_lock(path: str, wait_s: float) -> AsyncIterator[None]:
+    """Hold the lock for a run, and wait so long for it to be free.
+
+    Raises
+    ------
+    LockedError, ConfigError
+        As `run_lock`; LockedError once the time is over.
+    """
+    give_up = time.monotonic() + wait_s
+    with contextlib.ExitStack() as held:
+        while True:
+            try:
+                held.enter_context(run_lock(path))
+                break
+            except LockedError:
+                if time.monotonic() >= give_up:
+                    raise
+            await anyio.sleep(TRY_AGAIN_S)
+        yield
 
 
 @contextlib.contextmanager
@@ -42,7 +70,8 @@ def run_lock(path: str) -> Iterator[None]:
         except BlockingIOError:
             holder = os.pread(fd, 200, 0).decode("ascii", "replace").strip() or "unknown"
             raise LockedError(
-                f"another run holds {shown(path)}: {shown(holder)}; wait for it to end"
+                f"another run holds {shown(path)}: {shown(holder)}; "
+                "wait for it to end, or give --wait"
             ) from None
         except OSError as error:  # ENOLCK, say: a filesystem without locks
             raise ConfigError(

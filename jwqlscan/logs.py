@@ -15,10 +15,19 @@ from jwqlscan.errors import ConfigError
 from jwqlscan.paths import shown
 
 FILE_FORMAT = "%(asctime)s %(levelname)s %(message)s"
-LOG_MODE = 0o640
+LOG_MODE = 0o600
 
 
-class _UtcFormatter(logging.Formatter):
+class _LineFormatter(logging.Formatter):
+    """One event, one line: whatever it tells of, it can't forge a second or steer a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        # Its backslashes stay: those of names are escaped already.
+        return "\\".join(shown(part) for part in text.split("\\"))
+
+
+class _UtcFormatter(_LineFormatter):
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
@@ -40,7 +49,7 @@ def logging_to_stderr(level: int) -> Iterator[None]:
     handler.setFormatter(
         _UtcFormatter(FILE_FORMAT)
         if level <= logging.INFO
-        else logging.Formatter("jwqlscan: %(message)s")
+        else _LineFormatter("jwqlscan: %(message)s")
     )
     with _attached(handler):
         yield

@@ -33,7 +33,7 @@ class TerminalDisplay(Display):
         self._console = console
         self._phase = "starting"
         self._expected = 0
-        self._latest = pool.Progress(0, 0, 0, 0, "")
+        self._latest = pool.Progress(0, 0, 0, 0, "", 0)
         self._started = time.monotonic()
         self._bar = Progress(
             BarColumn(40),

@@ -12,7 +12,10 @@ MAX_WORKERS = 1024
 # the compiled reader ask 100,000 times a second, which is more than one metadata server answers.
 AUTO_WORKERS = 64
 
-DEFAULT_OUTPUT_MODE = 0o640
+# A server that reboots is back in less; one operation on a disk that is dying may take two minutes.
+DEFAULT_STALL_TIMEOUT_S = 600.0
+
+DEFAULT_OUTPUT_MODE = 0o600
 DEFAULT_SNAPSHOT_NAMES = (".snapshot", "~snapshot", ".snapshots", ".snapdir", ".zfs")
 READERS = ("auto", "native", "scandir")
 
@@ -25,6 +28,7 @@ class ScanOverrides:
     reader: str | None = None
     max_rate: int | None = None
     background: bool | None = None
+    max_runtime_s: float | None = None
 
 
 def parse_workers(text: str) -> int:
@@ -64,6 +68,11 @@ class ScanSettings:
         Metadata operations a second on a filesystem, at most; 0 is no limit.
     background : bool
         Give way to everything else on the host: lowest priority for processor and disk.
+    stall_timeout_s : float
+        After so long without any answer from a filesystem, what is known of it is taken, and the
+        rest is given up.
+    max_runtime_s : float
+        After so long the walk ends the same way everywhere; 0 is no limit.
     """
 
     workers: int = 0
@@ -75,6 +84,8 @@ class ScanSettings:
     extra_filetypes: tuple[str, ...] = ()
     max_rate: int = 0
     background: bool = False
+    stall_timeout_s: float = DEFAULT_STALL_TIMEOUT_S
+    max_runtime_s: float = 0.0
 
     def overridden(self, over: ScanOverrides) -> ScanSettings:
         """Return these settings with what the command line says."""
@@ -94,11 +105,14 @@ class Outputs:
         Permission bits of the files.
     group : str or None
         Group name of the files; None leaves the process's own.
+    allow_inside : bool
+        What a run writes may lie inside an area, and is then measured too.
     """
 
     directory: str
     mode: int = DEFAULT_OUTPUT_MODE
     group: str | None = None
+    allow_inside: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from jwqlscan.tally import Tally
 
+# What became of an area, best first: everything was read; something in it could not be read; the
+# time allowed was over; its storage no longer answered; its scanning process died, or its root
+# directory is not there, and nothing is known of it.
+STATES = ("complete", "partial", "stopped", "stalled", "failed", "missing")
+
 ALL = "all"  # the name of the area that a whole group makes
 RECORD_VERSION = 1
+
+
+def worst_state(states: Iterable[str]) -> str:
+    """Return the worst of some states; ``complete`` if there are none."""
+    return max(states, key=STATES.index, default="complete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +65,9 @@ class AreaSnapshot:
         None if df gave no answer. That of the archive's ``all`` is the sum over its filesystems,
         each once.
     state : str
-        ``complete``, ``partial`` (something in it could not be read) or ``missing``.
+        One of `STATES`.
+    note : str
+        Why it is in that state, where the errors do not say it; "" if there is nothing to say.
     """
 
     group: str
@@ -64,6 +76,7 @@ class AreaSnapshot:
     tally: Tally
     capacity: Capacity | None
     state: str = "complete"
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +125,9 @@ class Snapshot:
         for area in self.areas:
             label = f"{area.group} {area.name}"
             if area.state != "complete":
-                reasons.append(f"{label}: {area.state}, {sum(area.tally.errors.values())} errors")
+                note = f" ({area.note})" if area.note else ""
+                errors = sum(area.tally.errors.values())
+                reasons.append(f"{label}: {area.state}{note}, {errors} errors")
             if area.capacity is None:
                 reasons.append(f"{label}: capacity unknown, df gave no answer")
         return reasons
@@ -142,6 +157,7 @@ class Snapshot:
                     "name": area.name,
                     "path": area.path,
                     "state": area.state,
+                    "note": area.note,
                     "capacity": None if area.capacity is None else asdict(area.capacity),
                     "tally": area.tally.to_record(),
                 }
@@ -179,6 +195,7 @@ class Snapshot:
                     tally=Tally.from_record(area["tally"]),
                     capacity=None if area["capacity"] is None else Capacity(**area["capacity"]),
                     state=area["state"],
+                    note=area["note"],
                 )
                 for area in record["areas"]
             ),

@@ -2,40 +2,103 @@
 
 Every snapshot goes through it, so that what was measured survives a store that is down and a
 process that is killed. One JSON file a run, named by its time, so that names sort oldest first.
+What can't be stored is moved to ``bad`` below it, with the reason beside it, and never deleted.
 """
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
-from collections.abc import Iterator
+import stat
+import time
+import types
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, is_dataclass
+from datetime import datetime
+from typing import Any, get_args, get_origin, get_type_hints
 
+from anyio import to_thread
+
+from jwqlscan.errors import SnapshotRefusedError, StoreError
 from jwqlscan.files import write_atomically
 from jwqlscan.paths import shown
 from jwqlscan.snapshot import Snapshot
 from jwqlscan.store import Store
+from jwqlscan.units import format_bytes
 
 log = logging.getLogger(__name__)
 
 SPOOL_MODE = 0o600
+BAD = "bad"
+
+# A daily run's snapshot is some 100 kB. These are months without a store.
+MANY_FILES = 100
+MANY_BYTES = 2**30
+OLD_S = 30 * 86400.0
+_LARGEST_BYTES = 2**28  # nothing larger is read: it is none of ours
+
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class Flushed:
+    """What became of the files that waited.
+
+    Attributes
+    ----------
+    stored : int
+        Snapshots that the store has now.
+    set_aside : mapping of str to str
+        A file that was moved to ``bad`` (the path it had) to a line that says why. These lines
+        are logged as errors already.
+    warnings : tuple of str
+        The store's, and those of :func:`crowding`.
+    """
+
+    stored: int
+    set_aside: Mapping[str, str]
+    warnings: tuple[str, ...]
 
 
 async def put(directory: str, snapshot: Snapshot) -> str:
-    """Write a snapshot to the spool and return its file."""
-    os.makedirs(directory, mode=0o700, exist_ok=True)
+    """Write a snapshot to the spool and return its file.
+
+    Raises
+    ------
+    StoreError
+        If it can't be written.
+    """
     stamp = snapshot.timestamp.strftime("%Y%m%dT%H%M%S.%fZ")
     path = os.path.join(directory, f"{stamp}-{snapshot.run_id}.json")
-    await write_atomically(path, json.dumps(snapshot.to_record()), mode=SPOOL_MODE, group=None)
+    try:
+        os.makedirs(directory, mode=0o700, exist_ok=True)
+        await write_atomically(path, json.dumps(snapshot.to_record()), mode=SPOOL_MODE, group=None)
+    except OSError as error:
+        raise StoreError(
+            f"spool {shown(directory)}: {error.strerror}: the snapshot is not kept; make room"
+            " there and run again"
+        ) from error
     return path
 
 
 def waiting(directory: str) -> list[str]:
-    """Return the files that wait, oldest first."""
+    """Return the files that wait, oldest first.
+
+    Raises
+    ------
+    StoreError
+        If the directory can't be read.
+    """
     try:
         names = os.listdir(directory)
     except FileNotFoundError:
         return []
+    except OSError as error:
+        where = "state.path must be a directory you can read"
+        raise StoreError(f"spool {shown(directory)}: {error.strerror}; {where}") from error
     return [
         os.path.join(directory, name)
         for name in sorted(names)
@@ -43,33 +106,168 @@ def waiting(directory: str) -> list[str]:
     ]
 
 
-async def flush(directory: str, store: Store) -> list[str]:
-    """Store what waits, oldest first, and return the store's warnings.
+def crowding(directory: str) -> list[str]:
+    """Return a warning if so much waits, or for so long, that somebody must look after the store.
 
-    A file is removed only once the store has committed it; storing it twice changes nothing. A
-    file that is no snapshot is set aside as ``NAME.bad``, and the rest goes on.
+    Nothing is deleted: it is what the archive was, and can't be measured again.
+    """
+    found = []
+    for path in waiting(directory):
+        try:
+            found.append(os.lstat(path))
+        except FileNotFoundError:
+            continue
+    size = sum(status.st_size for status in found)
+    age_s = time.time() - min((status.st_mtime for status in found), default=time.time())
+    if len(found) <= MANY_FILES and size <= MANY_BYTES and age_s <= OLD_S:
+        return []
+    return [
+        f"{len(found)} snapshots ({format_bytes(size)}) wait in {shown(directory)}, the oldest for"
+        f" {int(age_s // 86400)} days: the store must be reached, then `jwqlscan db flush`"
+    ]
+
+
+async def flush(directory: str, store: Store) -> list[str]:
+    """Store what waits, oldest first, and return what is to be said of it.
+
+    See :func:`store_waiting`, which tells the outcome of each file too.
+    """
+    flushed = await store_waiting(directory, store)
+    return [*flushed.set_aside.values(), *flushed.warnings]
+
+
+async def store_waiting(directory: str, store: Store) -> Flushed:
+    """Store what waits, oldest first; other hosts that use the same store wait meanwhile.
+
+    A file is removed only once the store has committed it; storing it twice changes nothing. What
+    is no snapshot, or one that the store refuses for good, is set aside, and the rest goes on.
 
     Raises
     ------
     StoreError
-        If the store can't take one; that one and those after it stay.
+        If the store can't take anything; what is not stored yet stays.
     """
-    warnings: list[str] = []
-    for path, snapshot in _read(waiting(directory)):
-        warnings += await store.record(snapshot)
-        os.unlink(path)
-    return warnings
+    files = waiting(directory)
+    if not files:
+        return Flushed(0, {}, ())
+    stored = 0
+    set_aside: dict[str, str] = {}
+    warnings = crowding(directory)
+    async with store.exclusive():
+        for path in files:
+            try:
+                warnings += await store.record(await to_thread.run_sync(_read, path))
+            except (_NoSnapshotError, SnapshotRefusedError) as error:
+                set_aside[path] = await _set_aside(path, str(error))
+                log.error("%s", set_aside[path])
+                continue
+            stored += 1
+            warnings += await to_thread.run_sync(_remove, path)
+    return Flushed(stored, set_aside, tuple(warnings))
 
 
-def _read(paths: list[str]) -> Iterator[tuple[str, Snapshot]]:
-    for path in paths:
+class _NoSnapshotError(Exception):
+    """A file holds no snapshot; says why."""
+
+
+def _read(path: str) -> Snapshot:
+    """Read a snapshot; a name that leads elsewhere, or to what is no file, is not followed."""
+    try:
+        fd = os.open(path, _READ_FLAGS)
         try:
-            with open(path, encoding="utf-8") as file:
-                snapshot = Snapshot.from_record(json.load(file))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            log.error(
-                "%s is no snapshot (%s): set aside as %s.bad", shown(path), error, shown(path)
-            )
-            os.replace(path, f"{path}.bad")
-        else:
-            yield path, snapshot
+            status = os.fstat(fd)
+            if not stat.S_ISREG(status.st_mode):
+                raise _NoSnapshotError("no regular file")
+            if status.st_size > _LARGEST_BYTES:
+                raise _NoSnapshotError(f"no snapshot: {format_bytes(status.st_size)}")
+            with open(fd, "rb", closefd=False) as file:
+                content = file.read()
+        finally:
+            os.close(fd)
+    except OSError as error:
+        what = "a symbolic link" if error.errno == errno.ELOOP else f"unreadable: {error.strerror}"
+        raise _NoSnapshotError(what) from error
+    try:
+        snapshot = Snapshot.from_record(json.loads(content, parse_constant=_refuse_constant))
+        _check_types(snapshot, Snapshot, "snapshot")
+        uuid.UUID(snapshot.run_id)
+    except KeyError as error:
+        raise _NoSnapshotError(f"no snapshot: {error} is missing") from error
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
+        raise _NoSnapshotError(f"no snapshot: {shown(str(error))}") from error
+    return snapshot
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number")
+
+
+def _check_types(value: Any, wanted: Any, where: str) -> None:  # noqa: ANN401
+    """Refuse a value that is not of the type that the records' classes say; JSON has its own.
+
+    Raises
+    ------
+    TypeError
+    """
+    parts = get_args(wanted)
+    kind: Any = get_origin(wanted) or wanted
+    if kind is types.UnionType:  # here always one with None
+        if value is not None:
+            _check_types(value, parts[0], where)
+        return
+    if type(value) is not kind and not (kind is float and type(value) is int):
+        raise TypeError(f"{where} is no {kind.__name__}")
+    if isinstance(value, datetime) and value.tzinfo is None:
+        raise TypeError(f"{where} has no time zone")
+    if is_dataclass(value) or hasattr(value, "_fields"):
+        for name, hint in get_type_hints(type(value)).items():
+            _check_types(getattr(value, name), hint, name)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check_types(key, parts[0], f"a key of {where}")
+            _check_types(item, parts[1], where)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _check_types(item, parts[0], where)
+
+
+def _remove(path: str) -> list[str]:
+    """Remove a file that is stored, so that it stays removed; return a warning if it can't be."""
+    try:
+        os.unlink(path)
+        _sync(os.path.dirname(path))
+    except OSError as error:
+        return [f"{shown(path)} is stored, but can't be removed: {error.strerror}"]
+    return []
+
+
+async def _set_aside(path: str, reason: str) -> str:
+    """Move a file to ``bad``, with the reason beside it, and return a line that says so."""
+    place = os.path.join(os.path.dirname(path), BAD)
+    try:
+        target = await to_thread.run_sync(_move, path, place)
+        await write_atomically(f"{target}.reason", f"{reason}\n", mode=SPOOL_MODE, group=None)
+    except OSError as error:
+        return f"{shown(path)}: {reason}; can't be set aside in {shown(place)}: {error.strerror}"
+    return f"{shown(path)}: {reason}; not stored, set aside in {shown(place)}"
+
+
+def _move(path: str, place: str) -> str:
+    """Move a file into a directory, beside what is there of the same name; return where it is."""
+    os.makedirs(place, mode=0o700, exist_ok=True)
+    target, number = os.path.join(place, os.path.basename(path)), 1
+    while os.path.lexists(target):
+        number += 1
+        target = os.path.join(place, f"{os.path.basename(path)}.{number}")
+    os.rename(path, target)
+    _sync(place)
+    _sync(os.path.dirname(path))
+    return target
+
+
+def _sync(directory: str) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -78,7 +78,9 @@ class Tally:
     error_samples : list of ScanError
         The smallest errors by path.
     skipped : dict of str to int
-        What was passed over on purpose, by reason: snapshot, excluded, mount, pseudo.
+        What was passed over on purpose, by reason: snapshot, excluded, mount, pseudo, loop.
+    mounts : dict of str to str
+        Mount points below, that are not passed over, to their filesystem's type.
     """
 
     files: int = 0
@@ -96,6 +98,7 @@ class Tally:
     errors: dict[str, int] = field(default_factory=dict)
     error_samples: list[ScanError] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
+    mounts: dict[str, str] = field(default_factory=dict)
 
     @property
     def entries(self) -> int:
@@ -146,6 +149,7 @@ class Tally:
             self.add_unrecognized(shape, path, 0)
         _add_counts(self.errors, other.errors)
         _add_counts(self.skipped, other.skipped)
+        self.mounts.update(other.mounts)
         self.error_samples.extend(other.error_samples)
         self._trim_error_samples()
 
@@ -161,6 +165,7 @@ class Tally:
         record["errors"] = dict(sorted(self.errors.items()))
         record["error_samples"] = [list(error) for error in self.error_samples]
         record["skipped"] = dict(sorted(self.skipped.items()))
+        record["mounts"] = dict(sorted(self.mounts.items()))
         return record
 
     @classmethod
@@ -180,6 +185,7 @@ class Tally:
         tally.errors = dict(record["errors"])
         tally.error_samples = [ScanError(*fields) for fields in record["error_samples"]]
         tally.skipped = dict(record["skipped"])
+        tally.mounts = dict(record["mounts"])
         return tally
 
     def _trim_error_samples(self) -> None:

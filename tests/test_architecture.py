@@ -18,7 +18,7 @@ MODULES = {
 # From the bottom up: a module imports from its own layer and those before it.
 LAYERS = [
     ("leaf facts", "errors units paths settings history files tally"),
-    ("names and records", "names snapshot"),
+    ("names and records", "names snapshot signals"),
     ("a scan's facts", "scanning scanning.mounts scanning.pace scanning.process"),
     ("a scan's rules", "scanning.rules"),
     ("the readers' contract", "scanning.reader"),
@@ -26,10 +26,10 @@ LAYERS = [
     ("the walk", "scanning.readers scanning.pool scanning.orders display"),
     ("the scanning process", "scanning.scanner_child scanning.scanner"),
     ("configuration, lock, df, store", "config lock logs df store.*"),
-    ("measuring, spool, report", "scanning.measure areas spool reporting.*"),
+    ("measuring, spool, report", "scanning.measure areas spool reporting.* preflight"),
     ("the use case", "job"),
     ("showing", "progress tables json_output benchmark demo"),
-    ("the command line", "cli __main__ __init__"),
+    ("the command line", "cli_common cli_db cli __main__ __init__"),
 ]
 
 # Who may import what is heavy, or has an idea of its own.
@@ -38,9 +38,9 @@ ONLY_IN = {
     "asyncpg": "store.postgresql*",
     "sqlite3": "store.sqlite*",
     "rich": "progress tables cli",
-    "typer": "cli",
+    "typer": "cli cli_common cli_db",
     "aiofiles": "files",
-    "threading": "scanning.*",
+    "threading": "scanning.* signals",
 }
 
 

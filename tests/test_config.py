@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from jwqlscan.config import Config, Overrides, load_config
 from jwqlscan.errors import ConfigError, ExitCode
 from jwqlscan.settings import Area, Outputs, ScanOverrides, ScanSettings
+from jwqlscan.units import parse_duration
 
 EXAMPLE = Path(__file__).parent.parent / "config.example.toml"
 
@@ -32,6 +33,7 @@ def home(tmp_path, monkeypatch):
 def load(tmp_path):
     def load(text: str, overrides: Overrides | None = None) -> Config:
         (tmp_path / "c.toml").write_text(text)
+        (tmp_path / "c.toml").chmod(0o600)
         return load_config(str(tmp_path / "c.toml"), overrides)
 
     return load
@@ -80,6 +82,7 @@ def test_every_key_is_taken(load, tmp_path):
         path = "/o"
         mode = "0604"
         group = "g"
+        allow_inside = true
         [df]
         timeout = "2min"
         [log]
@@ -111,7 +114,7 @@ def test_every_key_is_taken(load, tmp_path):
             background=True,
         ),
         database_url="postgresql://u@h/d",
-        outputs=Outputs("/o", 0o604, "g"),
+        outputs=Outputs("/o", 0o604, "g", allow_inside=True),
         df_timeout_s=120.0,
         log_path="/l",
         state_path="/s",
@@ -150,6 +153,7 @@ def test_every_key_is_taken(load, tmp_path):
         ("[outputs]\nmode = '0999'", "outputs.mode", "octal"),
         ("[outputs]\nmode = '0000'", "outputs.mode", "octal"),
         ("[outputs]\nmode = '7777'", "outputs.mode", "octal"),
+        ("[outputs]\nallow_inside = 1", "outputs.allow_inside", "true or false, not an integer"),
         ("[df]\ntimeout = 'soon'", "df.timeout", "not a duration"),
         ("[df]\ntimeout = '0s'", "df.timeout", "more than nothing"),
         ("[df]\ntimeout = '99999999999y'", "df.timeout", "longer than"),
@@ -319,6 +323,115 @@ def test_a_password_is_not_in_a_message(load, text):
     assert SECRET not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("mode", "url", "refused"),
+    [
+        (0o600, URL, False),
+        (0o644, URL, True),
+        (0o604, URL, True),
+        (0o644, "postgresql://jwql@db/jwql", False),
+        (0o644, "postgresql://jwql@db:5432/jwql?sslmode=require", False),
+        (0o644, f"postgresql://db/jwql?user=jwql&password={SECRET}", True),
+        (0o644, f"postgresql://jwql:{SECRET}@word@db/jwql", True),
+        (0o644, f"postgresql://jwql:{SECRET}/word@db/jwql", True),
+        (0o644, "sqlite:////a:b@c.db", False),
+    ],
+)
+def test_a_password_that_others_can_read_is_refused(tmp_path, mode, url, refused):
+    file = tmp_path / "c.toml"
+    file.write_text(f"database.url = '{url}'")
+    file.chmod(mode)
+    if not refused:
+        assert load_config(str(file)).database_url == url
+        return
+    with pytest.raises(ConfigError, match=r"holds a password .*chmod 600 .*c\.toml") as caught:
+        load_config(str(file))
+    assert SECRET not in str(caught.value)
+
+
+def test_the_group_may_read_the_password_in_a_file_of_roots_only(tmp_path, monkeypatch):
+    file = tmp_path / "c.toml"
+    file.write_text(f"database.url = '{URL}'")
+    file.chmod(0o640)
+    stat = os.fstat
+    for owner, refused in ((0, False), (12345, True)):
+
+        def owned(fd: int, owner: int = owner) -> os.stat_result:
+            return os.stat_result((*stat(fd)[:4], owner, *stat(fd)[5:]))
+
+        monkeypatch.setattr("jwqlscan.config.os.fstat", owned)
+        monkeypatch.setattr("jwqlscan.files.os.geteuid", lambda: 12345)
+        if refused:
+            with pytest.raises(ConfigError, match="holds a password"):
+                load_config(str(file))
+        else:
+            assert load_config(str(file)).database_url == URL
+
+
+# ---- whom root believes ----
+
+
+@pytest.fixture
+def as_root():
+    if os.geteuid() != 0:
+        if os.environ.get("CI"):
+            pytest.fail("this test needs to give files away: run it as root")
+        pytest.skip("only root can give files away; with CI set this fails")
+
+
+@pytest.mark.parametrize(
+    ("what", "owner", "mode", "problem"),
+    [
+        ("file", 0, 0o644, ""),
+        ("file", 65534, 0o644, "belongs to nobody, and this is root: chown root "),
+        ("file", 54321, 0o600, "belongs to 54321, and this is root: chown root "),
+        ("file", 0, 0o664, "can be written by others, and this is root: chmod go-w "),
+        ("file", 0, 0o646, "can be written by others"),
+        ("directory", 0, 0o755, ""),
+        ("directory", 0, 0o1777, ""),
+        ("directory", 65534, 0o755, "belongs to nobody"),
+        ("directory", 0, 0o777, "can be written by others"),
+        ("directory", 0, 0o775, "can be written by others"),
+    ],
+)
+def test_root_takes_no_configuration_that_others_decide_on(
+    tmp_path, as_root, what, owner, mode, problem
+):
+    (tmp_path / "d").mkdir(mode=0o700)
+    file = tmp_path / "d" / "c.toml"
+    file.write_text("scan.workers = 3")
+    file.chmod(0o600)
+    target = file if what == "file" else file.parent
+    os.chown(target, owner, -1)
+    target.chmod(mode)
+    if not problem:
+        assert load_config(str(file)).scan.workers == 3
+        return
+    with pytest.raises(ConfigError) as caught:
+        load_config(str(file))
+    assert problem in str(caught.value)
+    assert str(caught.value).startswith(str(target))
+    assert str(caught.value).endswith(str(target))
+
+
+def test_root_looks_at_the_file_that_a_link_leads_to(tmp_path, as_root):
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open" / "real.toml").write_text("scan.workers = 3")
+    (tmp_path / "open" / "real.toml").chmod(0o600)
+    (tmp_path / "c.toml").symlink_to("open/real.toml")
+    assert load_config(str(tmp_path / "c.toml")).scan.workers == 3
+    (tmp_path / "open").chmod(0o777)
+    with pytest.raises(ConfigError, match=r"/open, where c\.toml is, can be written by others"):
+        load_config(str(tmp_path / "c.toml"))
+
+
+def test_another_user_is_free_to_share_a_configuration(tmp_path, monkeypatch):
+    monkeypatch.setattr("jwqlscan.files.os.geteuid", lambda: 12345)
+    (tmp_path / "c.toml").write_text("scan.workers = 3")
+    (tmp_path / "c.toml").chmod(0o666)
+    assert load_config(str(tmp_path / "c.toml")).scan.workers == 3
+
+
 # ---- the example ----
 
 
@@ -326,8 +439,8 @@ def uncommented(text: str) -> str:
     return re.sub(r"^# (?=[a-z_]+ = |\[)", "", text, flags=re.M)
 
 
-def test_the_example_loads_as_it_is_and_changes_no_default():
-    config = load_config(str(EXAMPLE))
+def test_the_example_loads_as_it_is_and_changes_no_default(load):
+    config = load(EXAMPLE.read_text())  # a copy: root may not trust the checkout's owner
     assert dataclasses.replace(config, file="") == load_config()
 
 
@@ -351,6 +464,8 @@ def test_the_example_has_every_key(load):
 
 def test_the_example_tells_every_default_of_a_scan():
     table = tomllib.loads(EXAMPLE.read_text())["scan"]
+    table["stall_timeout_s"] = parse_duration(table.pop("stall_timeout")).total_seconds()
+    table["max_runtime_s"] = 0.0  # no limit, so there is no value to write
     defaults = dataclasses.asdict(ScanSettings()) | {"workers": "auto"}
     assert {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()} == defaults
 

@@ -17,7 +17,7 @@ no mount at all
 
 
 def test_a_line_has_device_mount_point_and_type():
-    assert parse_mountinfo(LINES[:1]) == [Mount(os.makedev(98, 0), "/mnt2", "ext3")]
+    assert parse_mountinfo(LINES[:1]) == [Mount(os.makedev(98, 0), "/mnt1", "/mnt2", "ext3")]
 
 
 def test_optional_fields_do_not_shift_the_type():
@@ -32,19 +32,28 @@ def test_octal_escapes_are_undone():
 
 def test_pseudo_filesystems_and_autofs_are_told(tmp_path):
     (tmp_path / "mountinfo").write_text("\n".join(LINES))
-    table = read_mount_table(str(tmp_path / "mountinfo"))
+    table = read_mount_table({"/": "/"}, str(tmp_path / "mountinfo"))
     assert table.pseudo_devices == {os.makedev(0, 20), os.makedev(0, 34)}
-    assert table.autofs_points == {"/net"}
+    assert table.barred == {"/net": "pseudo"}
+    assert table.crossed["/net/host"] == "nfs4"
+    assert "/proc" not in table.crossed
+
+
+def test_mount_points_are_told_by_the_path_of_the_root_they_are_below(tmp_path):
+    (tmp_path / "mountinfo").write_text("\n".join(LINES))
+    table = read_mount_table({"/link": "/net", "/other": "/elsewhere"}, str(tmp_path / "mountinfo"))
+    assert table.crossed == {"/link/host": "nfs4"}
+    assert table.barred == {}
 
 
 def test_a_mount_point_that_is_not_utf_8_is_kept_byte_for_byte(tmp_path):
     (tmp_path / "mountinfo").write_bytes(b"1 2 0:1 / /\xff\xc3 rw - autofs x rw\n")
-    [point] = read_mount_table(str(tmp_path / "mountinfo")).autofs_points
+    [point] = read_mount_table({"/": "/"}, str(tmp_path / "mountinfo")).barred
     assert os.fsencode(point) == b"/\xff\xc3"
 
 
 def test_without_a_mount_table_nothing_is_passed_over(tmp_path):
-    assert read_mount_table(str(tmp_path / "none")) == MountTable()
+    assert read_mount_table({"/": "/"}, str(tmp_path / "none")) == MountTable()
 
 
 def test_the_real_proc_is_a_pseudo_filesystem():

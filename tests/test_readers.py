@@ -297,7 +297,7 @@ def test_snapshot_directories_are_read_when_none_is_named(tmp_path, reader):
 
 def test_an_autofs_mount_point_is_not_opened(tmp_path, reader):
     make_tree(tmp_path, {"net": {"host": {"file": 1}}, "here": {"host": 2}})
-    rules = ScanRules(mounts=MountTable(autofs_points=frozenset({f"{tmp_path}/net/host"})))
+    rules = ScanRules(mounts=MountTable(barred={f"{tmp_path}/net/host": "pseudo"}))
     tally = walk(tmp_path, reader, rules=rules)
     assert totals(tally) == (1, 2, 3, 0, 0, 0, 0)
     assert tally.skipped == {"pseudo": 1}
@@ -338,6 +338,34 @@ def test_mounts_are_crossed_but_never_into_pseudo_filesystems_or_loops(tmp_path,
     assert totals(tally) == (2, 6, 4, 0, 0, 0, 0)
     assert tally.skipped == {"pseudo": 1, "loop": 1}
     assert tally.complete
+
+
+@pytest.mark.parametrize("through", ["{}", "{}-link"])
+def test_what_is_bound_a_second_time_is_read_once(tmp_path, reader, through):
+    top = tmp_path / "top"
+    make_tree(top, {"a": {"b": {"f": 1}, "inside": {}}, "again": {}, "c": {}, "whole": {}, "d": 2})
+    (tmp_path / "top-link").symlink_to(top)
+    under = in_mount_namespace(
+        f"mount --bind '{top}/a/b' '{top}/again'",
+        f"mount --bind '{top}/a' '{top}/a/inside'",
+        f"mount --bind / '{top}/whole'",  # not read again from its root on: it is the same tree
+        f"mount -t tmpfs none '{top}/c'",
+        f"printf 123 > '{top}/c/e'",
+    )
+    root = through.format(top)
+    tally = walk_elsewhere(root, reader, under=under, exclude=["whole"])
+    assert totals(tally) == (3, 6, 4, 0, 0, 0, 0)
+    assert tally.skipped == {"loop": 2, "excluded": 1}
+
+
+def test_a_bind_mount_of_what_is_hidden_elsewhere_is_read(tmp_path, reader):
+    make_tree(tmp_path, {"a": {"f": 1}, "shown": {}})
+    under = in_mount_namespace(
+        f"mount --bind '{tmp_path}/a' '{tmp_path}/shown'", f"mount -t tmpfs none '{tmp_path}/a'"
+    )
+    tally = walk_elsewhere(tmp_path, reader, under=under)
+    assert totals(tally) == (1, 1, 3, 0, 0, 0, 0)
+    assert tally.skipped == {}
 
 
 def test_one_file_system_crosses_no_mount(tmp_path, reader, mounted):
@@ -428,8 +456,8 @@ def test_a_file_that_can_not_be_statted_is_counted_by_kind(
 
 
 def test_one_file_that_can_not_be_statted_does_not_cost_the_others(tmp_path, three_files, reader):
-    when = own_stats(three_files, reader, tmp_path) + 2
-    under = injected(three_files, "newfstatat", "EIO", str(when))
+    when = own_stats(three_files, reader, tmp_path) + 2  # it is tried three times
+    under = injected(three_files, "newfstatat", "EIO", f"{when}..{when + 2}")
     tally = walk_elsewhere(three_files.parent, reader, under=under)
     assert tally.files == 3
     assert tally.errors == {"io": 1}
@@ -450,7 +478,7 @@ def test_a_directory_that_can_not_be_opened_is_counted_by_kind(
 ):
     make_tree(tmp_path, {"root": {"ok": 1, "parent": {"child": {"lost": 10}}}})
     root = tmp_path / "root"
-    under = injected(root / "parent", "openat", error, "1")
+    under = injected(root / "parent", "openat", error, "1..3")
     tally = walk_elsewhere(root, reader, under=under)
     assert (tally.files, tally.directories) == (1, directories)
     assert tally.vanished == vanished
@@ -464,7 +492,7 @@ def test_what_was_listed_before_an_error_is_kept(tmp_path, reader):
     names = {f"{i:0100}": 1 for i in range(count)}  # more than any reader lists at once
     make_tree(tmp_path, {"root": {"d": names, "e": {"ok": 1}}})
     root = tmp_path / "root"
-    tally = walk_elsewhere(root, reader, under=injected(root / "d", "getdents64", "EIO", "2"))
+    tally = walk_elsewhere(root, reader, under=injected(root / "d", "getdents64", "EIO", "2..4"))
     assert 1 < tally.files < count
     assert tally.directories == 3
     assert tally.errors == {"io": 1}

@@ -239,7 +239,8 @@ if order["user"] is not None:
     os.setgroups([])
     os.setgid(order["user"])
     os.setuid(order["user"])
-rules = ScanRules(mounts=read_mount_table(), **order["rules"])
+roots = {order["path"]: os.path.realpath(order["path"])}
+rules = ScanRules(mounts=read_mount_table(roots), **order["rules"])
 tally = trees.walk(order["path"], order["reader"], order["workers"], rules)
 print(json.dumps(tally.to_record()))
 """

@@ -82,8 +82,12 @@ async def _write(paths: dict[str, str], outputs: Outputs) -> None:
     async with anyio.create_task_group() as tasks:
         for path, text in paths.items():
             if path != last:
-                tasks.start_soon(write_atomically, path, text, outputs.mode, outputs.group)
-    await write_atomically(last, paths[last], outputs.mode, outputs.group)
+                tasks.start_soon(_write_one, path, text, outputs)
+    await _write_one(last, paths[last], outputs)
+
+
+async def _write_one(path: str, text: str, outputs: Outputs) -> None:
+    await write_atomically(path, text, outputs.mode, outputs.group, follow_symlink=False)
 
 
 def _render(history: History, host: str, note: str) -> dict[str, str]:

@@ -10,7 +10,8 @@
  * made; a Dir is shared by those below it, and its two counts are atomic. Its descriptor is only
  * touched by who is counted in `users`, and is closed by the last of them; its other members do not
  * change once a second thread can see it. (The position of an open directory does: it belongs to
- * the worker that has the one Chunk which says `more`.)
+ * the worker that has the one Chunk which says `more`.) A Place is locked: its worker sets it, and
+ * others ask where that worker is, also while it hangs in the kernel.
  */
 #define PY_SSIZE_T_CLEAN
 #define _GNU_SOURCE
@@ -18,6 +19,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -35,10 +37,14 @@ enum {
     CLOCK_ITEMS = 64,          /* stats between two looks at the clock */
     LIMIT_RETRIES = 50,        /* tries to open a directory when descriptors have run out, ... */
     LIMIT_PAUSE_NS = 20000000, /* ... and the pause between them */
+    TRANSIENT_RETRIES = 2,     /* of what failed with EIO or ESTALE */
+    TRANSIENT_PAUSE_NS = 5000000,
     NAME_BYTES = 256,          /* NAME_MAX + 1 */
     DIRECTORY_OPERATIONS = 4,  /* open, stat, and at least two listings */
     BURST_NS = 10000000,       /* unused slots of this long may be made up for */
 };
+
+static const uint64_t MOST_BLOCKS = INT64_MAX / 512;
 
 static const int OPEN_FLAGS =
     O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;
@@ -176,6 +182,90 @@ path_of(const Dir *dir, const char *name)
     return path;
 }
 
+/* ---- places: where a worker is ------------------------------------------------------------- */
+
+typedef struct {
+    PyObject_HEAD
+    pthread_mutex_t lock; /* never held across a system call that may hang */
+    Dir *dir;             /* NULL: nowhere */
+} Place;
+
+static PyTypeObject *Place_Type; /* as Chunk_Type */
+
+static void
+place_set(Place *place, Dir *dir)
+{
+    if (dir != NULL) {
+        atomic_fetch_add_explicit(&dir->refs, 1, memory_order_relaxed);
+    }
+    pthread_mutex_lock(&place->lock);
+    Dir *before = place->dir;
+    place->dir = dir;
+    pthread_mutex_unlock(&place->lock);
+    dir_release(before);
+}
+
+static PyObject *
+place_path(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    Place *place = (Place *)self;
+    pthread_mutex_lock(&place->lock);
+    char *path = place->dir == NULL ? strdup("") : path_of(place->dir, NULL);
+    pthread_mutex_unlock(&place->lock);
+    if (path == NULL) {
+        return PyErr_NoMemory();
+    }
+    PyObject *text = PyUnicode_DecodeFSDefault(path);
+    free(path);
+    return text;
+}
+
+static PyObject *
+place_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    if (PyTuple_GET_SIZE(args) > 0 || (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0)) {
+        PyErr_SetString(PyExc_TypeError, "Place() takes no arguments");
+        return NULL;
+    }
+    Place *place = (Place *)type->tp_alloc(type, 0);
+    if (place != NULL) {
+        pthread_mutex_init(&place->lock, NULL);
+    }
+    return (PyObject *)place;
+}
+
+static void
+place_dealloc(PyObject *self)
+{
+    Place *place = (Place *)self;
+    dir_release(place->dir);
+    pthread_mutex_destroy(&place->lock);
+    PyTypeObject *type = Py_TYPE(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyMethodDef place_methods[] = {
+    {"path", place_path, METH_NOARGS, "path()\n--\n\nThe directory that is being read, or \"\"."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyType_Slot place_slots[] = {
+    {Py_tp_new, place_new},
+    {Py_tp_dealloc, place_dealloc},
+    {Py_tp_methods, place_methods},
+    {Py_tp_doc, "Place()\n--\n\nWhere a worker is; others may ask while it reads."},
+    {0, NULL},
+};
+
+static PyType_Spec place_spec = {
+    .name = "jwqlscan.scanning._native.Place",
+    .basicsize = sizeof(Place),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = place_slots,
+};
+
 /* ---- chunks: work as the pool holds it ----------------------------------------------------- */
 
 /* Some pending directories, or some listed entries of one directory. */
@@ -280,10 +370,20 @@ typedef struct {
     uint64_t device, inode, links, allocated;
 } LinkRow;
 
+/* Why something was passed over; the order is that of SKIP_REASONS in native_reader.py. */
+enum {
+    SKIPPED_SNAPSHOT,
+    SKIPPED_EXCLUDED,
+    SKIPPED_MOUNT,
+    SKIPPED_PSEUDO,
+    SKIPPED_LOOP,
+    SKIP_REASONS,
+};
+
 typedef struct {
     uint64_t entries, files, apparent, allocated, directories, symlinks, other, vanished;
     uint64_t fits_files, fits_bytes;
-    uint64_t skipped_snapshot, skipped_excluded, skipped_mount, skipped_pseudo, skipped_loop;
+    uint64_t skipped[SKIP_REASONS];
 } Counts;
 
 /* ---- the reader ---------------------------------------------------------------------------- */
@@ -293,6 +393,12 @@ typedef struct {
     int number;
 } Identity;
 
+/* A path that is not even to be opened, and why. */
+typedef struct {
+    const char *path;
+    int reason;
+} Barred;
+
 typedef struct {
     PyObject_HEAD
     Identity *roots;
@@ -300,7 +406,9 @@ typedef struct {
     uint64_t *pseudo;
     size_t pseudo_count;
     PyObject *snapshot_names; /* tuple of bytes */
-    PyObject *autofs_points;  /* tuple of bytes */
+    PyObject *barred_paths;   /* tuple of (bytes, int): keeps what `barred` points to */
+    Barred *barred;
+    size_t barred_count;
     PyObject *excluded;       /* callable(root path, directory, names) -> bytes, or NULL */
     bool one_file_system;
     bool follow;
@@ -324,6 +432,9 @@ typedef struct {
     size_t failure_count, failure_room;
     unsigned char *nested; /* by position in reader->roots */
     const atomic_int *wanted;
+    _Atomic uint64_t *gauges; /* entries read, calls answered: others look at them */
+    uint64_t entries_before;
+    Place *place;
     PyObject *share; /* callable(list of Chunk) */
     PyObject *left;  /* list of Chunk */
     PyThreadState *thread;
@@ -666,11 +777,48 @@ count_subdirectory(Walk *walk, Dir *dir, const char *name)
         PyObject *other = PyTuple_GET_ITEM(names, i); /* immutable: read without the GIL */
         if ((size_t)PyBytes_GET_SIZE(other) == length
             && memcmp(PyBytes_AS_STRING(other), name, length) == 0) {
-            walk->counts.skipped_snapshot++;
+            walk->counts.skipped[SKIPPED_SNAPSHOT]++;
             return;
         }
     }
     push(walk, dir, name);
+}
+
+/* A system call has come back, whatever it said: the storage is alive. */
+static void
+answered(Walk *walk)
+{
+    uint64_t entries = walk->entries_before + walk->counts.entries;
+    uint64_t answers = atomic_load_explicit(&walk->gauges[1], memory_order_relaxed);
+    atomic_store_explicit(&walk->gauges[0], entries, memory_order_relaxed);
+    atomic_store_explicit(&walk->gauges[1], answers + 1, memory_order_relaxed);
+}
+
+/* Whether what failed is to be tried again, after a pause: a disk or a server may recover. */
+static bool
+is_worth_another_try(int number, int *tries)
+{
+    if ((number != EIO && number != ESTALE) || *tries == TRANSIENT_RETRIES) {
+        return false;
+    }
+    (*tries)++;
+    nanosleep(&(struct timespec){0, TRANSIENT_PAUSE_NS}, NULL);
+    return true;
+}
+
+static int
+stat_item(Walk *walk, const Dir *dir, const char *name, struct stat *stat)
+{
+    int tries = 0;
+    for (;;) {
+        int failed = fstatat(dir->fd, name, stat, AT_SYMLINK_NOFOLLOW);
+        int number = errno;
+        answered(walk);
+        if (failed == 0 || !is_worth_another_try(number, &tries)) {
+            errno = number;
+            return failed;
+        }
+    }
 }
 
 static void
@@ -690,7 +838,7 @@ count_item(Walk *walk, Dir *dir, const Item *item)
         return;
     }
     wait_for_slot(walk->reader, 1);
-    if (fstatat(dir->fd, item->name, &stat, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (stat_item(walk, dir, item->name, &stat) != 0) {
         if (is_vanished(errno)) {
             counts->vanished++;
         }
@@ -725,7 +873,8 @@ count_item(Walk *walk, Dir *dir, const Item *item)
         return;
     }
     uint64_t size = stat.st_size > 0 ? (uint64_t)stat.st_size : 0;
-    uint64_t allocated = (uint64_t)stat.st_blocks * 512;
+    uint64_t blocks = stat.st_blocks > 0 ? (uint64_t)stat.st_blocks : 0;
+    uint64_t allocated = blocks < MOST_BLOCKS ? blocks * 512 : MOST_BLOCKS * 512;
     counts->files++;
     counts->apparent += size;
     if (linked) {
@@ -745,6 +894,13 @@ count_item(Walk *walk, Dir *dir, const Item *item)
     if (length >= 5 && length < NAME_BYTES && memcmp(item->name + length - 5, ".fits", 5) == 0) {
         count_fits(walk, dir, item->name, length, size);
     }
+}
+
+/* Whether one more size could be too much for the sums: then the batch ends, and Python adds. */
+static bool
+is_nearly_full(const Counts *counts)
+{
+    return (counts->apparent | counts->allocated) >> 63;
 }
 
 /* Stat items; true when all of them are done or given away, false when they were left. */
@@ -771,6 +927,11 @@ count_items(Walk *walk, Dir *dir, const Item *items, size_t count, bool more)
                 leave_items(walk, dir, items + i, count - i, more);
                 return false;
             }
+        }
+        if (is_nearly_full(&walk->counts)) {
+            walk->late = true;
+            leave_items(walk, dir, items + i, count - i, more);
+            return false;
         }
         count_item(walk, dir, &items[i]);
         if (stopped(walk)) {
@@ -816,7 +977,7 @@ drop_excluded(Walk *walk, const Dir *dir, Item *items, size_t count)
         const char *drop = PyBytes_AS_STRING(mask);
         for (size_t i = 0; i < count; i++) {
             if (drop[i]) {
-                walk->counts.skipped_excluded++;
+                walk->counts.skipped[SKIPPED_EXCLUDED]++;
             }
             else {
                 items[kept++] = items[i];
@@ -843,11 +1004,15 @@ list_directory(Walk *walk, Dir *dir)
         walk->no_memory = true;
         return;
     }
+    int tries = 0;
     for (;;) {
         long got = syscall(SYS_getdents64, dir->fd, walk->buffer, LIST_BYTES);
-        if (got < 0 && errno == EINTR) {
+        int number = errno;
+        answered(walk);
+        if (got < 0 && (number == EINTR || is_worth_another_try(number, &tries))) {
             continue;
         }
+        errno = number;
         if (got < 0 && errno != ENOENT) { /* ENOENT: removed since it was opened, so empty */
             fail(walk, dir, NULL, "list", errno);
         }
@@ -924,15 +1089,14 @@ open_directory(const Dir *dir)
     return fd;
 }
 
-/* Whether opening the directory would mount something: it is an autofs mount point. */
+/* Whether the directory is not even to be opened; count why. */
 static bool
-is_autofs(Walk *walk, const Dir *dir)
+is_barred(Walk *walk, const Dir *dir)
 {
-    PyObject *points = walk->reader->autofs_points;
-    bool found = false;
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(points) && !found; i++) {
-        const char *point = PyBytes_AS_STRING(PyTuple_GET_ITEM(points, i));
-        const char *base = strrchr(point, '/');
+    const Reader *reader = walk->reader;
+    for (size_t i = 0; i < reader->barred_count; i++) {
+        const char *barred = reader->barred[i].path;
+        const char *base = strrchr(barred, '/');
         if (base == NULL || strcmp(base + 1, dir->name) != 0) {
             continue; /* no path is made for the many that differ in their last name */
         }
@@ -941,10 +1105,14 @@ is_autofs(Walk *walk, const Dir *dir)
             walk->no_memory = true;
             return true;
         }
-        found = strcmp(path, point) == 0;
+        bool found = strcmp(path, barred) == 0;
         free(path);
+        if (found) {
+            walk->counts.skipped[reader->barred[i].reason]++;
+            return true;
+        }
     }
-    return found;
+    return false;
 }
 
 /* Tell whether an open directory is to be read here; count why not. */
@@ -954,12 +1122,12 @@ enter(Walk *walk, Dir *dir, const struct stat *stat)
     const Reader *reader = walk->reader;
     if (stat->st_dev != dir->parent->device) {
         if (reader->one_file_system) {
-            walk->counts.skipped_mount++;
+            walk->counts.skipped[SKIPPED_MOUNT]++;
             return false;
         }
         for (size_t i = 0; i < reader->pseudo_count; i++) {
             if (reader->pseudo[i] == stat->st_dev) {
-                walk->counts.skipped_pseudo++;
+                walk->counts.skipped[SKIPPED_PSEUDO]++;
                 return false;
             }
         }
@@ -967,7 +1135,7 @@ enter(Walk *walk, Dir *dir, const struct stat *stat)
     for (size_t i = 0; i < reader->root_count; i++) {
         if (reader->roots[i].inode == stat->st_ino && reader->roots[i].device == stat->st_dev) {
             if (reader->roots[i].number == walk->root_number) {
-                walk->counts.skipped_loop++; /* a bind mount of the root below itself */
+                walk->counts.skipped[SKIPPED_LOOP]++; /* a bind mount of the root below itself */
             }
             else {
                 walk->nested[i] = 1;
@@ -981,24 +1149,25 @@ enter(Walk *walk, Dir *dir, const struct stat *stat)
 static void
 read_directory(Walk *walk, Dir *dir)
 {
+    place_set(walk->place, dir);
     wait_for_slot(walk->reader, DIRECTORY_OPERATIONS);
     if (dir->parent != NULL) {
         struct stat stat;
-        if (is_autofs(walk, dir)) {
-            walk->counts.skipped_pseudo++;
+        if (is_barred(walk, dir)) {
             return;
         }
-        int retries = 0;
+        int retries = 0, tries = 0, number = 0;
         while ((dir->fd = open_directory(dir)) < 0) {
-            if (errno == EINTR) {
+            number = errno;
+            answered(walk);
+            if (number == EINTR || is_worth_another_try(number, &tries)) {
                 continue;
             }
-            if ((errno != EMFILE && errno != ENFILE) || retries++ == LIMIT_RETRIES) {
+            if ((number != EMFILE && number != ENFILE) || retries++ == LIMIT_RETRIES) {
                 break;
             }
             nanosleep(&(struct timespec){0, LIMIT_PAUSE_NS}, NULL);
         }
-        int number = errno;
         dir_arrived(dir);
         errno = number;
         if (dir->fd < 0) {
@@ -1022,6 +1191,7 @@ read_directory(Walk *walk, Dir *dir)
     }
     walk->counts.directories++;
     walk->counts.entries++;
+    answered(walk);
     list_directory(walk, dir);
     if (dir->parent == NULL) {
         return; /* a root stays open as long as anything is below it */
@@ -1056,6 +1226,7 @@ read_chunk(Walk *walk, Chunk *chunk)
     if (chunk->in == NULL) {
         return;
     }
+    place_set(walk->place, chunk->in);
     Item *items = malloc((chunk->name_count + 1) * sizeof(Item));
     if (items == NULL) {
         walk->no_memory = true;
@@ -1099,8 +1270,9 @@ counts_tuple(const Counts *c)
 {
     return Py_BuildValue("(KKKKKKKKKK(KKKKK))", c->files, c->apparent, c->allocated,
                          c->directories, c->symlinks, c->other, c->vanished, c->fits_files,
-                         c->fits_bytes, c->entries, c->skipped_snapshot, c->skipped_excluded,
-                         c->skipped_mount, c->skipped_pseudo, c->skipped_loop);
+                         c->fits_bytes, c->entries, c->skipped[SKIPPED_SNAPSHOT],
+                         c->skipped[SKIPPED_EXCLUDED], c->skipped[SKIPPED_MOUNT],
+                         c->skipped[SKIPPED_PSEUDO], c->skipped[SKIPPED_LOOP]);
 }
 
 static PyObject *
@@ -1233,8 +1405,10 @@ walk_clear(Walk *walk)
 }
 
 PyDoc_STRVAR(reader_read_doc,
-"read(root_number, root_fd, root_path, root_device, chunks, wanted, share, seconds)\n--\n\n"
-"Read chunks (None: the root itself) and what is below them.\n\n"
+"read(root_number, root_fd, root_path, root_device, chunks, wanted, share, gauges, place,\n"
+"     seconds)\n--\n\n"
+"Read chunks (None: the root itself) and what is below them. `gauges` is a buffer of two\n"
+"uint64 that this call alone writes: entries read, and system calls that came back.\n\n"
 "Returns (counts, shapes, links, failures, nested, left).");
 
 static PyObject *
@@ -1244,12 +1418,12 @@ reader_read(PyObject *self, PyObject *args)
     const char *root_path;
     Py_ssize_t root_length;
     unsigned long long root_device;
-    PyObject *chunks, *share;
-    Py_buffer flag;
+    PyObject *chunks, *share, *place;
+    Py_buffer flag, gauges;
     double seconds;
-    if (!PyArg_ParseTuple(args, "iiy#KO!y*Od:read", &root_number, &root_fd, &root_path,
+    if (!PyArg_ParseTuple(args, "iiy#KO!y*Ow*O!d:read", &root_number, &root_fd, &root_path,
                           &root_length, &root_device, &PyList_Type, &chunks, &flag, &share,
-                          &seconds)) {
+                          &gauges, Place_Type, &place, &seconds)) {
         return NULL;
     }
     PyObject *result = NULL;
@@ -1260,8 +1434,9 @@ reader_read(PyObject *self, PyObject *args)
         .share = share,
         .deadline = now_ns() + (int64_t)(seconds * 1e9),
     };
-    if (flag.len < (Py_ssize_t)sizeof(atomic_int)) {
-        PyErr_SetString(PyExc_ValueError, "wanted must be a buffer that holds a C int");
+    if (flag.len < (Py_ssize_t)sizeof(atomic_int)
+        || gauges.len < (Py_ssize_t)(2 * sizeof(uint64_t))) {
+        PyErr_SetString(PyExc_ValueError, "wanted must hold a C int, gauges two uint64");
         goto done;
     }
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(chunks); i++) {
@@ -1272,6 +1447,9 @@ reader_read(PyObject *self, PyObject *args)
         }
     }
     walk.wanted = flag.buf;
+    walk.gauges = gauges.buf;
+    walk.entries_before = atomic_load_explicit(&walk.gauges[0], memory_order_relaxed);
+    walk.place = (Place *)place;
     walk.left = PyList_New(0);
     walk.buffer = malloc(LIST_BYTES);
     walk.nested = calloc(walk.reader->root_count + 1, 1);
@@ -1305,6 +1483,7 @@ reader_read(PyObject *self, PyObject *args)
         dir_release(root);
     }
     walk_below(&walk);
+    place_set(walk.place, NULL);
     take_gil(&walk);
     if (walk.no_memory) {
         PyErr_NoMemory();
@@ -1314,6 +1493,7 @@ reader_read(PyObject *self, PyObject *args)
     }
 done:
     walk_clear(&walk);
+    PyBuffer_Release(&gauges);
     PyBuffer_Release(&flag);
     return result;
 }
@@ -1325,7 +1505,8 @@ reader_dealloc(PyObject *self)
     free(reader->roots);
     free(reader->pseudo);
     Py_XDECREF(reader->snapshot_names);
-    Py_XDECREF(reader->autofs_points);
+    Py_XDECREF(reader->barred_paths);
+    free(reader->barred);
     Py_XDECREF(reader->excluded);
     if (reader->next_ns.obj != NULL) {
         PyBuffer_Release(&reader->next_ns);
@@ -1348,7 +1529,7 @@ all_bytes(PyObject *tuple)
 }
 
 PyDoc_STRVAR(reader_doc,
-"Reader(roots, pseudo_devices, snapshot_names, autofs_points, excluded, one_file_system,\n"
+"Reader(roots, pseudo_devices, snapshot_names, barred, excluded, one_file_system,\n"
 "       follow_file_symlinks, keep_below_fd, interval_ns, next_ns)\n--\n\n"
 "Rules for reading; see ScanRules. `excluded` is callable(root path, directory, names)\n"
 "-> bytes, one a name, or None.");
@@ -1356,7 +1537,7 @@ PyDoc_STRVAR(reader_doc,
 static PyObject *
 reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    PyObject *roots, *pseudo, *snapshot_names, *autofs_points, *excluded;
+    PyObject *roots, *pseudo, *snapshot_names, *barred, *excluded;
     int one_file_system, follow, keep_below_fd;
     long long interval_ns;
     Py_buffer next_ns;
@@ -1365,7 +1546,7 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     if (!PyArg_ParseTuple(args, "O!O!O!O!OppiLw*:Reader", &PyTuple_Type, &roots, &PyTuple_Type,
-                          &pseudo, &PyTuple_Type, &snapshot_names, &PyTuple_Type, &autofs_points,
+                          &pseudo, &PyTuple_Type, &snapshot_names, &PyTuple_Type, &barred,
                           &excluded, &one_file_system, &follow, &keep_below_fd, &interval_ns,
                           &next_ns)) {
         return NULL;
@@ -1376,7 +1557,7 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     reader->next_ns = next_ns;
-    if (!all_bytes(snapshot_names) || !all_bytes(autofs_points)) {
+    if (!all_bytes(snapshot_names)) {
         goto failed;
     }
     if (next_ns.len < (Py_ssize_t)sizeof(int64_t) || interval_ns < 0) {
@@ -1385,7 +1566,8 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     reader->interval_ns = interval_ns;
     reader->snapshot_names = Py_NewRef(snapshot_names);
-    reader->autofs_points = Py_NewRef(autofs_points);
+    reader->barred_paths = Py_NewRef(barred);
+    reader->barred_count = (size_t)PyTuple_GET_SIZE(barred);
     reader->excluded = excluded == Py_None ? NULL : Py_NewRef(excluded);
     reader->one_file_system = one_file_system;
     reader->follow = follow;
@@ -1394,7 +1576,8 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     reader->pseudo_count = (size_t)PyTuple_GET_SIZE(pseudo);
     reader->roots = calloc(reader->root_count + 1, sizeof(Identity));
     reader->pseudo = calloc(reader->pseudo_count + 1, sizeof(uint64_t));
-    if (reader->roots == NULL || reader->pseudo == NULL) {
+    reader->barred = calloc(reader->barred_count + 1, sizeof(Barred));
+    if (reader->roots == NULL || reader->pseudo == NULL || reader->barred == NULL) {
         PyErr_NoMemory();
         goto failed;
     }
@@ -1406,6 +1589,17 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
             goto failed;
         }
         reader->roots[i] = (Identity){device, inode, number};
+    }
+    for (size_t i = 0; i < reader->barred_count; i++) {
+        Barred *one = &reader->barred[i];
+        if (!PyArg_ParseTuple(PyTuple_GET_ITEM(barred, (Py_ssize_t)i), "yi", &one->path,
+                              &one->reason)) {
+            goto failed;
+        }
+        if (one->reason < 0 || one->reason >= SKIP_REASONS) {
+            PyErr_SetString(PyExc_ValueError, "there is no such reason to pass over something");
+            goto failed;
+        }
     }
     for (size_t i = 0; i < reader->pseudo_count; i++) {
         reader->pseudo[i] = PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(pseudo, (Py_ssize_t)i));
@@ -1454,7 +1648,11 @@ module_exec(PyObject *module)
     if (Chunk_Type == NULL) {
         Chunk_Type = (PyTypeObject *)PyType_FromSpec(&chunk_spec);
     }
-    if (Chunk_Type == NULL) {
+    if (Place_Type == NULL) {
+        Place_Type = (PyTypeObject *)PyType_FromSpec(&place_spec);
+    }
+    if (Chunk_Type == NULL || Place_Type == NULL
+        || PyModule_AddObjectRef(module, "Place", (PyObject *)Place_Type) != 0) {
         return -1;
     }
     return PyModule_AddObjectRef(module, "Chunk", (PyObject *)Chunk_Type);

@@ -10,6 +10,15 @@ class Chunk:
 
     def __len__(self) -> int: ...
 
+@final
+class Place:
+    """Where a worker is; others may ask while it reads."""
+
+    def __new__(cls) -> Place: ...
+    def path(self) -> str:
+        """Return the directory that is being read, or nothing."""
+        ...
+
 class Reader:
     """Rules for reading; see ScanRules."""
 
@@ -18,7 +27,7 @@ class Reader:
         roots: tuple[tuple[int, int, int], ...],
         pseudo_devices: tuple[int, ...],
         snapshot_names: tuple[bytes, ...],
-        autofs_points: tuple[bytes, ...],
+        barred: tuple[tuple[bytes, int], ...],
         excluded: Callable[[str, str, list[str]], bytes] | None,
         one_file_system: bool,
         follow_file_symlinks: bool,
@@ -36,6 +45,8 @@ class Reader:
         chunks: list[Chunk | None],
         wanted: array[int],
         share: Callable[[list[Chunk]], None],
+        gauges: array[int],
+        place: Place,
         seconds: float,
         /,
     ) -> tuple[

@@ -7,10 +7,12 @@ overlap, repeat or be symlinks to each other, and no directory is read twice.
 
 from __future__ import annotations
 
+import errno
+import math
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import anyio
 
@@ -19,12 +21,19 @@ from jwqlscan.paths import shown
 from jwqlscan.scanning.orders import begin_scan, distinct_paths, number_roots, scan_areas
 from jwqlscan.scanning.pool import Progress
 from jwqlscan.scanning.process import ScannerProcess
-from jwqlscan.scanning.scanner import Found, Scanner
+from jwqlscan.scanning.reader import error_kind
+from jwqlscan.scanning.scanner import Found, Patience, Scanner, Walk
 from jwqlscan.settings import Area, ScanSettings
-from jwqlscan.tally import Tally
+from jwqlscan.snapshot import worst_state
+from jwqlscan.tally import ScanError, Tally
 
 # A root that can't even be opened in this time is on a filesystem that hangs.
 SURVEY_SECONDS = 60.0
+
+
+def survey_seconds(settings: ScanSettings) -> float:
+    """Return how long the roots may take to be opened."""
+    return min(SURVEY_SECONDS, settings.stall_timeout_s)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +45,13 @@ class AreaMeasure:
     area : Area
     tally : Tally
     state : str
-        ``complete``, ``partial`` or ``missing``.
+        One of `jwqlscan.snapshot.STATES`.
     device : int
-        st_dev of its root; 0 if it is missing.
+        st_dev of its root; 0 if that is not known.
     segments : frozenset of int
         The segments it is made of, for unions of areas.
+    note : str
+        Why it is missing, failed, stalled or stopped.
     """
 
     area: Area
@@ -48,6 +59,7 @@ class AreaMeasure:
     state: str
     device: int
     segments: frozenset[int]
+    note: str = ""
 
 
 class Measurement:
@@ -68,9 +80,10 @@ class Measurement:
         areas: Sequence[Area],
         found: Mapping[str, Found],
         numbers: Mapping[tuple[int, int], int],
-        results: Sequence[Mapping[str, Any]],
+        walks: Sequence[Walk],
         workers: int,
     ) -> None:
+        results = [walk.record for walk in walks if walk.record]
         # 0 is auto: then the number that was of use is told.
         self.workers: int = workers or max((result["workers"] for result in results), default=0)
         self.seconds: float = max((result["seconds"] for result in results), default=0.0)
@@ -78,11 +91,16 @@ class Measurement:
         self._tallies: dict[int, Tally] = {}
         self._nested: dict[int, set[int]] = {}
         self._linked: list[tuple[int, int]] = []
+        self._broken = {root: walk for walk in walks for root in _unfinished(walk)}
         for result in results:
             for segment in result["segments"]:
                 self._tallies[segment["root"]] = Tally.from_record(segment["tally"])
                 self._nested[segment["root"]] = set(segment["nested"])
             self._linked.extend((mask, size) for mask, size in result["linked"])
+            for root, paths in result["unfinished"]:
+                for path in paths if self._broken[root].state == "stalled" else ():
+                    error = ScanError(path, "wait", errno.ETIMEDOUT, error_kind(errno.ETIMEDOUT))
+                    self._tallies[root].add_error(error)
         self.areas = tuple(self._measure(area, found[area.path], numbers) for area in areas)
 
     @property
@@ -103,11 +121,22 @@ class Measurement:
         self, area: Area, found: Found, numbers: Mapping[tuple[int, int], int]
     ) -> AreaMeasure:
         if found.errno:
-            return AreaMeasure(area, Tally(), "missing", 0, frozenset())
+            note = os.strerror(found.errno)
+            if found.errno != errno.ETIMEDOUT:
+                return AreaMeasure(area, Tally(), "missing", 0, frozenset(), note)
+            note = "no answer from its root directory"
+            return AreaMeasure(area, Tally(), "stalled", 0, frozenset(), note)
         segments = self._closure(numbers[found.device, found.inode])
         tally = self._sum(segments)
-        state = "complete" if tally.complete else "partial"
-        return AreaMeasure(area, tally, state, found.device, segments)
+        broken = [self._broken[segment] for segment in sorted(segments & self._broken.keys())]
+        state = worst_state(
+            ["complete" if tally.complete else "partial", *(walk.state for walk in broken)]
+        )
+        note = next((walk.note for walk in broken if walk.state == state), "")
+        hung = min((e.path for e in tally.error_samples if e.operation == "wait"), default="")
+        if hung:
+            note += f", last seen at {shown(hung)}"
+        return AreaMeasure(area, tally, state, found.device, segments, note)
 
     def _closure(self, root: int) -> frozenset[int]:
         seen: set[int] = set()
@@ -116,13 +145,14 @@ class Measurement:
             segment = waiting.pop()
             if segment not in seen:
                 seen.add(segment)
-                waiting.extend(self._nested[segment])
+                waiting.extend(self._nested.get(segment, ()))
         return frozenset(seen)
 
     def _sum(self, segments: frozenset[int]) -> Tally:
         total = Tally()
         for segment in segments:
-            total.merge(self._tallies[segment])
+            if segment in self._tallies:
+                total.merge(self._tallies[segment])
         mask = sum(1 << segment for segment in segments)
         total.allocated_bytes += sum(size for links, size in self._linked if links & mask)
         return total
@@ -134,8 +164,11 @@ async def measure(
     found: Mapping[str, Found],
     settings: ScanSettings,
     on_progress: Callable[[Progress], None],
+    started: float | None = None,
 ) -> Measurement:
     """Walk the areas' roots, one process a filesystem, side by side.
+
+    A filesystem that hangs, or whose process dies, does not keep the others from being read.
 
     Parameters
     ----------
@@ -147,15 +180,20 @@ async def measure(
     settings : ScanSettings
     on_progress : callable
         Called with the sum over the processes, some times a second.
+    started : float, optional
+        When `settings.max_runtime_s` began, on the clock of `time.monotonic`; default: now.
 
     Raises
     ------
     ScanFailedError
-        If a process died.
+        If nothing of any area is known in the end.
     """
+    begun = time.monotonic() if started is None else started
+    deadline = begun + settings.max_runtime_s if settings.max_runtime_s else math.inf
+    patience = Patience(settings.stall_timeout_s, deadline)
     there = [(area.path, found[area.path]) for area in areas if not found[area.path].errno]
     roots = number_roots((path, root.device, root.inode) for path, root in there)
-    results: list[Mapping[str, Any]] = []
+    walks: list[Walk] = []
     latest: dict[int, Progress] = {}
 
     async def walk(device: int, scanner: Scanner) -> None:
@@ -163,7 +201,7 @@ async def measure(
             latest[device] = progress
             on_progress(_total(list(latest.values())))
 
-        results.append(await scanner.scan(device, roots, settings, told))
+        walks.append(await scanner.scan(device, roots, settings, told, patience))
 
     others = [Scanner() for _ in list(roots.by_device)[1:]]
     try:
@@ -175,7 +213,21 @@ async def measure(
     finally:
         for process in others:
             process.close()
-    return Measurement(areas, found, roots.numbers, results, settings.workers)
+    measurement = Measurement(areas, found, roots.numbers, walks, settings.workers)
+    for one in measurement.areas:
+        if not any(other.segments and other.state != "failed" for other in measurement.areas):
+            raise ScanFailedError(
+                f"{shown(one.area.path)} {one.state}: {one.note}; nothing is stored: "
+                "mend that, then run again"
+            )
+    return measurement
+
+
+def _unfinished(walk: Walk) -> list[int]:
+    """Return the roots of which not everything was read."""
+    if walk.record:
+        return [root for root, _ in walk.record["unfinished"]]
+    return list(walk.roots)
 
 
 def _total(parts: Sequence[Progress]) -> Progress:
@@ -185,6 +237,7 @@ def _total(parts: Sequence[Progress]) -> Progress:
         sum(part.apparent_bytes for part in parts),
         sum(part.waiting for part in parts),
         max(parts, key=lambda part: part.waiting).path,
+        sum(part.answers for part in parts),
     )
 
 
@@ -221,9 +274,10 @@ async def scan(
     areas = scan_areas(paths)
     scanner = Scanner(begun or begin_scan(paths, settings))
     try:
-        found = await scanner.survey(distinct_paths(areas), SURVEY_SECONDS)
+        found = await scanner.survey(distinct_paths(areas), survey_seconds(settings))
         for area in areas:
-            if number := found[area.path].errno:
+            number = found[area.path].errno
+            if number and number != errno.ETIMEDOUT:
                 raise ScanFailedError(
                     f"{shown(area.key)}: {os.strerror(number)}; give directories that you can read"
                 )

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 MOUNTINFO = "/proc/self/mountinfo"
@@ -23,9 +24,21 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 class Mount(NamedTuple):
-    """One line of the mount table."""
+    """One line of the mount table.
+
+    Attributes
+    ----------
+    device : int
+        st_dev of what is mounted.
+    root : str
+        Which directory of that filesystem is mounted: not ``/`` for a bind mount of a part.
+    point : str
+        Where it is mounted.
+    fstype : str
+    """
 
     device: int
+    root: str
     point: str
     fstype: str
 
@@ -33,12 +46,21 @@ class Mount(NamedTuple):
 class MountTable(NamedTuple):
     """What a reader needs to know of the mounts below its roots.
 
-    `pseudo_devices` are devices (st_dev) never to be entered; `autofs_points` are paths that must
-    not even be opened, since that would mount something.
+    Attributes
+    ----------
+    pseudo_devices : frozenset of int
+        Devices (st_dev) never to be entered.
+    barred : dict of str to str
+        Paths not even to be opened, to the reason they are counted under: ``pseudo``, since
+        opening an autofs mount point would mount something; ``loop``, since what is bound there is
+        read already where it lies, or where it is bound another time.
+    crossed : dict of str to str
+        Other mount points below the roots, to their filesystem's type.
     """
 
     pseudo_devices: frozenset[int] = frozenset()
-    autofs_points: frozenset[str] = frozenset()
+    barred: Mapping[str, str] = MappingProxyType({})
+    crossed: Mapping[str, str] = MappingProxyType({})
 
 
 def parse_mountinfo(lines: Iterable[str]) -> list[Mount]:
@@ -50,19 +72,86 @@ def parse_mountinfo(lines: Iterable[str]) -> list[Mount]:
         if not separator or len(fields) < 5:
             continue
         major, _, minor = fields[2].partition(":")
-        point = _OCTAL.sub(lambda match: chr(int(match[1], 8)), fields[4])
-        mounts.append(Mount(os.makedev(int(major), int(minor)), point, right.split(" ")[0]))
+        device = os.makedev(int(major), int(minor))
+        mounts.append(Mount(device, _plain(fields[3]), _plain(fields[4]), right.split(" ")[0]))
     return mounts
 
 
-def read_mount_table(mountinfo: str = MOUNTINFO) -> MountTable:
-    """Return the mounts that a scan must not enter; an empty table where there is no /proc."""
+def read_mount_table(
+    roots: Mapping[str, str] = MappingProxyType({}), mountinfo: str = MOUNTINFO
+) -> MountTable:
+    """Return what there is to know of the mounts; nothing where there is no /proc.
+
+    Parameters
+    ----------
+    roots : mapping of str to str
+        Paths of the directories to be walked, to what the kernel calls them: without symbolic
+        links, as mount points are.
+    mountinfo : str
+    """
     try:
         with open(mountinfo, encoding="utf-8", errors="surrogateescape") as file:
             mounts = parse_mountinfo(file)
     except OSError:
         return MountTable()
-    return MountTable(
-        frozenset(mount.device for mount in mounts if mount.fstype in PSEUDO_FSTYPES),
-        frozenset(mount.point for mount in mounts if mount.fstype == "autofs"),
-    )
+    barred: dict[str, str] = {}
+    crossed: dict[str, str] = {}
+    # What is read already, as directories of filesystems: the roots, and then what is bound below.
+    covered = [_Region.at(real, mounts) for real in roots.values()]
+    for mount in sorted(mounts, key=lambda mount: (mount.root.count("/"), len(mount.root))):
+        paths = [
+            path + mount.point[len(real) :] if real != "/" else path.rstrip("/") + mount.point
+            for path, real in roots.items()
+            if _is_below(mount.point, real)
+        ]
+        if not paths:
+            continue
+        if mount.fstype in PSEUDO_FSTYPES:
+            barred.update(dict.fromkeys(paths, "pseudo") if mount.fstype == "autofs" else {})
+        elif any(region.shows(mount, mounts) for region in covered):
+            barred.update(dict.fromkeys(paths, "loop"))
+        else:
+            covered.append(_Region(mount.device, mount.root, mount.point))
+            crossed.update(dict.fromkeys(paths, mount.fstype))
+    pseudo = frozenset(mount.device for mount in mounts if mount.fstype in PSEUDO_FSTYPES)
+    return MountTable(pseudo, barred, crossed)
+
+
+class _Region(NamedTuple):
+    """A directory of a filesystem, and where it is seen."""
+
+    device: int
+    directory: str
+    seen_at: str
+
+    @classmethod
+    def at(cls, real: str, mounts: Sequence[Mount]) -> _Region:
+        """Return what is seen at a path: of the mounts above it the innermost, and the newest."""
+        above = [mount for mount in mounts if real == mount.point or _is_below(real, mount.point)]
+        if not above:
+            return cls(-1, "/", real)
+        mount = max(reversed(above), key=lambda mount: len(mount.point))
+        below = os.path.relpath(real, mount.point)
+        return cls(mount.device, os.path.normpath(os.path.join(mount.root, below)), real)
+
+    def shows(self, mount: Mount, mounts: Sequence[Mount]) -> bool:
+        """Tell whether what another mount shows is seen here too, with nothing mounted over it."""
+        if mount.device != self.device:
+            return False
+        if mount.root != self.directory and not _is_below(mount.root, self.directory):
+            return False
+        below = os.path.relpath(mount.root, self.directory)
+        place = os.path.normpath(os.path.join(self.seen_at, below))
+        return not any(
+            (place == other.point or _is_below(place, other.point))
+            and _is_below(other.point, self.seen_at)
+            for other in mounts
+        )
+
+
+def _is_below(path: str, directory: str) -> bool:
+    return path != directory and path.startswith(directory.rstrip("/") + "/")
+
+
+def _plain(text: str) -> str:
+    return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from jwqlscan.names import Classifier
-from jwqlscan.scanning._native import Chunk
+from jwqlscan.scanning._native import Chunk, Place
 from jwqlscan.scanning._native import Reader as NativeCore
 from jwqlscan.scanning.pace import Pace
 from jwqlscan.scanning.reader import (
@@ -54,7 +54,10 @@ class NativeReader:
             tuple((device, inode, number) for (device, inode), number in rules.roots.items()),
             tuple(sorted(rules.mounts.pseudo_devices)),
             tuple(os.fsencode(name) for name in sorted(rules.snapshot_names)),
-            tuple(os.fsencode(point) for point in sorted(rules.mounts.autofs_points)),
+            tuple(
+                (os.fsencode(path), SKIP_REASONS.index(reason))
+                for path, reason in sorted(rules.mounts.barred.items())
+            ),
             None if exclusion is None else exclusion.mask,
             rules.one_file_system,
             rules.follow_file_symlinks,
@@ -67,7 +70,8 @@ class NativeReader:
         """Read some work and what is below it; see `Reader.read`."""
         root = work[0].root
         chunks: list[Chunk | None] = [item.entries for item in work]
-        meter.path = work[-1].path
+        if meter.place is None:
+            meter.place = Place()
         counts, shapes, links, failures, nested, left = self._core.read(
             root.number,
             root.opened.fd,
@@ -76,6 +80,8 @@ class NativeReader:
             chunks,
             meter.pool.wanted,
             lambda given: meter.pool.share(_pending(root, work[0].device, given)),
+            meter.gauges,
+            meter.place,
             BATCH_SECONDS,
         )
         batch = Batch()
@@ -93,7 +99,7 @@ class NativeReader:
             tally.vanished,
             tally.fits_files,
             tally.fits_bytes,
-            entries,
+            _,
             skipped,
         ) = counts
         for reason, count in zip(SKIP_REASONS, skipped, strict=True):
@@ -102,10 +108,13 @@ class NativeReader:
         self._classify(shapes, tally)
         for path, operation, number in failures:
             tally.add_error(ScanError(path, operation, number, error_kind(number)))
-        meter.entries += entries
         meter.files += tally.files
         meter.apparent_bytes += tally.apparent_bytes
         return batch
+
+    def where(self, meter: Meter) -> str:
+        """Return the directory that a worker is at; also while it hangs in the kernel."""
+        return "" if meter.place is None else str(meter.place.path())
 
     def _classify(self, shapes: list[tuple[bytes, int, int, bytes]], tally: Tally) -> None:
         known = self._known

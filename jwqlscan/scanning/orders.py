@@ -10,6 +10,8 @@ from jwqlscan.errors import ConfigError
 from jwqlscan.scanning.process import ScannerProcess, take
 from jwqlscan.settings import AUTO, Area, ScanSettings
 
+STOP_ORDER = {"op": "stop"}
+
 
 class Roots(NamedTuple):
     """The distinct root directories of a scan.

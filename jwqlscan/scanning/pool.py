@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from jwqlscan.scanning.reader import Batch, Link, Meter, Reader, Root, Work
+from jwqlscan.scanning.reader import ANSWERS, ENTRIES, Batch, Link, Meter, Reader, Root, Work
 from jwqlscan.tally import Tally
 
 # Work handed over at once, at most: a worker with few large items leaves the rest to others.
@@ -50,13 +50,25 @@ class _Clock(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """Where a scan is."""
+    """Where a scan is.
+
+    Attributes
+    ----------
+    entries, files, apparent_bytes : int
+        Read until now.
+    waiting : int
+        Pieces of work that wait.
+    path : str
+    answers : int
+        Calls that the storage has answered: it hangs when that no longer grows.
+    """
 
     entries: int
     files: int
     apparent_bytes: int
     waiting: int
     path: str
+    answers: int
 
 
 class Segment:
@@ -120,7 +132,6 @@ class Pool:
             Work(root, root.path, ".", root.opened, device)
             for root, device in zip(roots, devices, strict=True)
         ]
-        self._path = ""
         self._busy = 0
         self._waiting = 0
         self._alive = 0
@@ -151,12 +162,25 @@ class Pool:
         """Where the scan is now; read without stopping anyone."""
         meters = self._meters
         return Progress(
-            sum(meter.entries for meter in meters),
+            sum(meter.gauges[ENTRIES] for meter in meters),
             sum(meter.files for meter in meters),
             sum(meter.apparent_bytes for meter in meters),
             len(self._stack) + self._busy,
-            self._path,
+            next((self._reader.where(meter) for meter in meters if meter.root >= 0), ""),
+            sum(meter.gauges[ANSWERS] for meter in meters),
         )
+
+    def unfinished(self) -> dict[int, list[str]]:
+        """Return the roots that something is still to be read of, and where workers are in them.
+
+        What those workers have read since they took their work is not in `segments` yet.
+        """
+        with self._lock:
+            found: dict[int, list[str]] = {work.root.number: [] for work in self._stack}
+            for meter in self._meters:
+                if meter.root >= 0:
+                    found.setdefault(meter.root, []).append(self._reader.where(meter))
+            return found
 
     def adjust(self) -> None:
         """Let as many workers be active as the storage and the processor can use.
@@ -216,8 +240,8 @@ class Pool:
 
     def _work(self, meter: Meter) -> None:
         try:
-            while (work := self._take()) is not None:
-                self._hand_in(work[0].root.number, self._reader.read(work, meter))
+            while (work := self._take(meter)) is not None:
+                self._hand_in(meter, self._reader.read(work, meter))
         except BaseException as error:  # a bug: it fails the scan, and is shown whole
             with self._lock:
                 self.failure = self.failure or error
@@ -228,7 +252,7 @@ class Pool:
         if last:
             self._finished()
 
-    def _take(self) -> list[Work] | None:
+    def _take(self, meter: Meter) -> list[Work] | None:
         """Wait for work of one root; None when there is none left."""
         with self._lock:
             self._waiting += 1
@@ -249,7 +273,7 @@ class Pool:
             while stack and len(work) < count and stack[-1].root is root:
                 work.append(stack.pop())
             work.reverse()
-            self._path = work[-1].path
+            meter.root = root.number
             self._settle(0)
             return work
 
@@ -257,8 +281,9 @@ class Pool:
     def _over(self) -> bool:
         return self.failure is not None or (not self._stack and self._busy == 0)
 
-    def _hand_in(self, root: int, batch: Batch) -> None:
+    def _hand_in(self, meter: Meter, batch: Batch) -> None:
         with self._lock:
+            root, meter.root = meter.root, -1
             segment = self.segments[root]
             segment.tally.merge(batch.tally)
             segment.nested |= batch.nested

@@ -36,14 +36,21 @@ class ScannerProcess:
     ----------
     answers : int
         Descriptor to read its answers from.
+
+    Notes
+    -----
+    It has none of our descriptors, standard error neither: one that is stuck in the kernel would
+    keep them open, and who reads them, cron or a pipe, would wait for it.
     """
 
-    __slots__ = ("_orders", "_pid", "answers", "status")
+    __slots__ = ("_errors", "_orders", "_pid", "answers", "status")
 
     def __init__(self) -> None:
         # Pipes are made close-on-exec (PEP 446): the child gets just the two ends it is given.
         orders_read, self._orders = os.pipe()
         self.answers, answers_write = os.pipe()
+        self._errors, errors_write = os.pipe()
+        os.set_blocking(self._errors, False)
         self.status: int | None = None
         self._pid = os.posix_spawn(
             sys.executable,
@@ -52,11 +59,13 @@ class ScannerProcess:
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, orders_read, 0),
                 (os.POSIX_SPAWN_DUP2, answers_write, 1),
+                (os.POSIX_SPAWN_DUP2, errors_write, 2),
             ],
             setpgroup=0,  # Ctrl-C is for the parent, which then ends the child
         )
         os.close(orders_read)
         os.close(answers_write)
+        os.close(errors_write)
 
     def order(self, order: dict[str, Any]) -> None:
         """Send an order; the child reads its orders at once, so that this never waits."""
@@ -74,10 +83,18 @@ class ScannerProcess:
                     self.status = os.waitstatus_to_exitcode(status)
         return self.status
 
+    def last_words(self) -> str:
+        """Return the last line it wrote to standard error until now; "" if none."""
+        with contextlib.suppress(BlockingIOError):
+            lines = os.read(self._errors, 1 << 16).decode("utf-8", "replace").splitlines()
+            return lines[-1] if lines else ""
+        return ""
+
     def close(self) -> None:
         """End the process: closing its input does, killing makes sure; never wait for long."""
         os.close(self._orders)
         os.close(self.answers)
+        os.close(self._errors)
         if self.ended() is not None:
             return
         with contextlib.suppress(ProcessLookupError):

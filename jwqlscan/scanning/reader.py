@@ -34,6 +34,15 @@ _ERROR_KINDS = {
     errno.ENOMEM: "limit",
 }
 
+# Of a meter's gauges.
+ENTRIES = 0
+ANSWERS = 1
+
+# What failed for a reason that may pass, a disk's or a server's, is tried again so often.
+TRANSIENT = frozenset({errno.EIO, errno.ESTALE})
+TRANSIENT_RETRIES = 2
+TRANSIENT_PAUSE_S = 0.005
+
 # What opening or stat'ing says of an entry that was there when its directory was listed: gone, or
 # replaced by something that is no directory (O_DIRECTORY | O_NOFOLLOW gives ENOTDIR or ELOOP).
 VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
@@ -138,23 +147,42 @@ class WorkShare(Protocol):
 
 
 class Meter:
-    """A worker's gauges: what it has read, for the progress display, and who waits for work.
+    """A worker's gauges: what it has read, for those who watch it, and who waits for work.
+
+    Only this worker writes them; others read them without a lock.
 
     Attributes
     ----------
-    entries, files, apparent_bytes : int
-        Counters that only this worker adds to; others read them without a lock.
+    gauges : array of uint64, shape (2,)
+        At `ENTRIES` the entries read; at `ANSWERS` the calls that the storage has answered,
+        whatever it said: as long as that grows, it is alive.
+    files, apparent_bytes : int
     path : str
-        The directory being read.
+        The directory being read, where the reader is in Python; see `Reader.where`.
+    place : object
+        What a reader keeps to know where the worker is.
+    root : int
+        Number of the root being read; -1 between two batches.
     block_entries : int
         How many entries a reader that looks at `pool` between blocks of them reads in one.
     pool : WorkShare
     """
 
-    __slots__ = ("apparent_bytes", "block_entries", "entries", "files", "path", "pool")
+    __slots__ = (
+        "apparent_bytes",
+        "block_entries",
+        "files",
+        "gauges",
+        "path",
+        "place",
+        "pool",
+        "root",
+    )
 
     def __init__(self, pool: WorkShare) -> None:
-        self.entries = 0
+        self.gauges = array("Q", [0, 0])
+        self.root = -1
+        self.place: Any = None
         self.files = 0
         self.apparent_bytes = 0
         self.path = ""
@@ -172,6 +200,10 @@ class Reader(Protocol):
 
         Never raises OSError: what can't be read is counted in the batch's tally.
         """
+        ...
+
+    def where(self, meter: Meter) -> str:
+        """Return the directory that a worker is at; also while it hangs in the kernel."""
         ...
 
 

@@ -11,14 +11,19 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from stat import S_IFDIR, S_IFLNK, S_IFREG
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from jwqlscan.names import FITS, Classifier, shape
 from jwqlscan.scanning.pace import Pace
 from jwqlscan.scanning.reader import (
+    ANSWERS,
     BATCH_SECONDS,
+    ENTRIES,
+    TRANSIENT,
+    TRANSIENT_PAUSE_S,
+    TRANSIENT_RETRIES,
     VANISHED,
     Batch,
     Link,
@@ -53,6 +58,8 @@ LIMIT_RETRIES = 50
 LIMIT_PAUSE_S = 0.02
 
 Result = TypeVar("Result")
+if TYPE_CHECKING:
+    Scandir: TypeAlias = os._ScandirIterator[str]
 
 
 class ScandirReader:
@@ -89,10 +96,15 @@ class ScandirReader:
         batch.left = work
         return batch
 
+    def where(self, meter: Meter) -> str:
+        """Return the directory that a worker is at; also while it hangs in the kernel."""
+        return meter.path
+
     def _read_directory(self, item: Work, work: list[Work], batch: Batch, meter: Meter) -> None:
         meter.path = item.path
         self._pace.wait(DIRECTORY_OPERATIONS)
         fd = self._open(item, batch)
+        meter.gauges[ANSWERS] += 1
         if fd < 0:
             return
         opened = OpenDirectory(fd)
@@ -104,19 +116,21 @@ class ScandirReader:
         if not self._enter(item, stat, batch):
             return
         batch.tally.directories += 1
-        meter.entries += 1
+        meter.gauges[ENTRIES] += 1
+        meter.gauges[ANSWERS] += 1
         here = item._replace(name="", parent=opened, device=stat.st_dev)
         try:
-            listing = _patiently(partial(os.scandir, fd))  # on a duplicate of the descriptor
+            listing, listed = _patiently(partial(_begin_listing, fd))
         except OSError as error:
-            _fail(batch, item.path, "list", error)
+            if error.errno != errno.ENOENT:  # removed since it was opened, so empty
+                _fail(batch, item.path, "list", error)
             return
         with listing:
             more = True
             while more:
                 entries: list[os.DirEntry[str]] = []
                 subdirectories: list[Work] = []
-                more = self._list_chunk(here, listing, entries, subdirectories, batch)
+                more = self._list_chunk(here, listed, entries, subdirectories, batch)
                 work.extend(subdirectories)
                 self._read_entries(here, entries, more, work, batch, meter)
 
@@ -207,12 +221,17 @@ class ScandirReader:
         files = apparent_bytes = allocated_blocks = 0
         fits: list[str] = []
         fits_sizes: list[int] = []
+        gauges = meter.gauges
         for entry in block:
+            gauges[ANSWERS] += 1
             try:
                 stat = entry.stat(follow_symlinks=False)
-            except OSError as error:
-                _fail(batch, join(here.path, entry.name), "stat", error)
-                continue
+            except OSError as first:
+                again = _stat_again(entry, first)
+                if isinstance(again, OSError):
+                    _fail(batch, join(here.path, entry.name), "stat", again)
+                    continue
+                stat = again
             if stat.st_mode & _KIND != S_IFREG:
                 followed = self._read_other(here, entry.name, stat.st_mode, batch)
                 if followed is None:
@@ -237,7 +256,7 @@ class ScandirReader:
         tally.apparent_bytes += apparent_bytes
         tally.allocated_bytes += allocated_blocks * 512
         self._count_fits(here, fits, fits_sizes, tally)
-        meter.entries += len(block)
+        gauges[ENTRIES] += len(block)
         meter.files += files
         meter.apparent_bytes += apparent_bytes
 
@@ -274,8 +293,9 @@ class ScandirReader:
 
     def _open(self, item: Work, batch: Batch) -> int:
         """Open a directory, or count why not and return -1."""
-        if item.path in self._rules.mounts.autofs_points and item.name != ".":
-            batch.tally.add_skipped("pseudo")
+        barred = self._rules.mounts.barred.get(item.path)
+        if barred is not None and item.name != ".":
+            batch.tally.add_skipped(barred)
             return -1
         try:
             return _patiently(partial(_open_below, item.parent.fd, item.name))
@@ -307,15 +327,46 @@ class ScandirReader:
 
 
 def _patiently(call: Callable[[], Result]) -> Result:
-    """Call something that takes a descriptor, again and again while there is none."""
-    for _ in range(LIMIT_RETRIES):
+    """Call something that takes a descriptor, again while there is none or storage fails."""
+    no_descriptor = transient = 0
+    while True:
         try:
             return call()
         except OSError as error:
-            if error.errno not in (errno.EMFILE, errno.ENFILE):
+            if error.errno in (errno.EMFILE, errno.ENFILE) and no_descriptor < LIMIT_RETRIES:
+                no_descriptor += 1
+                time.sleep(LIMIT_PAUSE_S)
+            elif error.errno in TRANSIENT and transient < TRANSIENT_RETRIES:
+                transient += 1
+                time.sleep(TRANSIENT_PAUSE_S)
+            else:
                 raise
-        time.sleep(LIMIT_PAUSE_S)
-    return call()
+
+
+def _stat_again(entry: os.DirEntry[str], error: OSError) -> os.stat_result | OSError:
+    """Stat an entry again if its failure may pass; return the last error if it did not."""
+    for _ in range(TRANSIENT_RETRIES if error.errno in TRANSIENT else 0):
+        time.sleep(TRANSIENT_PAUSE_S)
+        try:
+            return entry.stat(follow_symlinks=False)
+        except OSError as next_error:
+            error = next_error
+    return error
+
+
+def _begin_listing(fd: int) -> tuple[Scandir, Iterator[os.DirEntry[str]]]:
+    """Return what is to be closed, and the entries.
+
+    What can't be listed at all fails here, where it can be tried again; a listing that fails later
+    can't go on from there.
+    """
+    listing = os.scandir(fd)  # on a duplicate of the descriptor
+    try:
+        first = next(listing, None)
+    except OSError:
+        listing.close()
+        raise
+    return listing, listing if first is None else chain((first,), listing)
 
 
 def _open_below(fd: int, path: str) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,15 +15,19 @@ import anyio
 
 from jwqlscan.errors import ScanFailedError
 from jwqlscan.paths import shown
-from jwqlscan.scanning.orders import Roots, scan_order, survey_order
+from jwqlscan.scanning.orders import STOP_ORDER, Roots, scan_order, survey_order
 from jwqlscan.scanning.pool import Progress
 from jwqlscan.scanning.process import ScannerProcess, take
 from jwqlscan.settings import ScanSettings
+from jwqlscan.units import format_seconds
 
 _READ_BYTES = 1 << 16
 
 # A process that closed its output is about to be over.
 END_SECONDS = 1.0
+
+# A process told to stop answers at once, unless the machine is very busy.
+STOP_SECONDS = 5.0
 
 
 class Found(NamedTuple):
@@ -30,6 +36,84 @@ class Found(NamedTuple):
     device: int = 0
     inode: int = 0
     errno: int = 0
+
+
+class Patience(NamedTuple):
+    """How long a walk may take.
+
+    Attributes
+    ----------
+    stall_timeout_s : float
+        Without any answer from the storage.
+    deadline : float
+        On the clock of `time.monotonic`.
+    """
+
+    stall_timeout_s: float = math.inf
+    deadline: float = math.inf
+
+
+class Walk(NamedTuple):
+    """What became of some roots on one filesystem.
+
+    Attributes
+    ----------
+    roots : tuple of int
+    record : dict
+        The child's result; {} if it gave none.
+    state : str
+        ``complete``; ``stalled`` if the storage no longer answered, ``stopped`` if time was up:
+        then some roots are unfinished; ``failed`` if the process died, and nothing is known.
+    note : str
+        Why it is not complete.
+    """
+
+    roots: tuple[int, ...]
+    record: Mapping[str, Any]
+    state: str = "complete"
+    note: str = ""
+
+
+class _Watch:
+    """Tells a slow walk from one that hangs: by whether the storage still answers.
+
+    Attributes
+    ----------
+    state, note : str
+        Why the walk was given up; "" if it was not.
+    """
+
+    def __init__(self, patience: Patience) -> None:
+        self.state = ""
+        self.note = ""
+        self._patience = patience
+        self._answers = -1
+        self._until = 0.0
+        self._see_life()
+
+    @property
+    def left(self) -> float:
+        """Seconds until the next answer must be here."""
+        return max(0.0, self._until - time.monotonic())
+
+    def see(self, answers: int) -> None:
+        """Take note of how many calls the storage has answered."""
+        if answers != self._answers and not self.state:
+            self._answers = answers
+            self._see_life()
+
+    def give_up(self) -> None:
+        """Name the reason, and leave the child the time to say what it knows."""
+        if time.monotonic() >= self._patience.deadline:
+            self.state, self.note = "stopped", "the time allowed by scan.max_runtime was over"
+        else:
+            limit = format_seconds(self._patience.stall_timeout_s)
+            self.state, self.note = "stalled", f"no answer from its storage for {limit}"
+        self._until = time.monotonic() + STOP_SECONDS
+
+    def _see_life(self) -> None:
+        alive = time.monotonic() + self._patience.stall_timeout_s
+        self._until = min(alive, self._patience.deadline)
 
 
 class Scanner:
@@ -80,7 +164,7 @@ class Scanner:
             while waiting:
                 answer = await self.answer()
                 if answer is None:
-                    raise ScanFailedError("the scanning process could not start; nothing is stored")
+                    raise ScanFailedError(f"nothing is stored: {await self._end()}")
                 if "survey" in answer:
                     waiting -= 1
                     found[paths[answer["survey"]]] = Found(
@@ -94,44 +178,57 @@ class Scanner:
         roots: Roots,
         settings: ScanSettings,
         on_progress: Callable[[Progress], None],
-    ) -> Mapping[str, Any]:
-        """Walk the roots on one filesystem and return the child's result record.
+        patience: Patience,
+    ) -> Walk:
+        """Walk the roots on one filesystem.
 
         Raises
         ------
-        ScanFailedError
-            If the child died before it had a result, or a root is no longer what was surveyed.
         RuntimeError
             With the child's traceback, if it met a bug.
         """
+        numbers = tuple(number for number, _ in roots.by_device[device])
         if not (self._ordered and len(roots.by_device) == 1):
             self._process.order(scan_order(roots.by_device[device], roots.numbers, settings))
-        while (answer := await self.answer()) is not None:
+        watch = _Watch(patience)
+        while True:
+            answer: dict[str, Any] | None = {}
+            with anyio.move_on_after(watch.left):
+                answer = await self.answer()
+            if answer is None:
+                return Walk(numbers, {}, "failed", await self._end())
             if "progress" in answer:
-                on_progress(Progress(*answer["progress"]))
+                progress = Progress(*answer["progress"])
+                watch.see(progress.answers)
+                on_progress(progress)
             elif "lost" in answer:
-                raise ScanFailedError(
-                    f"{shown(answer['lost'])}: {os.strerror(answer['errno'])}, and it was there a "
-                    "moment ago; nothing is stored: look at its mount, then run again"
+                lost = f"{shown(answer['lost'])}: {os.strerror(answer['errno'])}"
+                return Walk(
+                    numbers, {}, "failed", f"{lost}, and it was there a moment ago: see its mount"
                 )
             elif "failed" in answer:
                 raise RuntimeError(f"the scanning process met a bug:\n{answer['failed']}")
             elif "result" in answer:
-                result: Mapping[str, Any] = answer["result"]
-                return result
-        raise ScanFailedError(
-            f"the process scanning {shown(roots.by_device[device][0][1])} ended early "
-            f"({await self._end()}); nothing is stored: look for the kernel's out-of-memory "
-            "messages, then run again"
-        )
+                record = answer["result"]
+                if record["unfinished"]:
+                    return Walk(numbers, record, watch.state, watch.note)
+                return Walk(numbers, record)
+            if watch.left <= 0:
+                if watch.state:
+                    return Walk(numbers, {}, watch.state, watch.note)
+                watch.give_up()
+                self._process.order(STOP_ORDER)
 
     async def _end(self) -> str:
-        """Say how the process ended, now that it has closed its output."""
+        """Say how the process ended early, now that it has closed its output."""
         with anyio.move_on_after(END_SECONDS):
             while self._process.ended() is None:
                 await anyio.sleep(0.01)
         status = self._process.status
-        return f"signal {-status}" if status is not None and status < 0 else f"status {status}"
+        how = f"signal {-status}" if status is not None and status < 0 else f"status {status}"
+        words = shown(self._process.last_words())
+        why = words or "look for the kernel's out-of-memory messages"
+        return f"its scanning process ended early ({how}): {why}"
 
     def close(self) -> None:
         """End the process; never wait for it."""

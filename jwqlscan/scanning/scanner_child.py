@@ -8,11 +8,14 @@ Orders::
 
     {"op": "survey", "paths": [...], "then_scan": settings or null}
     {"op": "scan", "roots": [...], "identities": [...], "settings": {...}}
+    {"op": "stop"}
 
 Answers: one ``{"survey": index, ...}`` a path; ``{"progress": [...]}`` now and then; at the end
 one ``{"result": {...}}``, or ``{"lost": path, "errno": n}`` for a root that is no longer what was
 surveyed, or ``{"failed": traceback}`` for a bug. A survey with `then_scan` goes on
-to scan what it found, without another order, if all is there and on one filesystem.
+to scan what it found, without another order, if all is there and on one filesystem. When told to
+stop, the result is what is known by then: this thread never touches a tree once workers walk it, so
+it can answer while all of them hang.
 """
 
 from __future__ import annotations
@@ -85,6 +88,11 @@ class _Surveyed(NamedTuple):
     device: int
     inode: int
     seconds: float  # that opening and reading it took
+
+
+def _real_path(root: _Surveyed) -> str:
+    """Return what the kernel calls a root: without symbolic links, as the mount table does."""
+    return os.readlink(f"/proc/self/fd/{root.opened.fd}")
 
 
 class _Child:
@@ -160,6 +168,10 @@ class _Child:
             # A thread a path: one that hangs must not keep the others waiting.
             for index, path in enumerate(self._paths):
                 threading.Thread(target=self._survey, args=(index, path), daemon=True).start()
+        elif order["op"] == "stop":
+            if self._pool is not None:
+                pool, self._pool = self._pool, None
+                self._finish(pool)
         else:
             numbers = {(device, inode): number for device, inode, number in order["identities"]}
             self._start_scan([tuple(root) for root in order["roots"]], numbers, order["settings"])
@@ -213,6 +225,9 @@ class _Child:
                 self._send({"lost": path, "errno": error})
                 return
             surveyed.append(one)
+        mounts = read_mount_table(
+            {path: _real_path(one) for (_, path), one in zip(scanned, surveyed, strict=True)}
+        )
         reader = make_reader(
             settings["reader"],
             ScanRules(
@@ -220,7 +235,7 @@ class _Child:
                 snapshot_names=frozenset(settings["snapshot_names"]),
                 one_file_system=settings["one_file_system"],
                 follow_file_symlinks=settings["follow_file_symlinks"],
-                mounts=read_mount_table(),
+                mounts=mounts,
                 roots=numbers,
             ),
             Classifier(settings["extra_filetypes"]),
@@ -242,6 +257,12 @@ class _Child:
             slow=any(one.seconds > SLOW_SURVEY_SECONDS for one in surveyed),
             finished=self._finished,
         )
+        for number, path in scanned:
+            self._pool.segments[number].tally.mounts.update(
+                (point, fstype)
+                for point, fstype in mounts.crossed.items()
+                if point.startswith(path.rstrip("/") + "/")
+            )
         self._pool.start()
 
     def _open_root(self, path: str) -> _Surveyed:
@@ -273,6 +294,7 @@ class _Child:
                         for index, segment in pool.segments.items()
                     ],
                     "linked": [[mask, size] for mask, size in pool.linked_bytes().items()],
+                    "unfinished": list(pool.unfinished().items()),
                 }
             }
         )

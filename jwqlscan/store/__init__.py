@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import NamedTuple, Protocol, Self
 
@@ -35,6 +36,10 @@ class Store(Protocol):
 
     async def __aexit__(self, *exc_info: object) -> None: ...
 
+    def exclusive(self) -> AbstractAsyncContextManager[None]:
+        """Keep other hosts from storing while the block runs; `StoreUnavailableError` if one is."""
+        ...
+
     async def record(self, snapshot: Snapshot) -> list[str]:
         """Store a snapshot in one transaction; one already stored (by run_id) changes nothing.
 
@@ -42,6 +47,11 @@ class Store(Protocol):
         -------
         list of str
             Warnings: rows that an existing JWQL table could not take.
+
+        Raises
+        ------
+        SnapshotRefusedError
+            If a value does not fit, or the date is taken: this one can't be stored, others can.
         """
         ...
 

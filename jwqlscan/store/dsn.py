@@ -1,8 +1,11 @@
-"""PostgreSQL URLs without their secrets."""
+"""PostgreSQL URLs: without their secrets, and whether they ask for TLS."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from ipaddress import ip_address
+from urllib.parse import parse_qs, unquote, urlsplit
 
 _HIDDEN = "postgresql://…"
 
@@ -43,3 +46,32 @@ def check_form(url: str) -> None:
     scheme, separator, rest = url.partition("://")
     if scheme not in _SCHEMES or not separator or re.split(r"[/?#]", rest)[0].count("@") > 1:
         raise ValueError
+
+
+def default_sslmode(url: str, environ: Mapping[str, str]) -> str | None:
+    """Return ``require`` if a password would cross a network and nobody said whether in clear.
+
+    None leaves it to the URL, to PGSSLMODE or to the service file that it names; and to asyncpg's
+    default (TLS if the server has it) for a server on this host.
+    """
+    parts = urlsplit(url)
+    options = parse_qs(parts.query)
+    if {"sslmode", "service"} & options.keys() or {"PGSSLMODE", "PGSERVICE"} & environ.keys():
+        return None
+    hosts = parts.netloc.rpartition("@")[2]
+    hosts = hosts or options.get("host", [""])[-1] or environ.get("PGHOST", "")
+    return None if all(_is_here(host) for host in hosts.split(",")) else "require"
+
+
+def _is_here(host: str) -> bool:
+    name = unquote(host)
+    if name.startswith("["):
+        name = name[1:].partition("]")[0]
+    elif name.count(":") == 1:
+        name = name.partition(":")[0]
+    if name in ("", "localhost") or name.startswith("/"):  # a path is that of a socket
+        return True
+    try:
+        return ip_address(name).is_loopback
+    except ValueError:
+        return False

@@ -8,8 +8,10 @@ because closing waits for a server that may not answer. The server then rolls ba
 from __future__ import annotations
 
 import asyncio
+import os
+import ssl
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Self
 
@@ -17,13 +19,18 @@ import anyio
 import asyncpg
 
 from jwqlscan import __version__
-from jwqlscan.errors import ConfigError, StoreError, StoreUnavailableError
+from jwqlscan.errors import (
+    ConfigError,
+    SnapshotRefusedError,
+    StoreError,
+    StoreUnavailableError,
+)
 from jwqlscan.history import History
 from jwqlscan.snapshot import Snapshot
 from jwqlscan.store import LastArea
 from jwqlscan.store import postgresql_queries as queries
 from jwqlscan.store import rows as table_rows
-from jwqlscan.store.dsn import check_form, redacted
+from jwqlscan.store.dsn import check_form, default_sslmode, redacted
 from jwqlscan.store.postgresql_queries import Connection
 from jwqlscan.store.rows import EARLIEST
 from jwqlscan.store.schema import APPLICATION_ID, steps_from
@@ -32,13 +39,21 @@ CONNECT_TIMEOUT_S = 10.0
 # A record is a few hundred rows and a history 0.3 s (five years): whatever takes two minutes hangs.
 CALL_TIMEOUT_S = 120.0
 CLOSE_TIMEOUT_S = 2.0
+# Another host stores a run in a second or two, and a full spool in a minute.
+EXCLUSIVE_TIMEOUT_S = 60.0
+_EXCLUSIVE_POLL_S = 0.2
+_EXCLUSIVE_KEY = 1  # beside APPLICATION_ID: apart from the lock of a migration
 
-# The server's own limits, milliseconds, a little tighter: its message says more than ours.
+# The server's own limits, milliseconds, a little tighter: its message says more than ours. And its
+# keepalives, seconds: the locks of a host that lost power are free after two minutes, not hours.
 _SERVER_SETTINGS = {
     "application_name": f"jwqlscan {__version__}",
     "statement_timeout": "110000",
     "lock_timeout": "30000",
     "idle_in_transaction_session_timeout": "60000",
+    "tcp_keepalives_idle": "60",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "6",
     "timezone": "UTC",  # what a JWQL date without a time zone is taken as
 }
 
@@ -59,6 +74,8 @@ _UNAVAILABLE_CLASSES = frozenset(
 )
 _INSUFFICIENT_PRIVILEGE = "42501"
 _UNIQUE_VIOLATION = "23505"
+_CHECK_VIOLATION = "23514"
+_DATA_EXCEPTIONS = "22"  # a class: out of range, not in the database's encoding, …
 _HINTS = {
     "28000": "check the user in the URL, and the server's pg_hba.conf",
     "28P01": "check the user and the password (URL, PGPASSWORD or ~/.pgpass)",
@@ -66,8 +83,15 @@ _HINTS = {
     "25006": "name the primary server, not a standby",
     _INSUFFICIENT_PRIVILEGE: "GRANT this user USAGE and CREATE on the schema, SELECT and INSERT on"
     " the tables, and USAGE on their sequences",
-    _UNIQUE_VIOLATION: "rows of this date are stored already",
 }
+_TLS_REFUSED = (
+    "the server has no TLS, and the password and all else would cross the network in clear: turn on"
+    " ssl there, or add ?sslmode=disable to the URL to allow that"
+)
+_NOT_VERIFIED = (
+    "check sslrootcert and that the URL names the host as the certificate does, or say"
+    " ?sslmode=require to encrypt without knowing the server"
+)
 
 
 class PostgresqlStore:
@@ -78,9 +102,11 @@ class PostgresqlStore:
     url : str
         ``postgresql://user:password@host:port/database``. What is missing comes from the
         environment (PGHOST, PGPASSWORD, …) and ``~/.pgpass``. Not through PgBouncer in
-        transaction mode, which does not keep the session settings.
-    connect_timeout_s, call_timeout_s : float
-        How long to wait for the server.
+        transaction mode, which does not keep the session settings. Without an ``sslmode`` (also
+        PGSSLMODE) only an encrypted connection to another host is made; ``verify-full`` verifies
+        the server too.
+    connect_timeout_s, call_timeout_s, exclusive_timeout_s : float
+        How long to wait for the server, and for another host that is storing.
     """
 
     def __init__(
@@ -89,11 +115,15 @@ class PostgresqlStore:
         *,
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         call_timeout_s: float = CALL_TIMEOUT_S,
+        exclusive_timeout_s: float = EXCLUSIVE_TIMEOUT_S,
     ) -> None:
         self._url = url
         self._connect_timeout_s = connect_timeout_s
         self._call_timeout_s = call_timeout_s
+        self._exclusive_timeout_s = exclusive_timeout_s
         self._connection: asyncpg.Connection | None = None
+        self._exclusive = False
+        self._holder: asyncpg.Connection | None = None  # the connection whose session has the lock
         self._lock = asyncio.Lock()  # asyncpg runs on asyncio alone, and so does this store
 
     @property
@@ -115,6 +145,29 @@ class PostgresqlStore:
                 await connection.close()
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
             connection.terminate()  # everything is committed: nothing is lost
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncIterator[None]:
+        """Keep other hosts from storing while the block runs.
+
+        Notes
+        -----
+        An advisory lock of the session: it ends with the connection, and a connection made anew
+        within the block takes it again before anything else.
+        """
+        self._exclusive = True
+        try:
+            async with self._session():
+                pass
+            yield
+        finally:
+            self._exclusive = False
+            holder, self._holder = self._holder, None
+            if holder is not None and holder is self._connection:
+                with suppress(StoreUnavailableError):  # then the session is gone, and the lock
+                    async with self._session() as connection:
+                        unlock = "SELECT pg_advisory_unlock($1, $2)"
+                        await connection.fetchval(unlock, APPLICATION_ID, _EXCLUSIVE_KEY)
 
     async def record(self, snapshot: Snapshot) -> list[str]:
         """Store a snapshot; return warnings for rows that an existing JWQL table can't take."""
@@ -160,7 +213,7 @@ class PostgresqlStore:
         known = "SELECT true FROM scan_run WHERE run_id = $1"
         if await connection.fetchval(known, snapshot.run_id):
             return False
-        raise StoreError(
+        raise SnapshotRefusedError(
             f"{self.location}: another run is stored under the date"
             f" {snapshot.timestamp.isoformat()}: run again"
         )
@@ -197,7 +250,15 @@ class PostgresqlStore:
             connection = self._connection
             try:
                 with anyio.fail_after(self._call_timeout_s):
-                    yield connection
+                    if self._exclusive and self._holder is not connection:
+                        await self._hold(connection)
+                    try:
+                        yield connection
+                    except AttributeError as error:
+                        # asyncpg's COPY trips over the lost connection when it is cancelled.
+                        if isinstance(error.__context__, asyncio.CancelledError):
+                            raise error.__context__ from None
+                        raise
             except BaseException as error:
                 connection.terminate()
                 self._connection = None
@@ -205,6 +266,18 @@ class PostgresqlStore:
                 if failure is None:
                     raise
                 raise failure from error
+
+    async def _hold(self, connection: Connection) -> None:
+        deadline = anyio.current_time() + self._exclusive_timeout_s
+        take = "SELECT pg_try_advisory_lock($1, $2)"
+        while not await connection.fetchval(take, APPLICATION_ID, _EXCLUSIVE_KEY):
+            if anyio.current_time() >= deadline:
+                raise StoreUnavailableError(
+                    f"{self.location}: another host is storing, and was not done within"
+                    f" {self._exclusive_timeout_s:g} s: see pg_stat_activity for who it is"
+                )
+            await anyio.sleep(_EXCLUSIVE_POLL_S)
+        self._holder = connection
 
     async def _connect(self) -> asyncpg.Connection:
         # The URL stays out of every message, and asyncpg's exceptions out of the traceback: their
@@ -217,11 +290,18 @@ class PostgresqlStore:
                     self._url,
                     timeout=self._connect_timeout_s,
                     server_settings=_SERVER_SETTINGS,
+                    ssl=default_sslmode(self._url, os.environ),
                 )
+        except ssl.CertificateError as error:  # it is a ValueError too
+            reason = getattr(error, "verify_message", "") or "it is not trusted"
+            raise StoreUnavailableError(
+                f"{location}: the server's certificate: {reason}: {_NOT_VERIFIED}"
+            ) from None
         except ValueError:  # asyncpg's for host, port and options too
             raise ConfigError(
                 f"{location}: the database URL can't be used: write"
-                " postgresql://user:password@host:port/database, check its options, and"
+                " postgresql://user:password@host:port/database, check its options"
+                " (verify-ca and verify-full need sslrootcert=FILE), and"
                 " percent-encode special characters in user and password"
             ) from None
         except Exception as error:
@@ -241,14 +321,34 @@ def _failure(error: BaseException, location: str) -> StoreError | None:
         text = " ".join(str(error.args[0]).split()) if error.args else type(error).__name__
         hint = _HINTS.get(state)
         text = f"{location}: {text}" + (f": {hint}" if hint else "")
+        if _speaks_of_a_row(error):
+            return SnapshotRefusedError(text)
         if state[:2] in _UNAVAILABLE_CLASSES or state == _INSUFFICIENT_PRIVILEGE:
             return StoreUnavailableError(text)
         return StoreError(text)
     text = " ".join(str(error).split())
-    if isinstance(error, OverflowError) or (
+    if isinstance(error, (OverflowError, UnicodeEncodeError)) or (
         isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
     ):
-        return StoreError(f"{location}: {text}")  # a value that does not fit its column
+        return SnapshotRefusedError(f"{location}: {text}")  # a value that does not fit its column
+    if isinstance(error, ConnectionError) and "rejected SSL" in text:  # asyncpg has no code for it
+        return StoreUnavailableError(f"{location}: {_TLS_REFUSED}")
+    if isinstance(error, FileNotFoundError):
+        where = "check the socket and the certificate files that the URL names"
+        return StoreUnavailableError(f"{location}: {text}: {where}")
     if isinstance(error, (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
         return StoreUnavailableError(f"{location}: {text}: check the server and the network")
     return None
+
+
+def _speaks_of_a_row(error: asyncpg.PostgresError) -> bool:
+    """Tell whether a value was refused, and not what every snapshot has."""
+    state = error.sqlstate or ""
+    if state[:2] == _DATA_EXCEPTIONS:
+        return True
+    # The ids of JWQL's rows come from its sequences: where one is taken, a sequence is behind (a
+    # database restored without it). And a partition that is missing has no constraint's name.
+    table, constraint = error.table_name, error.constraint_name
+    return state in (_UNIQUE_VIOLATION, _CHECK_VIOLATION) and not (
+        constraint is None or (table in table_rows.JWQL_TABLES and constraint == f"{table}_pkey")
+    )

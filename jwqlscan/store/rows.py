@@ -143,7 +143,7 @@ def scan_rows(snapshot: Snapshot) -> list[TableRows]:
                     shown(area.name),
                     *product,
                     amount.count,
-                    amount.bytes,
+                    min(amount.bytes, _INT64_MAX),
                 )
                 for area in snapshot.areas
                 for product, amount in sorted(area.tally.products.items())
@@ -230,7 +230,7 @@ def _area_row(run_id: str, area: AreaSnapshot) -> Row:
         shown(area.name),
         shown(area.path),
         area.state,
-        *(getattr(tally, name) for name in _COUNTERS),
+        *(min(getattr(tally, name), _INT64_MAX) for name in _COUNTERS),
         _json(tally.errors),
         _json(errors),
         _json(tally.skipped),

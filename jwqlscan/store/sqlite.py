@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import stat
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Self, TypeVar
@@ -14,9 +15,10 @@ from typing import Self, TypeVar
 import anyio
 from anyio import CapacityLimiter, to_thread
 
-from jwqlscan.errors import StoreError, StoreUnavailableError
+from jwqlscan.errors import SnapshotRefusedError, StoreError, StoreUnavailableError
 from jwqlscan.history import History
 from jwqlscan.paths import shown
+from jwqlscan.scanning.mounts import MOUNTINFO, parse_mountinfo
 from jwqlscan.snapshot import Snapshot
 from jwqlscan.store import LastArea
 from jwqlscan.store import rows as table_rows
@@ -31,6 +33,16 @@ _STRICT_SINCE = (3, 37, 0)  # STRICT tables: https://www.sqlite.org/stricttables
 
 _PRIMARY_CODE = 0xFF  # the bits above tell variants of a result code apart
 
+# Where a write-ahead log is safe: it needs memory that all its users share, which those of a
+# network filesystem do not (https://www.sqlite.org/wal.html). Others keep a rollback journal.
+LOCAL_FSTYPES = frozenset("ext2 ext3 ext4 xfs btrfs zfs f2fs bcachefs tmpfs overlay".split(" "))
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)
+
+DAMAGED = (
+    "is damaged, and left as it is: put a backup in its place, or move it away and start anew"
+    " (`sqlite3 FILE .recover` saves what can be read)"
+)
 # Result codes (https://www.sqlite.org/rescode.html) after which the same call can succeed later.
 _LATER = {
     sqlite3.SQLITE_BUSY: "is locked by another process: find it with fuser, or try again",
@@ -41,11 +53,16 @@ _LATER = {
 }
 _NEVER = {
     sqlite3.SQLITE_NOTADB: "is not an SQLite database: name another file, or move this one away",
-    sqlite3.SQLITE_CORRUPT: "is damaged: restore it from a backup, or move it away",
+    sqlite3.SQLITE_CORRUPT: DAMAGED,
     sqlite3.SQLITE_READONLY: "can't be written: check the permissions of it and its directory",
     sqlite3.SQLITE_CANTOPEN: "can't be opened: check the permissions of it and its directory",
     sqlite3.SQLITE_PERM: "can't be opened: check the permissions of it and its directory",
 }
+
+# Those that speak of a value: SQLite takes other rows.
+_REFUSED = frozenset(
+    (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH),
+)
 
 _T = TypeVar("_T")
 
@@ -82,6 +99,11 @@ class SqliteStore:
         if connection is not None:
             with anyio.CancelScope(shield=True):
                 await self._in_thread(connection.close)
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncIterator[None]:
+        """Do nothing: BEGIN IMMEDIATE keeps others out of each transaction."""
+        yield
 
     async def record(self, snapshot: Snapshot) -> list[str]:
         """Store a snapshot; our own tables take every row, so there is nothing to warn of."""
@@ -122,7 +144,7 @@ class SqliteStore:
         def guarded() -> _T:
             try:
                 return work()
-            except (sqlite3.Error, OverflowError) as error:
+            except (sqlite3.Error, OverflowError, ValueError) as error:
                 raise _failure(error, self.location) from error
 
         return await to_thread.run_sync(guarded, limiter=self._limiter)
@@ -130,8 +152,9 @@ class SqliteStore:
     def _open(self) -> sqlite3.Connection:
         if sqlite3.sqlite_version_info < _STRICT_SINCE:
             raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: 3.37 is needed")
+        path = _private_file(self._path, self.location)
         connection = sqlite3.connect(
-            _private_file(self._path, self.location),
+            path,
             timeout=self._busy_timeout_s,
             isolation_level=None,  # transactions are written out below
             check_same_thread=False,
@@ -140,7 +163,7 @@ class SqliteStore:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA synchronous = FULL")  # a run's commit survives power loss
             self._check_ours(connection)
-            _prefer_wal(connection)
+            _set_journal(connection, "WAL" if fstype(path) in LOCAL_FSTYPES else "DELETE")
             self._migrate(connection)
         except BaseException:
             connection.close()
@@ -175,7 +198,7 @@ class SqliteStore:
                 known = "SELECT count(*) FROM scan_run WHERE run_id = ?"
                 if queries.number(connection, known, snapshot.run_id):
                     return
-                raise StoreError(
+                raise SnapshotRefusedError(
                     f"{self.location}: another run is stored under the date"
                     f" {queries.date_text(snapshot.timestamp)}: run again"
                 )
@@ -183,14 +206,27 @@ class SqliteStore:
                 queries.insert(connection, rows)
 
 
-def _prefer_wal(connection: sqlite3.Connection) -> None:
-    """Let readers and a writer work side by side, where the filesystem allows it.
+def fstype(path: str) -> str:
+    """Return the type of the filesystem that a file is on, "" if the mount table does not say."""
+    try:
+        with open(MOUNTINFO, encoding="utf-8", errors="surrogateescape") as file:
+            mounts = parse_mountinfo(file)
+    except OSError:
+        return ""
+    path = os.path.realpath(path)
+    above = [mount for mount in mounts if path.startswith(mount.point.rstrip("/") + "/")]
+    # The deepest; of those at one point the last, which hides the others.
+    return max(reversed(above), key=lambda mount: len(mount.point)).fstype if above else ""
+
+
+def _set_journal(connection: sqlite3.Connection, mode: str) -> None:
+    """Let readers and a writer work side by side (WAL), where the filesystem allows it.
 
     The switch is made once in a file's life, and for it alone SQLite does not wait for others:
-    if another process has the file just now, the next opening makes it. Both modes are safe.
+    if another process has the file just now, the next opening makes it.
     """
     try:
-        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA journal_mode = {mode}")
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY:
             raise
@@ -209,6 +245,10 @@ def _private_file(path: str, location: str) -> str:
             os.mknod(path, stat.S_IFREG | 0o600)
         regular = stat.S_ISREG(os.stat(path).st_mode)
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+            raise StoreUnavailableError(
+                f"{location}: {error.strerror}: check the disk, and make room"
+            ) from error
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise StoreError(
             f"{location}: can't be opened: {reason}: name a file in a directory you can write to"
@@ -218,8 +258,12 @@ def _private_file(path: str, location: str) -> str:
     return path
 
 
-def _failure(error: sqlite3.Error | OverflowError, location: str) -> StoreError:
+def _failure(error: sqlite3.Error | OverflowError | ValueError, location: str) -> StoreError:
     code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
+    if code in _REFUSED or isinstance(error, (OverflowError, UnicodeEncodeError)):
+        return SnapshotRefusedError(f"{location}: does not take it ({error})")
+    if isinstance(error, ValueError):  # what was read is no date
+        return StoreError(f"{location}: {DAMAGED} ({error})")
     if code in _LATER:
         return StoreUnavailableError(f"{location}: {_LATER[code]} ({error})")
     return StoreError(f"{location}: {_NEVER.get(code, 'refused a statement')} ({error})")

@@ -1,0 +1,95 @@
+"""What every command needs: options that several have, output, and how a failure is told."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from jwqlscan.errors import ExitCode, JwqlscanError, SignalledError
+
+ConfigFile = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        envvar="JWQLSCAN_CONFIG",
+        help="TOML file; else ~/.config/jwqlscan/config.toml, else /etc/jwqlscan/config.toml.",
+    ),
+]
+
+
+def _database(context: typer.Context, text: str | None) -> str | None:
+    """Refuse a password among the arguments: ``ps`` shows them to every user of the host."""
+    source = context.get_parameter_source("database")
+    if text is None or source is None or source.name != "COMMANDLINE":
+        return text
+    from jwqlscan.config import holds_password
+
+    if holds_password(text):
+        raise typer.BadParameter(
+            "a password here can be read by every user of this host; keep it in ~/.pgpass, in "
+            "PGPASSWORD, in JWQLSCAN_DATABASE, or in database.url of a file with mode 0600"
+        )
+    return text
+
+
+Database = Annotated[
+    str | None,
+    typer.Option(
+        callback=_database,
+        metavar="URL",
+        envvar="JWQLSCAN_DATABASE",
+        help="sqlite:///FILE or postgresql://USER@HOST/DATABASE; password: ~/.pgpass.",
+    ),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+
+
+def print_line(text: str) -> None:
+    """Print a line of text to standard output."""
+    from jwqlscan.paths import shown
+
+    sys.stdout.write(shown(text) + "\n")
+
+
+def print_json(data: object) -> None:
+    """Print one JSON object to standard output."""
+    import json
+
+    sys.stdout.write(json.dumps(data, indent=2 if sys.stdout.isatty() else None) + "\n")
+
+
+@contextlib.contextmanager
+def told(debug: bool) -> Iterator[None]:
+    """Turn a failure into one line and its exit code; whatever is made meanwhile is private."""
+    os.umask(0o077)  # what the configuration opens, it opens file by file
+    try:
+        yield
+        sys.stdout.flush()
+    except SignalledError as error:
+        sys.stderr.write(f"jwqlscan: {error}\n")
+        raise typer.Exit(128 + error.number) from None
+    except JwqlscanError as error:
+        if debug:
+            raise
+        sys.stderr.write(f"jwqlscan: {error}\n")
+        raise typer.Exit(error.exit_code) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("jwqlscan: interrupted, nothing more is stored\n")
+        raise typer.Exit(128 + 2) from None
+    except BrokenPipeError:  # `| head`: the reader has what it wants
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(128 + 13) from None
+    except (typer.Exit, typer.BadParameter, typer.Abort):
+        raise
+    except Exception as error:
+        if debug:
+            raise
+        sys.stderr.write(f"jwqlscan: a bug: {type(error).__name__}; --debug shows where\n")
+        raise typer.Exit(ExitCode.FAILED) from None

@@ -1,0 +1,131 @@
+"""What is checked before a scan, as it would fail after hours: where a run writes."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Mapping, Sequence
+
+import anyio.to_thread
+
+from jwqlscan.config import Config
+from jwqlscan.errors import ConfigError
+from jwqlscan.files import distrust, make_directory_now, remove_litter, try_to_write
+from jwqlscan.paths import shown
+from jwqlscan.reporting import report_path
+from jwqlscan.scanning.readers import check_reader
+from jwqlscan.scanning.scanner import Found
+from jwqlscan.settings import Area
+
+
+async def check(config: Config) -> None:
+    """Refuse what would fail later, and make the directories that a run writes to.
+
+    Raises
+    ------
+    ConfigError
+        If there is nothing to measure, the reader is not installed, the output or the state
+        directory can't be written or, when this is root, others decide on one of the directories.
+    """
+    check_reader(config.scan.reader)
+    if not (config.archive_path or config.central_path):
+        raise ConfigError(
+            "nothing to measure: give --archive DIR, or archive.path or central.path"
+            f"{config.source or ' in a configuration file'}"
+        )
+    await anyio.to_thread.run_sync(_check_places, config)
+
+
+async def check_outside(config: Config, areas: Sequence[Area], found: Mapping[str, Found]) -> None:
+    """Refuse to write into what is measured, unless ``outputs.allow_inside`` is set.
+
+    Parameters
+    ----------
+    config : Config
+    areas : sequence of Area
+    found : mapping of str to Found
+        The identities of the areas' directories: this process does not look at them itself.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if config.outputs.allow_inside:
+        return
+    roots = {
+        (one.device, one.inode): area
+        for area, one in ((area, found[area.path]) for area in areas)
+        if not one.errno
+    }
+    await anyio.to_thread.run_sync(_check_outside, config, roots)
+
+
+def _check_places(config: Config) -> None:
+    outputs, report = config.outputs, os.path.dirname(report_path(config.outputs))
+    spool = os.path.join(config.state_path, "spool")
+    _check_trust(config)
+    place = ("state.path", config.state_path)
+    try:
+        os.makedirs(config.state_path, mode=0o700, exist_ok=True)
+        try_to_write(config.state_path)
+        place = ("outputs.path", outputs.directory)
+        if not os.path.isdir(os.path.dirname(outputs.directory)):  # a typing error, more likely
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        make_directory_now(outputs.directory, outputs.mode, outputs.group, follow_symlink=True)
+        try_to_write(outputs.directory)
+        for directory in (config.state_path, spool, outputs.directory, report):
+            remove_litter(directory)
+    except OSError as error:
+        key, path = place
+        raise ConfigError(
+            f"{key}{config.source}: {shown(path)}: {error.strerror}; outputs.path and state.path"
+            " must be directories that can be written"
+        ) from None
+
+
+def _check_trust(config: Config) -> None:
+    report = ("outputs.path", os.path.dirname(report_path(config.outputs)))
+    for key, path in (*_places(config), report):
+        try:
+            reason = distrust(path, os.stat(path))
+        except OSError:  # not there: it is made by us, and ours then; or it is told below
+            continue
+        if reason:
+            raise ConfigError(f"{key}{config.source}: {shown(path)} {reason}")
+
+
+def _places(config: Config) -> Iterator[tuple[str, str]]:
+    """Yield the directories that a run writes to, with the key each comes from."""
+    yield "outputs.path", config.outputs.directory
+    yield "state.path", config.state_path
+    if config.database_url.startswith("sqlite:///"):
+        yield "database.url", os.path.dirname(config.database_url.removeprefix("sqlite:///"))
+    if config.log_path:
+        yield "log.path", config.log_path
+
+
+def _check_outside(config: Config, roots: Mapping[tuple[int, int], Area]) -> None:
+    for key, path in _places(config):
+        for device_inode in _identities(path):
+            if area := roots.get(device_inode):
+                raise ConfigError(
+                    f"{key}{config.source}: {shown(path)} is inside {shown(area.path)}"
+                    f" ({shown(area.key)}), which is measured: name a directory elsewhere, or set"
+                    " outputs.allow_inside = true"
+                )
+
+
+def _identities(path: str) -> Iterator[tuple[int, int]]:
+    """Yield device and inode of a directory, if it is there, and of each one above it."""
+    path = os.path.realpath(path)
+    while True:
+        try:
+            status = os.stat(path)
+        except FileNotFoundError:
+            pass
+        else:
+            yield status.st_dev, status.st_ino
+        parent = os.path.dirname(path)
+        if parent == path:
+            return
+        path = parent

@@ -1,0 +1,79 @@
+"""Signals that end a command: in order, within a second, and a second one at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from typing import ParamSpec, TypeVar
+
+import anyio
+
+from jwqlscan.errors import SignalledError, first_cause
+
+# What does not end by then, such as a thread that waits for a disk, is left behind. Nothing is torn
+# by that: files are renamed into place, and what is not committed is rolled back.
+GRACE_S = 0.8
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SHOW_CURSOR = "\x1b[?25h"
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+
+def run_until_signalled(
+    job: Callable[Parameters, Awaitable[Result]],
+    *args: Parameters.args,
+    **kwargs: Parameters.kwargs,
+) -> Result:
+    """Run a coroutine function in an event loop until it is done or a signal ends it.
+
+    Raises
+    ------
+    SignalledError
+        If SIGINT, SIGTERM or SIGHUP came; the job was cancelled.
+    """
+    came: list[int] = []
+
+    async def main() -> list[Result]:
+        results: list[Result] = []
+        with anyio.open_signal_receiver(*_not_ignored()) as signals:
+            async with anyio.create_task_group() as tasks:
+
+                async def watch() -> None:
+                    async for number in signals:
+                        if came:
+                            _leave(number)
+                        came.append(number)
+                        last_resort = threading.Timer(GRACE_S, _leave, (number,))
+                        last_resort.daemon = True
+                        last_resort.start()
+                        tasks.cancel_scope.cancel()
+
+                tasks.start_soon(watch)
+                results.append(await job(*args, **kwargs))
+                tasks.cancel_scope.cancel()
+        return results
+
+    try:
+        results = anyio.run(main)
+    except BaseExceptionGroup as group:
+        raise first_cause(group) from None
+    if not results:
+        raise SignalledError(came[0])
+    return results[0]
+
+
+def _not_ignored() -> list[signal.Signals]:
+    """Return the signals to be heeded: not those that nohup(1), say, had ignored."""
+    return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+
+
+def _leave(number: int) -> None:
+    """End the process at once, with the terminal as it was."""
+    if sys.stderr.isatty():
+        os.write(2, _SHOW_CURSOR.encode())
+    os._exit(128 + number)

@@ -1,0 +1,111 @@
+"""`jwqlscan db flush` as a user has it: whole processes."""
+
+import fcntl
+import os
+import socket
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+
+import anyio
+import pytest
+from snapshots import make_snapshot
+
+from jwqlscan import spool
+
+
+@pytest.fixture
+def state(tmp_path):
+    """A home with a configuration, and two snapshots that wait."""
+    place = tmp_path / ".config/jwqlscan"
+    place.mkdir(parents=True)
+    (place / "config.toml").write_text(
+        f'[state]\npath = "{tmp_path}/state"\n[database]\nurl = "sqlite:///{tmp_path}/s.db"\n'
+    )
+    for day in range(2):
+        anyio.run(spool.put, str(tmp_path / "state/spool"), make_snapshot(day))
+    return tmp_path / "state"
+
+
+def flush(state, *arguments, **env):
+    return subprocess.run(
+        [sys.executable, "-m", "jwqlscan", "db", "flush", *map(str, arguments)],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(state.parent), **env},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def stored(state):
+    with closing(sqlite3.connect(state.parent / "s.db")) as connection:
+        return connection.execute("SELECT count(*) FROM scan_run").fetchone()[0]
+
+
+def test_flush_stores_what_waits_and_says_how_many(state):
+    done = flush(state)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "snapshots stored: 2\n", "")
+    assert stored(state) == 2
+    assert os.listdir(state / "spool") == []
+    assert flush(state).stdout == "snapshots stored: 0\n"
+
+
+def test_flush_into_a_postgresql_that_the_environment_names(state, pg_url):
+    done = flush(state, JWQLSCAN_DATABASE=pg_url)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "snapshots stored: 2\n", "")
+    assert not (state.parent / "s.db").exists()
+
+
+def test_flush_with_a_configuration_file_of_its_own(state, tmp_path):
+    file = tmp_path / "other.toml"
+    file.write_text(f'[state]\npath = "state"\n[database]\nurl = "sqlite:///{tmp_path}/o.db"\n')
+    assert flush(state, "--config", file).stdout == "snapshots stored: 2\n"
+    assert (tmp_path / "o.db").exists()
+
+
+def test_flush_to_a_database_that_is_down_exits_4_and_keeps_the_spool(state):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"postgresql://u@127.0.0.1:{taken.getsockname()[1]}/jwql"
+        done = flush(state, "--database", url, PGPASSWORD="s3cr3t")
+    assert (done.returncode, done.stdout) == (4, "")
+    assert "127.0.0.1" in done.stderr and "s3cr3t" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert len(os.listdir(state / "spool")) == 2
+
+
+def test_flush_while_a_run_has_the_lock_exits_11(state):
+    with (state / "lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        done = flush(state)
+    assert done.returncode == 11
+    assert len(done.stderr.splitlines()) == 1
+    assert len(os.listdir(state / "spool")) == 2
+
+
+def test_flush_says_what_it_sets_aside_and_exits_3(state):
+    (state / "spool/00.json").write_text("{")
+    done = flush(state)
+    assert (done.returncode, done.stdout) == (3, "snapshots stored: 2\n")
+    [line] = done.stderr.splitlines()
+    assert str(state / "spool/00.json") in line and "set aside" in line
+
+
+def test_flush_says_that_too_much_waited(state):
+    os.utime(spool.waiting(str(state / "spool"))[0], (0, 0))
+    done = flush(state)
+    assert (done.returncode, done.stdout) == (0, "snapshots stored: 2\n")
+    [line] = done.stderr.splitlines()
+    assert "2 snapshots" in line and "days" in line
+
+
+def test_flush_into_a_file_that_is_no_database_exits_1_and_keeps_both(state):
+    text = "no database, but long enough for the header of one" * 20
+    (state.parent / "s.db").write_text(text)
+    done = flush(state)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "is not an SQLite database" in done.stderr
+    assert len(os.listdir(state / "spool")) == 2
+    assert (state.parent / "s.db").read_text() == text

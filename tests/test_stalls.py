@@ -1,0 +1,267 @@
+"""Storage that hangs, is slow, or fails now and then: real FUSE filesystems, whole runs."""
+
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import pytest
+from hostile_fs import mounted
+from trees import make_tree
+
+from jwqlscan.scanning.measure import scan
+from jwqlscan.scanning.readers import available_readers
+from jwqlscan.settings import ScanSettings
+
+STALL_S = 2.0
+# A run beyond the stall: start-up, df's time-out, the survey, storing and the report.
+MARGIN_S = 25.0
+NAME = "jw80500012009_01101_{:05}_nrca1_cal.fits"
+
+readers = pytest.mark.parametrize("reader", available_readers())
+
+
+@pytest.fixture
+def central(tmp_path):
+    make_tree(tmp_path / "central", {"logs": {"a.txt": 10}, "b": 5})
+    return tmp_path / "central"
+
+
+def run(tmp_path, *options, archive="archive", **kwargs):
+    """Run with a configuration of few seconds' patience; return what became of it."""
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'archive.path = "{tmp_path / archive}"\n'
+        f'central.path = "{tmp_path / "central"}"\n'
+        'central.areas.logs = "logs"\n'
+        f'state.path = "{tmp_path / "state"}"\n'
+        f'scan.stall_timeout = "{STALL_S:g}s"\n'
+        'df.timeout = "1s"\n'
+    )
+    command = [sys.executable, "-m", "jwqlscan", "run", "-c", config, "--json", *options]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, **kwargs)
+
+
+def stored(tmp_path):
+    """Return the state, files and error samples of each area of the newest run, and its status."""
+    with sqlite3.connect(tmp_path / "state" / "jwqlscan.db") as database:
+        run_id, status, reasons = database.execute(
+            "SELECT run_id, status, incomplete_reasons FROM scan_run ORDER BY date DESC"
+        ).fetchone()
+        rows = database.execute(
+            "SELECT area_group || ' ' || area, state, files, error_samples FROM scan_area"
+            " WHERE run_id = ?",
+            (run_id,),
+        ).fetchall()
+    return {name: (state, files, json.loads(samples)) for name, state, files, samples in rows}, (
+        status,
+        json.loads(reasons),
+    )
+
+
+@readers
+@pytest.mark.parametrize("operation", ["getattr", "opendir", "readdir"])
+def test_a_directory_that_hangs_stalls_its_area_and_no_other(tmp_path, central, reader, operation):
+    healthy = {f"public/ok/{NAME.format(n)}": {"size": 100} for n in range(20)}
+    place = f"public/stuck/{NAME.format(0)}" if operation == "getattr" else "public/stuck"
+    stuck = {place: {"hang": [operation], "dir": operation != "getattr", "size": 1}}
+    with mounted(tmp_path / "archive", {**healthy, **stuck}) as server:
+        began = time.monotonic()
+        done = run(tmp_path, "--reader", reader, "--workers", "4")
+        assert done.returncode == 3, done.stderr
+        assert time.monotonic() - began < STALL_S + MARGIN_S
+        areas, (status, reasons) = stored(tmp_path)
+        assert status == "incomplete"
+        state, files, samples = areas["archive public"]
+        assert (state, files) == ("stalled", 20)
+        where = str(tmp_path / "archive" / "public" / "stuck")
+        assert [(s["path"], s["operation"]) for s in samples] == [(where, "wait")]
+        assert any(
+            f"stalled (no answer from its storage for 2.00 s, last seen at {where}" in r
+            for r in reasons
+        )
+        assert areas["central all"][:2] == ("complete", 2)
+        assert areas["central logs"][:2] == ("complete", 1)
+        # No lock is left: the next run is not locked out, though the same directory still hangs.
+        assert run(tmp_path, "--reader", reader).returncode == 3
+        assert server_is_alive(server)
+    assert not scanners(), "once the storage is gone, so is every process"
+
+
+def server_is_alive(pid):
+    os.kill(pid, 0)
+    return True
+
+
+def scanners():
+    """Return the scanning processes of this machine that are still there, after a while."""
+    for _ in range(100):
+        found = subprocess.run(["pgrep", "-f", "scanner_child"], capture_output=True).stdout.split()
+        if not found:
+            break
+        time.sleep(0.05)
+    return found
+
+
+@readers
+def test_a_root_that_hangs_stalls_its_area_and_no_other(tmp_path, central, reader):
+    make_tree(tmp_path / "archive", {"public": {}, "proprietary": {"x.fits": 7}})
+    with mounted(tmp_path / "archive" / "public", {"": {"dir": True, "hang": ["opendir"]}}):
+        done = run(tmp_path, "--reader", reader)
+        assert done.returncode == 3, done.stderr
+        areas, _ = stored(tmp_path)
+    assert areas["archive public"][:2] == ("stalled", 0)
+    assert areas["archive proprietary"][:2] == ("complete", 1)
+    assert areas["archive all"][:2] == ("stalled", 1)
+    assert areas["central all"][:2] == ("complete", 2)
+
+
+def test_several_filesystems_that_hang_do_not_keep_a_healthy_one_from_being_read(tmp_path, central):
+    make_tree(tmp_path / "archive", {"a.fits": 1})
+    config = {"getattr": {f"d/{NAME.format(n)}": {"hang": ["getattr"]} for n in range(70)}}
+    with (
+        mounted(tmp_path / "h1", config["getattr"]),
+        mounted(tmp_path / "h2", config["getattr"]),
+        mounted(tmp_path / "h3", config["getattr"]),
+    ):
+        areas = "".join(f'central.areas.h{n} = "{tmp_path}/h{n}"\n' for n in (1, 2, 3))
+        path = tmp_path / "more.toml"
+        path.write_text(
+            f'archive.path = "{tmp_path}/archive"\ncentral.path = "{tmp_path}/central"\n{areas}'
+            f'state.path = "{tmp_path}/state"\nscan.stall_timeout = "2s"\ndf.timeout = "1s"\n'
+        )
+        began = time.monotonic()
+        command = [sys.executable, "-m", "jwqlscan", "run", "-c", path]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 3, done.stderr
+        assert time.monotonic() - began < STALL_S + MARGIN_S
+        found, _ = stored(tmp_path)
+    assert {found[f"central h{n}"][0] for n in (1, 2, 3)} == {"stalled"}
+    assert found["archive all"][:2] == ("complete", 1)
+    assert found["central all"][:2] == ("complete", 2)
+
+
+def test_when_everything_hangs_nothing_is_stored(tmp_path):
+    nodes = {"public": {"dir": True, "hang": ["getattr"]}}
+    (tmp_path / "central").mkdir()
+    with mounted(tmp_path / "archive", nodes):
+        path = tmp_path / "one.toml"
+        path.write_text(
+            f'archive.path = "{tmp_path}/archive"\narchive.areas.public = "public"\n'
+            f'state.path = "{tmp_path}/state"\nscan.stall_timeout = "2s"\ndf.timeout = "1s"\n'
+        )
+        command = [sys.executable, "-m", "jwqlscan", "run", "-c", path]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1, done.stderr
+    assert "nothing is stored" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@readers
+def test_slow_storage_is_not_taken_for_one_that_hangs(tmp_path, central, reader):
+    # 40 answers of 0.2 s each from one worker: four times the time-out in all.
+    slow = {f"d/{NAME.format(n)}": {"size": 1, "delay": {"getattr": 0.2}} for n in range(40)}
+    with mounted(tmp_path / "archive", slow):
+        began = time.monotonic()
+        done = run(tmp_path, "--reader", reader, "--workers", "1")
+        assert done.returncode == 0, done.stderr
+        assert time.monotonic() - began > 2 * STALL_S
+    assert stored(tmp_path)[0]["archive all"][:2] == ("complete", 40)
+
+
+def test_the_time_allowed_ends_the_run_with_what_is_known(tmp_path, central):
+    slow = {f"d/{NAME.format(n)}": {"size": 1, "delay": {"getattr": 0.5}} for n in range(200)}
+    with mounted(tmp_path / "archive", slow):
+        began = time.monotonic()
+        done = run(tmp_path, "--workers", "1", "--max-runtime", "4s")
+        assert done.returncode == 3, done.stderr
+        assert time.monotonic() - began < 4 + MARGIN_S
+    areas, (_, reasons) = stored(tmp_path)
+    assert areas["archive all"][0] == "stopped"
+    assert areas["central all"][:2] == ("complete", 2)
+    assert "the time allowed by scan.max_runtime was over" in reasons[0]
+
+
+def test_a_df_that_hangs_leaves_the_capacity_unknown(tmp_path, central):
+    with mounted(tmp_path / "archive", {"a.fits": {"size": 3}}, statfs_hangs=True):
+        began = time.monotonic()
+        done = run(tmp_path)
+        assert done.returncode == 3, done.stderr
+        assert time.monotonic() - began < MARGIN_S
+    areas, (_, reasons) = stored(tmp_path)
+    assert areas["archive all"][:2] == ("complete", 1)
+    assert reasons == ["archive all: capacity unknown, df gave no answer"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_signal_ends_a_run_whose_storage_hangs(tmp_path, central, number):
+    with mounted(tmp_path / "archive", {"d": {"dir": True, "hang": ["readdir"]}}):
+        config = tmp_path / "config.toml"
+        config.write_text(f'archive.path = "{tmp_path}/archive"\nstate.path = "{tmp_path}/state"\n')
+        command = [sys.executable, "-m", "jwqlscan", "run", "-c", config]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            time.sleep(3)
+            assert process.poll() is None
+            process.send_signal(number)
+            began = time.monotonic()
+            error = process.communicate(timeout=20)[1]
+        assert time.monotonic() - began < 1.5
+        assert process.returncode == 128 + number
+        assert error == f"jwqlscan: ended by {number.name}, nothing more is stored\n"
+        assert not list((tmp_path / "state").glob("spool/*"))
+
+
+# ---- what fails now and then ----
+
+
+async def scan_one(path, reader, **settings):
+    result = await scan([str(path)], ScanSettings(reader=reader, workers=2, **settings))
+    return result.areas[0].tally
+
+
+@readers
+@pytest.mark.parametrize("failure", ["EIO", "ESTALE"])
+@pytest.mark.parametrize("operation", ["getattr", "opendir", "readdir"])
+async def test_what_fails_for_a_moment_is_tried_again(tmp_path, reader, failure, operation):
+    nodes = {f"d/{NAME.format(n)}": {"size": 1} for n in range(5)}
+    victim = f"d/{NAME.format(2)}" if operation == "getattr" else "d"
+    nodes[victim] = {**nodes.get(victim, {"dir": True}), "errno": {operation: failure}, "times": 1}
+    with mounted(tmp_path / "fs", nodes):
+        tally = await scan_one(tmp_path / "fs", reader)
+    assert (tally.files, tally.errors) == (5, {})
+
+
+@readers
+@pytest.mark.parametrize(("failure", "kind"), [("EIO", "io"), ("ESTALE", "stale")])
+async def test_what_keeps_failing_is_counted_and_the_rest_goes_on(tmp_path, reader, failure, kind):
+    nodes = {f"d/{NAME.format(n)}": {"size": 1} for n in range(5)}
+    nodes["d/bad"] = {"size": 1, "errno": {"getattr": failure}}
+    nodes["e"] = {"dir": True, "errno": {"readdir": failure}}
+    nodes["f"] = {"dir": True, "errno": {"opendir": failure}}
+    with mounted(tmp_path / "fs", nodes):
+        tally = await scan_one(tmp_path / "fs", reader)
+    assert (tally.files, tally.errors) == (5, {kind: 3})
+    found = {(e.operation, os.path.basename(e.path)) for e in tally.error_samples}
+    assert found == {("stat", "bad"), ("list", "e"), ("open", "f")}
+
+
+@readers
+async def test_sizes_up_to_the_largest_add_up_exactly(tmp_path, reader):
+    most = 2**63 - 1
+    nodes = {f"d/{NAME.format(n)}": {"size": most} for n in range(5)}
+    with mounted(tmp_path / "fs", nodes):
+        tally = await scan_one(tmp_path / "fs", reader)
+    assert (tally.files, tally.apparent_bytes, tally.fits_bytes) == (5, 5 * most, 5 * most)
+
+
+def test_sums_that_no_database_holds_are_stored_as_the_largest_it_does(tmp_path, central):
+    nodes = {f"d/{NAME.format(n)}": {"size": 2**63 - 1} for n in range(3)}
+    with mounted(tmp_path / "archive", nodes):
+        done = run(tmp_path)
+    assert done.returncode == 0, done.stderr
+    with sqlite3.connect(tmp_path / "state" / "jwqlscan.db") as database:
+        query = "SELECT apparent_bytes FROM scan_area WHERE area_group = 'archive'"
+        assert database.execute(query).fetchall() == [(2**63 - 1,)]
