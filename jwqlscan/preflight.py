@@ -73,6 +73,9 @@ def _check_places(config: Config) -> None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
         make_directory_now(outputs.directory, outputs.mode, outputs.group, follow_symlink=True)
         try_to_write(outputs.directory)
+        place = ("outputs.path", report)
+        if os.path.lexists(report):
+            try_to_write(report)
         for directory in (config.state_path, spool, outputs.directory, report):
             remove_litter(directory)
     except OSError as error:

@@ -174,8 +174,7 @@ async def test_a_store_that_is_down_can_not_vouch_for_an_empty_area(tree):
 
 
 async def test_a_report_that_can_not_be_written_leaves_the_snapshot_stored(tree):
-    (tree / "outputs").mkdir()
-    (tree / "outputs/monitor_filesystem").write_text("in the way")
+    (tree / "outputs/monitor_filesystem/filesystem_monitor.html/in the way").mkdir(parents=True)
     outcome = await run(make_config(tree))
     assert outcome.exit_code == ExitCode.REPORT_FAILED
     assert len(rows(tree, "SELECT id FROM filesystem_general")) == 1

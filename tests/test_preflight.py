@@ -182,6 +182,13 @@ async def test_a_file_in_a_directorys_place_is_told(tree, key):
         await check(make_config(tree))
 
 
+async def test_a_file_in_the_reports_place_is_told(tree):
+    (tree / "outputs").mkdir()
+    (tree / "outputs/monitor_filesystem").write_text("in the way")
+    with pytest.raises(ConfigError, match=r"^outputs\.path in .*/monitor_filesystem: Not a dir"):
+        await check(make_config(tree))
+
+
 async def test_directories_that_are_missing_are_made_and_left_empty(tree):
     await check(make_config(tree))
     assert os.listdir(tree / "outputs") == os.listdir(tree / "state") == []

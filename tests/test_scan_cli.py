@@ -75,6 +75,7 @@ def test_the_json_object_has_these_names_and_values(tmp_path):
                 "other": 1,
                 "vanished": 0,
                 "skipped": {"snapshot": 1},
+                "mounts": {},
                 "errors": {},
                 "error_samples": [],
                 "unrecognized": {"count": 1, "samples": [f"{tmp_path}/sub/strange.fits"]},

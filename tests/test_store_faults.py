@@ -125,7 +125,7 @@ async def test_a_commit_whose_answer_was_lost_is_stored_once(pg_url, tmp_path):
         assert len(await runs(pg_url)) == 1  # and yet it waits
         assert len(spool.waiting(str(tmp_path))) == 1
         proxy.heal()
-        await spool.flush(str(tmp_path), store)  # the same store: it connects anew
+        assert await spool.flush(str(tmp_path), store) == []  # the same store: it connects anew
     assert len(await runs(pg_url)) == 1
     assert spool.waiting(str(tmp_path)) == []
 
