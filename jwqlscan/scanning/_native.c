@@ -39,6 +39,7 @@ enum {
     LIMIT_PAUSE_NS = 20000000, /* ... and the pause between them */
     TRANSIENT_RETRIES = 2,     /* of what failed with EIO or ESTALE */
     TRANSIENT_PAUSE_NS = 5000000,
+    LEAST_RECORD = 24,         /* bytes of a directory entry: they are rounded up to eight */
     NAME_BYTES = 256,          /* NAME_MAX + 1 */
     DIRECTORY_OPERATIONS = 4,  /* open, stat, and at least two listings */
     BURST_NS = 10000000,       /* unused slots of this long may be made up for */
@@ -997,9 +998,7 @@ drop_excluded(Walk *walk, const Dir *dir, Item *items, size_t count)
 static void
 list_directory(Walk *walk, Dir *dir)
 {
-    /* An entry takes 24 bytes at least (getdents64 rounds up to eight). */
-    static const size_t most = LIST_BYTES / 24;
-    Item *items = malloc(most * sizeof(Item));
+    Item *items = malloc(LIST_BYTES / LEAST_RECORD * sizeof(Item));
     if (items == NULL) {
         walk->no_memory = true;
         return;
@@ -1020,9 +1019,17 @@ list_directory(Walk *walk, Dir *dir)
             break;
         }
         size_t count = 0;
+        bool good = true;
+        walk->buffer[got] = '\0'; /* the last name has an end, whatever the kernel says */
         for (long at = 0; at < got;) {
             struct linux_dirent64 *entry = (struct linux_dirent64 *)(walk->buffer + at);
             const char *name = entry->d_name;
+            if (got - at < LEAST_RECORD || entry->d_reclen < LEAST_RECORD
+                || entry->d_reclen > got - at) {
+                fail(walk, dir, NULL, "list", EIO);
+                good = false;
+                break;
+            }
             at += entry->d_reclen;
             if (name[0] == '.' && (name[1] == '\0' || (name[1] == '.' && name[2] == '\0'))) {
                 continue;
@@ -1041,7 +1048,7 @@ list_directory(Walk *walk, Dir *dir)
                 items[files++] = items[i];
             }
         }
-        if (stopped(walk) || !count_items(walk, dir, items, files, true)) {
+        if (stopped(walk) || !count_items(walk, dir, items, files, good) || !good) {
             break;
         }
     }
@@ -1451,7 +1458,7 @@ reader_read(PyObject *self, PyObject *args)
     walk.entries_before = atomic_load_explicit(&walk.gauges[0], memory_order_relaxed);
     walk.place = (Place *)place;
     walk.left = PyList_New(0);
-    walk.buffer = malloc(LIST_BYTES);
+    walk.buffer = malloc(LIST_BYTES + 1);
     walk.nested = calloc(walk.reader->root_count + 1, 1);
     if (walk.left == NULL || walk.buffer == NULL || walk.nested == NULL) {
         PyErr_NoMemory();
