@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import io
+import logging
 import os
 import sys
 
@@ -17,9 +19,28 @@ def main() -> None:
         from jwqlscan.scanning.process import start_early
 
         start_early()
+    # The collector looks through all that bokeh made while years of history are read and drawn, for
+    # nothing: with so few looks a report takes 0.4 s of 2 s less (five years of daily runs).
+    gc.set_threshold(100_000, 50, 100)
     from jwqlscan.cli import app
 
-    app(prog_name="jwqlscan")
+    try:
+        app(prog_name="jwqlscan")
+    except SystemExit as end:
+        _end(end.code)
+
+
+def _end(code: int | str | None) -> None:
+    """End at once: taking all objects apart takes another 0.3 s after a report."""
+    if not isinstance(code, int):
+        raise SystemExit(code)
+    logging.shutdown()
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (OSError, ValueError):  # the other end is closed; Python says what it has to
+        raise SystemExit(code) from None
+    os._exit(code)
 
 
 def _prepare_streams() -> None:
