@@ -1,0 +1,49 @@
+"""Runs jwqlscan in forked processes that are killed at a point; see test_crash.py.
+
+Reads one JSON line an order: ``{"config": path, "at": n, "log": path or null}``; n 0 is never.
+Answers with one line: ``{"code": exit code, or minus the signal}``. Forking from a process that has
+imported all makes a point take a second, not three.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import sys
+import traceback
+
+from jwqlscan import job, signals
+from jwqlscan.config import load_config
+from jwqlscan.reporting import page  # noqa: F401
+from jwqlscan.store import postgresql, sqlite  # noqa: F401
+
+
+def main() -> None:
+    shim = ctypes.CDLL(None)
+    for line in sys.stdin:
+        order = json.loads(line)
+        child = os.fork()
+        if child == 0:
+            os._exit(run(shim, order))
+        _, status = os.waitpid(child, 0)
+        print(json.dumps({"code": os.waitstatus_to_exitcode(status)}), flush=True)
+
+
+def run(shim: ctypes.CDLL, order: dict[str, str]) -> int:
+    try:
+        config = load_config(order["config"])
+        log = -1
+        if order["log"]:
+            log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        places = [
+            os.fsencode(os.path.realpath(p)) for p in (config.state_path, config.outputs.directory)
+        ]
+        shim.crash_arm(*places, order["at"], log)
+        return int(signals.run_until_signalled(job.run, config).exit_code)
+    except BaseException:
+        traceback.print_exc()
+        return 99
+
+
+main()
