@@ -6,6 +6,7 @@ as take a minute.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -57,11 +58,12 @@ def killer(shim):
         process.stdin.close()
 
 
-def make_host(place, database):
-    make_tree(place / "archive", {"public": {CAL: 100, "b.txt": 5}, "proprietary": {"c.fits": 7}})
+def make_host(place, database, archive=None):
+    archive = archive or place / "archive"
+    make_tree(archive, {"public": {CAL: 100, "b.txt": 5}, "proprietary": {"c.fits": 7}})
     config = place / "config.toml"
     config.write_text(
-        f'archive.path = "{place}/archive"\nstate.path = "{place}/state"\n'
+        f'archive.path = "{archive}"\nstate.path = "{place}/state"\n'
         f'outputs.path = "{place}/outputs"\n'
         + (f'database.url = "{database}"\n' if database else "")
     )
@@ -72,20 +74,17 @@ def make_host(place, database):
 class SqliteRuns:
     """What the default store of a host holds."""
 
-    database = ""
-
     def __init__(self, place):
         self._file = place / "state" / "jwqlscan.db"
 
     def run_ids(self):
         if not self._file.exists():
             return []
-        with sqlite3.connect(self._file) as connection:
+        with contextlib.closing(sqlite3.connect(self._file)) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-            tables = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-            return [
-                run for (run,) in connection.execute("SELECT run_id FROM scan_run") if tables[0]
-            ]
+            if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+                return []
+            return [run for (run,) in connection.execute("SELECT run_id FROM scan_run")]
 
 
 class PostgresqlRuns:
@@ -204,3 +203,82 @@ def test_a_run_killed_at_any_message_to_postgresql_is_stored_once(tmp_path, kill
     assert len(sends) > 5
     tried = try_points(tmp_path, killer, PostgresqlRuns(pg_url), chosen(sends))
     print(f"killed at {tried} of {len(sends)} messages")
+
+
+# ---- power loss ----
+
+
+@pytest.fixture
+def disk(tmp_path):
+    """Yield a mounted ext4 of its own, and what mounts a copy of it as it is on the disk now."""
+    if os.geteuid() != 0:
+        if os.environ.get("CI"):
+            pytest.fail("this test needs to mount: run it as root")
+        pytest.skip("only root may mount; with CI set this fails")
+    image, copy = tmp_path / "image", tmp_path / "copy"
+    here, there = tmp_path / "disk", tmp_path / "after"
+    here.mkdir()
+    there.mkdir()
+    with image.open("wb") as file:
+        file.truncate(64 * 2**20)
+    quiet = {"check": True, "capture_output": True}
+    subprocess.run([required("mkfs.ext4"), "-q", image], **quiet)
+    subprocess.run(["mount", "-o", "loop", image, here], **quiet)
+
+    @contextlib.contextmanager
+    def after_power_loss():
+        # What the kernel has not written is not in the backing file, as it is not on a disk.
+        subprocess.run(["cp", "--sparse=always", image, copy], **quiet)
+        subprocess.run(["mount", "-o", "loop", copy, there], **quiet)
+        try:
+            yield there
+        finally:
+            subprocess.run(["umount", there], **quiet)
+
+    try:
+        yield here, after_power_loss
+    finally:
+        subprocess.run(["umount", "-l", here], **quiet)
+
+
+def test_what_a_run_has_said_is_stored_is_there_after_power_loss(disk, killer):
+    here, after_power_loss = disk
+    config = make_host(here, "", here.parent / "archive")
+    for _ in range(2):
+        assert killer(config) == 0
+        ids = SqliteRuns(here).run_ids()
+        files = files_of(here)
+        with after_power_loss() as there:
+            assert SqliteRuns(there).run_ids() == ids
+            assert files_of(there) == files
+
+
+def test_power_loss_at_any_point_loses_nothing_that_was_spooled_and_tears_nothing(disk, killer):
+    here, after_power_loss = disk
+    config = make_host(here, "", here.parent / "archive")
+    assert killer(config) == 0
+    assert killer(config, 0, here / "log") == 0
+    old = files_of(here)
+    for at in chosen([n for n, _, _ in read_log(here / "log")])[::2]:
+        before = SqliteRuns(here).run_ids()
+        if killer(config, at, here / "log") == 0:
+            break
+        *done, (_, *point) = read_log(here / "log")
+        # Safe is what has its name, and whose directory was written down to the disk.
+        renamed = [n for n, *call in done if is_spooling(*call)]
+        written = [n for n, call, path in done if call == "fsync" and path.endswith("/spool")]
+        safe = bool(renamed and written and written[-1] > renamed[0])
+        with after_power_loss() as there:
+            found = {*SqliteRuns(there).run_ids(), *spooled_ids(there)}
+            assert {*before} <= found, point
+            assert len(found - {*before}) >= safe, point
+            assert endings(files_of(there)) == endings(old), point
+            assert killer(config_of(there, config)) == 0, point
+            assert found <= {*SqliteRuns(there).run_ids()}, point
+        assert killer(config) == 0
+
+
+def config_of(there, config):
+    moved = there / "config.toml"
+    moved.write_text(config.read_text().replace(str(config.parent), str(there)))
+    return moved
