@@ -19,9 +19,13 @@ from functools import cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from jwqlscan.cube import FileClass
 from jwqlscan.tally import Product
 
 FITS = ".fits"
+
+# The class of a FITS file whose name says no known product: its extension.
+UNRECOGNIZED = FileClass("", "fits")
 
 INSTRUMENT_LABELS = {
     "fgs": "FGS",
@@ -51,6 +55,10 @@ _FILETYPES_BY_KIND = {
 }
 FILETYPES = frozenset(word for words in _FILETYPES_BY_KIND.values() for word in words.split())
 GUIDE_STAR_FILETYPES = frozenset([*_FILETYPES_BY_KIND["guide star"].split(), "cal", "uncal"])
+
+# What a name of a program starts with: this and so many digits, the program's number.
+PROGRAM_PREFIX = "jw"
+PROGRAM_DIGITS = 5
 
 # An archive has some hundreds of shapes; a hostile one has no end of them. So many answers, at the
 # 255 bytes a name can have, take 39 MB (measured).
@@ -91,6 +99,19 @@ def _grammar() -> _Grammar:
         ),
         msa=re.compile("jw[0-9]{11}_[0-9]{2}_msa"),
     )
+
+
+def program(name: str) -> str | None:
+    """Return the program that a name says its file is of, five digits; None if it says none."""
+    digits = name[len(PROGRAM_PREFIX) : len(PROGRAM_PREFIX) + PROGRAM_DIGITS]
+    if (
+        name.startswith(PROGRAM_PREFIX)
+        and len(digits) == PROGRAM_DIGITS
+        and digits.isascii()
+        and digits.isdigit()
+    ):
+        return digits
+    return None
 
 
 def shape(name: str) -> str:

@@ -73,6 +73,9 @@ class ScanSettings:
         rest is given up.
     max_runtime_s : float
         After so long the walk ends the same way everywhere; 0 is no limit.
+    ages_from_s : int
+        The time that ages of files are counted from, in seconds since 1970, for a cube of classes,
+        owners, ages and sizes; 0: none is made.
     """
 
     workers: int = 0
@@ -86,6 +89,7 @@ class ScanSettings:
     background: bool = False
     stall_timeout_s: float = DEFAULT_STALL_TIMEOUT_S
     max_runtime_s: float = 0.0
+    ages_from_s: int = 0
 
     def overridden(self, over: ScanOverrides) -> ScanSettings:
         """Return these settings with what the command line says."""

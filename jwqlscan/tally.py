@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, NamedTuple
 
+from jwqlscan.cube import Cube
+
 ERROR_SAMPLES = 20
 UNRECOGNIZED_SAMPLES = 20
 
-_COUNTERS = (
+COUNTERS = (
     "files",
     "apparent_bytes",
     "allocated_bytes",
@@ -81,6 +83,8 @@ class Tally:
         What was passed over on purpose, by reason: snapshot, excluded, mount, pseudo, loop.
     mounts : dict of str to str
         Mount points below, that are not passed over, to their filesystem's type.
+    cube : Cube
+        The regular files by class, owner, age and size; empty unless that was asked for.
     """
 
     files: int = 0
@@ -99,6 +103,7 @@ class Tally:
     error_samples: list[ScanError] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
     mounts: dict[str, str] = field(default_factory=dict)
+    cube: Cube = field(default_factory=Cube)
 
     @property
     def entries(self) -> int:
@@ -141,7 +146,7 @@ class Tally:
 
     def merge(self, other: Tally) -> None:
         """Add another tally to this one; the other stays as it is."""
-        for name in _COUNTERS:
+        for name in COUNTERS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for product, amount in other.products.items():
             self.add_product(product, amount.count, amount.bytes)
@@ -150,13 +155,14 @@ class Tally:
         _add_counts(self.errors, other.errors)
         _add_counts(self.skipped, other.skipped)
         self.mounts.update(other.mounts)
+        self.cube.merge(other.cube)
         self.error_samples.extend(other.error_samples)
         self._trim_error_samples()
 
     def to_record(self) -> dict[str, Any]:
         """Return the tally as plain JSON data; :meth:`from_record` is its inverse."""
         self._trim_error_samples()
-        record: dict[str, Any] = {name: getattr(self, name) for name in _COUNTERS}
+        record: dict[str, Any] = {name: getattr(self, name) for name in COUNTERS}
         record["products"] = [
             [*product, amount.count, amount.bytes]
             for product, amount in sorted(self.products.items(), key=itemgetter(0))
@@ -166,6 +172,8 @@ class Tally:
         record["error_samples"] = [list(error) for error in self.error_samples]
         record["skipped"] = dict(sorted(self.skipped.items()))
         record["mounts"] = dict(sorted(self.mounts.items()))
+        if self.cube:
+            record["cube"] = self.cube.to_record()
         return record
 
     @classmethod
@@ -178,7 +186,7 @@ class Tally:
             If the record is not one.
         """
         tally = cls()
-        for name in _COUNTERS:
+        for name in COUNTERS:
             setattr(tally, name, int(record[name]))
         tally.products = {Product(i, f): Amount(n, b) for i, f, n, b in record["products"]}
         tally.unrecognized_samples = dict(record["unrecognized_samples"])
@@ -186,6 +194,8 @@ class Tally:
         tally.error_samples = [ScanError(*fields) for fields in record["error_samples"]]
         tally.skipped = dict(record["skipped"])
         tally.mounts = dict(record["mounts"])
+        if "cube" in record:
+            tally.cube = Cube.from_record(record["cube"])
         return tally
 
     def _trim_error_samples(self) -> None:

@@ -352,7 +352,8 @@ typedef struct {
     size_t length;
     uint64_t count;
     uint64_t bytes;
-    char *sample; /* a path of that shape */
+    char *sample;    /* a path of that shape */
+    uint32_t number; /* from 0, in order of appearance */
 } Shape;
 
 typedef struct {
@@ -360,6 +361,33 @@ typedef struct {
     size_t size; /* a power of two */
     size_t used;
 } ShapeTable;
+
+/* A cell of the cube: files that are alike. See jwqlscan/cube.py. */
+typedef struct {
+    uint32_t class; /* number of the shape or, with EXTENSION_CLASS, of the extension; plus one */
+    uint32_t uid, gid;
+    uint16_t age, size;
+    uint64_t count, bytes, allocated;
+} Cell;
+
+typedef struct {
+    Cell *slots; /* class 0: free */
+    size_t size; /* a power of two */
+    size_t used;
+} CellTable;
+
+static const uint32_t EXTENSION_CLASS = UINT32_C(1) << 31;
+
+typedef struct {
+    uint32_t program; /* plus one; 0: a free slot */
+    uint64_t count, bytes;
+} Program;
+
+typedef struct {
+    Program *slots;
+    size_t size;
+    size_t used;
+} ProgramTable;
 
 typedef struct {
     char *path;
@@ -384,6 +412,7 @@ enum {
 typedef struct {
     uint64_t entries, files, apparent, allocated, directories, symlinks, other, vanished;
     uint64_t fits_files, fits_bytes;
+    uint64_t shared; /* as allocated, but of an inode with n names an nth at each */
     uint64_t skipped[SKIP_REASONS];
 } Counts;
 
@@ -414,6 +443,12 @@ typedef struct {
     bool one_file_system;
     bool follow;
     int keep_below_fd;
+    int64_t *age_limits; /* times of last change, newest first; none: no cube is made */
+    size_t age_count;
+    const char *program_prefix; /* in `program_prefix_bytes` */
+    size_t program_prefix_length;
+    PyObject *program_prefix_bytes;
+    int program_digits;
     int64_t interval_ns; /* between two metadata operations of all workers; 0: no limit */
     Py_buffer next_ns;   /* an _Atomic int64_t: the next free slot, shared by all workers */
 } Reader;
@@ -427,6 +462,9 @@ typedef struct {
     size_t depth, room;
     Counts counts;
     ShapeTable shapes;
+    ShapeTable extensions;
+    CellTable cells;
+    ProgramTable programs;
     LinkRow *links;
     size_t link_count, link_room;
     Failure *failures;
@@ -552,9 +590,8 @@ make_shape(const char *name, size_t length, char *shape)
 }
 
 static bool
-shapes_grow(Walk *walk)
+shapes_grow(Walk *walk, ShapeTable *table)
 {
-    ShapeTable *table = &walk->shapes;
     size_t larger = table->size == 0 ? 256 : table->size * 2;
     Shape *slots = calloc(larger, sizeof(Shape));
     if (slots == NULL) {
@@ -576,41 +613,221 @@ shapes_grow(Walk *walk)
     return true;
 }
 
-static void
+/* The slot of a shape, a new one if need be; NULL: no memory. */
+static Shape *
+shape_slot(Walk *walk, ShapeTable *table, const char *shape, size_t length, uint64_t hash)
+{
+    if (table->used * 2 >= table->size && !shapes_grow(walk, table)) {
+        return NULL;
+    }
+    size_t at = hash & (table->size - 1);
+    for (;; at = (at + 1) & (table->size - 1)) {
+        Shape *slot = &table->slots[at];
+        if (slot->key == NULL) {
+            char *key = malloc(length + 1);
+            if (key == NULL) {
+                walk->no_memory = true;
+                return NULL;
+            }
+            memcpy(key, shape, length);
+            *slot = (Shape){.hash = hash, .key = key, .length = length,
+                            .number = (uint32_t)table->used};
+            table->used++;
+            return slot;
+        }
+        if (slot->hash == hash && slot->length == length
+            && memcmp(slot->key, shape, length) == 0) {
+            return slot;
+        }
+    }
+}
+
+/* Count a FITS file by its name's shape; return the number of its class in the cube. */
+static uint32_t
 count_fits(Walk *walk, const Dir *dir, const char *name, size_t length, uint64_t size)
 {
     walk->counts.fits_files++;
     walk->counts.fits_bytes += size;
     char shape[NAME_BYTES + 8];
     uint64_t hash = make_shape(name, length, shape);
-    ShapeTable *table = &walk->shapes;
-    if (table->used * 2 >= table->size && !shapes_grow(walk)) {
+    Shape *slot = shape_slot(walk, &walk->shapes, shape, length, hash);
+    if (slot == NULL) {
+        return 0;
+    }
+    if (slot->sample == NULL) {
+        slot->sample = path_of(dir, name);
+        if (slot->sample == NULL) {
+            walk->no_memory = true;
+            return 0;
+        }
+    }
+    slot->count++;
+    slot->bytes += size;
+    return slot->number + 1;
+}
+
+/* ---- the cube; same contract as jwqlscan/cube.py --------------------------------------------- */
+
+static bool
+is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
+
+/* The class of a file by its extension. */
+static uint32_t
+extension_class(Walk *walk, const char *name, size_t length)
+{
+    char ending[16] = {0};
+    size_t at = length;
+    while (at > 0 && name[at - 1] != '.') {
+        at--;
+    }
+    size_t count = length - at, stem = 0;
+    while (stem + 1 < at && name[stem] == '.') {
+        stem++;
+    }
+    bool good = at > 1 && stem + 1 < at && count > 0 && count < sizeof(ending);
+    for (size_t i = 0; good && i < count; i++) {
+        char c = name[at + i];
+        if (c >= 'A' && c <= 'Z') {
+            c += 'a' - 'A';
+        }
+        good = (c >= 'a' && c <= 'z') || is_digit(c) || c == '_' || c == '-' || c == '+' || c == '~';
+        ending[i] = c;
+    }
+    if (!good) {
+        count = 0;
+        memset(ending, 0, sizeof(ending));
+    }
+    uint64_t words[2];
+    memcpy(words, ending, sizeof(words));
+    uint64_t hash = (words[0] ^ words[1] * UINT64_C(0x9E3779B97F4A7C15))
+                    * UINT64_C(0xBF58476D1CE4E5B9);
+    hash ^= hash >> 29;
+    Shape *slot = shape_slot(walk, &walk->extensions, ending, count, hash);
+    return slot == NULL ? 0 : (EXTENSION_CLASS | (slot->number + 1));
+}
+
+static size_t
+cell_hash(const Cell *cell)
+{
+    uint64_t hash = ((uint64_t)cell->uid << 32 | cell->gid) * UINT64_C(0x9E3779B97F4A7C15);
+    hash ^= (uint64_t)cell->class << 24 | (uint64_t)cell->age << 8 | cell->size;
+    hash *= UINT64_C(0xBF58476D1CE4E5B9);
+    return (size_t)(hash ^ hash >> 31);
+}
+
+static size_t
+program_hash(uint32_t program)
+{
+    return (size_t)(program * UINT64_C(0x9E3779B97F4A7C15) >> 24);
+}
+
+static bool
+cells_grow(Walk *walk)
+{
+    CellTable *table = &walk->cells;
+    size_t larger = table->size == 0 ? 256 : table->size * 2;
+    Cell *slots = calloc(larger, sizeof(Cell));
+    if (slots == NULL) {
+        walk->no_memory = true;
+        return false;
+    }
+    CellTable grown = {slots, larger, table->used};
+    for (size_t i = 0; i < table->size; i++) {
+        const Cell *cell = &table->slots[i];
+        if (cell->class != 0) {
+            size_t at = cell_hash(cell) & (larger - 1);
+            while (slots[at].class != 0) {
+                at = (at + 1) & (larger - 1);
+            }
+            slots[at] = *cell;
+        }
+    }
+    free(table->slots);
+    *table = grown;
+    return true;
+}
+
+static void
+count_cell(Walk *walk, uint32_t class, const struct stat *stat, uint64_t size, uint64_t allocated)
+{
+    const Reader *reader = walk->reader;
+    CellTable *table = &walk->cells;
+    if (class == 0 || (table->used * 2 >= table->size && !cells_grow(walk))) {
         return;
     }
-    size_t at = hash & (table->size - 1);
+    Cell key = {.class = class, .uid = stat->st_uid, .gid = stat->st_gid};
+    while (key.age < reader->age_count && stat->st_mtime <= reader->age_limits[key.age]) {
+        key.age++;
+    }
+    key.size = size == 0 ? 0 : (uint16_t)(64 - __builtin_clzll(size));
+    size_t at = cell_hash(&key) & (table->size - 1);
     for (;; at = (at + 1) & (table->size - 1)) {
-        Shape *slot = &table->slots[at];
-        if (slot->key == NULL) {
-            char *key = malloc(length);
-            char *sample = path_of(dir, name);
-            if (key == NULL || sample == NULL) {
-                free(key);
-                free(sample);
-                walk->no_memory = true;
-                return;
-            }
-            memcpy(key, shape, length);
-            *slot = (Shape){hash, key, length, 1, size, sample};
+        Cell *cell = &table->slots[at];
+        if (cell->class == 0) {
+            *cell = key;
             table->used++;
-            return;
         }
-        if (slot->hash == hash && slot->length == length
-            && memcmp(slot->key, shape, length) == 0) {
-            slot->count++;
-            slot->bytes += size;
+        if (cell->class == key.class && cell->uid == key.uid && cell->gid == key.gid
+            && cell->age == key.age && cell->size == key.size) {
+            cell->count++;
+            cell->bytes += size;
+            cell->allocated += allocated;
             return;
         }
     }
+}
+
+static void
+count_program(Walk *walk, const char *name, size_t length, uint64_t size)
+{
+    const Reader *reader = walk->reader;
+    size_t start = reader->program_prefix_length, digits = (size_t)reader->program_digits;
+    if (digits == 0 || length < start + digits
+        || memcmp(name, reader->program_prefix, start) != 0) {
+        return;
+    }
+    uint32_t program = 0;
+    for (size_t i = start; i < start + digits; i++) {
+        if (!is_digit(name[i])) {
+            return;
+        }
+        program = program * 10 + (uint32_t)(name[i] - '0');
+    }
+    ProgramTable *table = &walk->programs;
+    if (table->used * 2 >= table->size) {
+        size_t larger = table->size == 0 ? 64 : table->size * 2;
+        Program *slots = calloc(larger, sizeof(Program));
+        if (slots == NULL) {
+            walk->no_memory = true;
+            return;
+        }
+        for (size_t i = 0; i < table->size; i++) {
+            if (table->slots[i].program != 0) {
+                size_t at = program_hash(table->slots[i].program) & (larger - 1);
+                while (slots[at].program != 0) {
+                    at = (at + 1) & (larger - 1);
+                }
+                slots[at] = table->slots[i];
+            }
+        }
+        free(table->slots);
+        table->slots = slots;
+        table->size = larger;
+    }
+    size_t at = program_hash(program + 1) & (table->size - 1);
+    while (table->slots[at].program != 0 && table->slots[at].program != program + 1) {
+        at = (at + 1) & (table->size - 1);
+    }
+    Program *slot = &table->slots[at];
+    if (slot->program == 0) {
+        slot->program = program + 1;
+        table->used++;
+    }
+    slot->count++;
+    slot->bytes += size;
 }
 
 /* ---- giving work away (these take the GIL) -------------------------------------------------- */
@@ -878,6 +1095,7 @@ count_item(Walk *walk, Dir *dir, const Item *item)
     uint64_t allocated = blocks < MOST_BLOCKS ? blocks * 512 : MOST_BLOCKS * 512;
     counts->files++;
     counts->apparent += size;
+    uint64_t share = linked ? 0 : allocated / (stat.st_nlink > 1 ? stat.st_nlink : 1);
     if (linked) {
     }
     else if (stat.st_nlink > 1) {
@@ -892,8 +1110,15 @@ count_item(Walk *walk, Dir *dir, const Item *item)
         counts->allocated += allocated;
     }
     size_t length = strlen(item->name);
+    uint32_t class = 0;
     if (length >= 5 && length < NAME_BYTES && memcmp(item->name + length - 5, ".fits", 5) == 0) {
-        count_fits(walk, dir, item->name, length, size);
+        class = count_fits(walk, dir, item->name, length, size);
+    }
+    if (walk->reader->age_count > 0) {
+        counts->shared += share;
+        class = class != 0 ? class : extension_class(walk, item->name, length);
+        count_cell(walk, class, &stat, size, share);
+        count_program(walk, item->name, length, size);
     }
 }
 
@@ -901,7 +1126,7 @@ count_item(Walk *walk, Dir *dir, const Item *item)
 static bool
 is_nearly_full(const Counts *counts)
 {
-    return (counts->apparent | counts->allocated) >> 63;
+    return (counts->apparent | counts->allocated | counts->shared) >> 63;
 }
 
 /* Stat items; true when all of them are done or given away, false when they were left. */
@@ -1291,13 +1516,63 @@ shapes_list(const ShapeTable *table)
         if (shape->key == NULL) {
             continue;
         }
-        PyObject *row = Py_BuildValue("(y#KKy)", shape->key, (Py_ssize_t)shape->length,
+        PyObject *row = Py_BuildValue("(y#KKyI)", shape->key, (Py_ssize_t)shape->length,
                                       (unsigned long long)shape->count,
-                                      (unsigned long long)shape->bytes, shape->sample);
+                                      (unsigned long long)shape->bytes,
+                                      shape->sample == NULL ? "" : shape->sample, shape->number);
         if (row == NULL || PyList_Append(list, row) != 0) {
             Py_CLEAR(list);
         }
         Py_XDECREF(row);
+    }
+    return list;
+}
+
+/* The cube's rows: a class is (number, whether it is an extension). */
+static PyObject *
+cells_list(const CellTable *table)
+{
+    PyObject *list = PyList_New((Py_ssize_t)table->used);
+    Py_ssize_t at = 0;
+    for (size_t i = 0; list != NULL && i < table->size; i++) {
+        const Cell *cell = &table->slots[i];
+        if (cell->class == 0) {
+            continue;
+        }
+        bool is_extension = cell->class & EXTENSION_CLASS;
+        uint32_t number = (cell->class & ~EXTENSION_CLASS) - 1;
+        PyObject *row = Py_BuildValue("(OIIIIIKKK)", is_extension ? Py_True : Py_False, number,
+                                      cell->uid, cell->gid, (unsigned int)cell->age,
+                                      (unsigned int)cell->size, (unsigned long long)cell->count,
+                                      (unsigned long long)cell->bytes,
+                                      (unsigned long long)cell->allocated);
+        if (row == NULL) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SET_ITEM(list, at++, row);
+    }
+    return list;
+}
+
+static PyObject *
+programs_list(const ProgramTable *table)
+{
+    PyObject *list = PyList_New((Py_ssize_t)table->used);
+    Py_ssize_t at = 0;
+    for (size_t i = 0; list != NULL && i < table->size; i++) {
+        const Program *program = &table->slots[i];
+        if (program->program == 0) {
+            continue;
+        }
+        PyObject *row = Py_BuildValue("(IKK)", program->program - 1,
+                                      (unsigned long long)program->count,
+                                      (unsigned long long)program->bytes);
+        if (row == NULL) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SET_ITEM(list, at++, row);
     }
     return list;
 }
@@ -1372,21 +1647,21 @@ walk_result(Walk *walk)
     if (!leave_dirs(walk)) {
         return NULL;
     }
-    PyObject *counts = counts_tuple(&walk->counts);
-    PyObject *shapes = shapes_list(&walk->shapes);
-    PyObject *links = links_list(walk);
-    PyObject *failures = failures_list(walk);
-    PyObject *nested = nested_list(walk);
-    PyObject *result = NULL;
-    if (counts != NULL && shapes != NULL && links != NULL && failures != NULL && nested != NULL) {
-        result = PyTuple_Pack(6, counts, shapes, links, failures, nested, walk->left);
+    /* "N" takes the references over, also where one of them is NULL and the whole fails. */
+    return Py_BuildValue("(NNNNNNNNO)", counts_tuple(&walk->counts), shapes_list(&walk->shapes),
+                         shapes_list(&walk->extensions), cells_list(&walk->cells),
+                         programs_list(&walk->programs), links_list(walk), failures_list(walk),
+                         nested_list(walk), walk->left);
+}
+
+static void
+shapes_clear(ShapeTable *table)
+{
+    for (size_t i = 0; i < table->size; i++) {
+        free(table->slots[i].key);
+        free(table->slots[i].sample);
     }
-    Py_XDECREF(nested);
-    Py_XDECREF(failures);
-    Py_XDECREF(links);
-    Py_XDECREF(shapes);
-    Py_XDECREF(counts);
-    return result;
+    free(table->slots);
 }
 
 static void
@@ -1400,11 +1675,10 @@ walk_clear(Walk *walk)
     }
     free(walk->failures);
     free(walk->links);
-    for (size_t i = 0; i < walk->shapes.size; i++) {
-        free(walk->shapes.slots[i].key);
-        free(walk->shapes.slots[i].sample);
-    }
-    free(walk->shapes.slots);
+    shapes_clear(&walk->shapes);
+    shapes_clear(&walk->extensions);
+    free(walk->cells.slots);
+    free(walk->programs.slots);
     for (size_t i = 0; i < walk->depth; i++) {
         dir_release(walk->stack[i]);
     }
@@ -1416,7 +1690,7 @@ PyDoc_STRVAR(reader_read_doc,
 "     seconds)\n--\n\n"
 "Read chunks (None: the root itself) and what is below them. `gauges` is a buffer of two\n"
 "uint64 that this call alone writes: entries read, and system calls that came back.\n\n"
-"Returns (counts, shapes, links, failures, nested, left).");
+"Returns (counts, shapes, extensions, cells, programs, links, failures, nested, left).");
 
 static PyObject *
 reader_read(PyObject *self, PyObject *args)
@@ -1514,6 +1788,8 @@ reader_dealloc(PyObject *self)
     Py_XDECREF(reader->snapshot_names);
     Py_XDECREF(reader->barred_paths);
     free(reader->barred);
+    free(reader->age_limits);
+    Py_XDECREF(reader->program_prefix_bytes);
     Py_XDECREF(reader->excluded);
     if (reader->next_ns.obj != NULL) {
         PyBuffer_Release(&reader->next_ns);
@@ -1537,25 +1813,28 @@ all_bytes(PyObject *tuple)
 
 PyDoc_STRVAR(reader_doc,
 "Reader(roots, pseudo_devices, snapshot_names, barred, excluded, one_file_system,\n"
-"       follow_file_symlinks, keep_below_fd, interval_ns, next_ns)\n--\n\n"
+"       follow_file_symlinks, keep_below_fd, age_limits, program_prefix, program_digits,\n"
+"       interval_ns, next_ns)\n--\n\n"
 "Rules for reading; see ScanRules. `excluded` is callable(root path, directory, names)\n"
-"-> bytes, one a name, or None.");
+"-> bytes, one a name, or None. A program's number has 1 to 9 digits; 0: none is counted.");
 
 static PyObject *
 reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     PyObject *roots, *pseudo, *snapshot_names, *barred, *excluded;
-    int one_file_system, follow, keep_below_fd;
+    PyObject *age_limits, *program_prefix;
+    int one_file_system, follow, keep_below_fd, program_digits;
     long long interval_ns;
     Py_buffer next_ns;
     if (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0) {
         PyErr_SetString(PyExc_TypeError, "Reader() takes no keyword arguments");
         return NULL;
     }
-    if (!PyArg_ParseTuple(args, "O!O!O!O!OppiLw*:Reader", &PyTuple_Type, &roots, &PyTuple_Type,
-                          &pseudo, &PyTuple_Type, &snapshot_names, &PyTuple_Type, &barred,
-                          &excluded, &one_file_system, &follow, &keep_below_fd, &interval_ns,
-                          &next_ns)) {
+    if (!PyArg_ParseTuple(args, "O!O!O!O!OppiO!SiLw*:Reader", &PyTuple_Type, &roots,
+                          &PyTuple_Type, &pseudo, &PyTuple_Type, &snapshot_names, &PyTuple_Type,
+                          &barred, &excluded, &one_file_system, &follow, &keep_below_fd,
+                          &PyTuple_Type, &age_limits, &program_prefix, &program_digits,
+                          &interval_ns, &next_ns)) {
         return NULL;
     }
     Reader *reader = (Reader *)type->tp_alloc(type, 0);
@@ -1570,6 +1849,26 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (next_ns.len < (Py_ssize_t)sizeof(int64_t) || interval_ns < 0) {
         PyErr_SetString(PyExc_ValueError, "next_ns must be a buffer that holds an int64");
         goto failed;
+    }
+    if (program_digits < 0 || program_digits > 9) {
+        PyErr_SetString(PyExc_ValueError, "program_digits must be from 0 to 9");
+        goto failed;
+    }
+    reader->program_digits = program_digits;
+    reader->program_prefix_bytes = Py_NewRef(program_prefix);
+    reader->program_prefix = PyBytes_AS_STRING(program_prefix);
+    reader->program_prefix_length = (size_t)PyBytes_GET_SIZE(program_prefix);
+    reader->age_count = (size_t)PyTuple_GET_SIZE(age_limits);
+    reader->age_limits = calloc(reader->age_count + 1, sizeof(int64_t));
+    if (reader->age_limits == NULL) {
+        PyErr_NoMemory();
+        goto failed;
+    }
+    for (size_t i = 0; i < reader->age_count; i++) {
+        reader->age_limits[i] = PyLong_AsLongLong(PyTuple_GET_ITEM(age_limits, (Py_ssize_t)i));
+        if (PyErr_Occurred()) {
+            goto failed;
+        }
     }
     reader->interval_ns = interval_ns;
     reader->snapshot_names = Py_NewRef(snapshot_names);

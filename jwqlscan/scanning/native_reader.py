@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from jwqlscan.names import Classifier
+from jwqlscan.cube import NO_EXTENSION, CellKey, Cube, FileClass
+from jwqlscan.names import PROGRAM_DIGITS, PROGRAM_PREFIX, UNRECOGNIZED, Classifier
 from jwqlscan.scanning._native import Chunk, Place
 from jwqlscan.scanning._native import Reader as NativeCore
 from jwqlscan.scanning.pace import Pace
@@ -62,6 +63,9 @@ class NativeReader:
             rules.one_file_system,
             rules.follow_file_symlinks,
             descriptors_to_keep(),
+            rules.age_limits,
+            PROGRAM_PREFIX.encode(),
+            PROGRAM_DIGITS,
             pace.interval_ns,
             pace.next_ns,
         )
@@ -72,7 +76,17 @@ class NativeReader:
         chunks: list[Chunk | None] = [item.entries for item in work]
         if meter.place is None:
             meter.place = Place()
-        counts, shapes, links, failures, nested, left = self._core.read(
+        (
+            counts,
+            shapes,
+            extensions,
+            cells,
+            programs,
+            links,
+            failures,
+            nested,
+            left,
+        ) = self._core.read(
             root.number,
             root.opened.fd,
             os.fsencode(root.path),
@@ -105,7 +119,11 @@ class NativeReader:
         for reason, count in zip(SKIP_REASONS, skipped, strict=True):
             if count:
                 tally.add_skipped(reason, count)
-        self._classify(shapes, tally)
+        products = self._classify(shapes, tally)
+        if cells:
+            _fill(tally.cube, cells, products, _classes(extensions))
+        for number, count, size in programs:
+            tally.cube.add_program(f"{number:0{PROGRAM_DIGITS}}", count, size)
         for path, operation, number in failures:
             tally.add_error(ScanError(path, operation, number, error_kind(number)))
         meter.files += tally.files
@@ -116,11 +134,15 @@ class NativeReader:
         """Return the directory that a worker is at; also while it hangs in the kernel."""
         return "" if meter.place is None else str(meter.place.path())
 
-    def _classify(self, shapes: list[tuple[bytes, int, int, bytes]], tally: Tally) -> None:
+    def _classify(
+        self, shapes: list[tuple[bytes, int, int, bytes, int]], tally: Tally
+    ) -> list[FileClass]:
+        """Count files by their shapes, and return the classes of the shapes, by number."""
         known = self._known
+        classes = [UNRECOGNIZED] * len(shapes)
         if len(known) > KNOWN_SHAPES:
             known.clear()
-        for shape, count, size, sample in shapes:
+        for shape, count, size, sample, number in shapes:
             # Other workers may clear it at any moment: what was looked up is not looked up again.
             product = known.get(shape, _UNSEEN)
             if product is _UNSEEN:
@@ -129,6 +151,27 @@ class NativeReader:
                 tally.add_unrecognized(os.fsdecode(shape), os.fsdecode(sample), count)
             else:
                 tally.add_product(product, count, size)
+                classes[number] = FileClass(*product)
+        return classes
+
+
+def _classes(extensions: list[tuple[bytes, int, int, bytes, int]]) -> list[FileClass]:
+    """Return the classes of extensions, by number."""
+    classes = [UNRECOGNIZED] * len(extensions)
+    for ending, _, _, _, number in extensions:
+        classes[number] = FileClass("", ending.decode("ascii") or NO_EXTENSION)
+    return classes
+
+
+def _fill(
+    cube: Cube,
+    cells: list[tuple[bool, int, int, int, int, int, int, int, int]],
+    products: list[FileClass],
+    extensions: list[FileClass],
+) -> None:
+    for is_extension, number, uid, gid, age, size, count, apparent, allocated in cells:
+        file_class = (extensions if is_extension else products)[number]
+        cube.add(CellKey(file_class, uid, gid, age, size), count, apparent, allocated)
 
 
 def _pending(root: Root, device: int, chunks: list[Chunk]) -> list[Work]:

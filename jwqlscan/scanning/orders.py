@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from jwqlscan.cube import age_limits
 from jwqlscan.errors import ConfigError
 from jwqlscan.scanning.process import ScannerProcess, take
 from jwqlscan.settings import AUTO, Area, ScanSettings
@@ -110,4 +111,5 @@ def settings_record(settings: ScanSettings) -> dict[str, Any]:
         "extra_filetypes": settings.extra_filetypes,
         "max_rate": settings.max_rate,
         "background": settings.background,
+        "age_limits": age_limits(settings.ages_from_s) if settings.ages_from_s else (),
     }

@@ -27,6 +27,8 @@ class ScanRules(NamedTuple):
     mounts : MountTable
     roots : dict
         (st_dev, st_ino) of every root to its number: a root met below another is not entered.
+    age_limits : tuple of int
+        As `jwqlscan.cube.age_limits` gives them; without any no cube is made.
     """
 
     exclude: tuple[str, ...] = ()
@@ -35,6 +37,7 @@ class ScanRules(NamedTuple):
     follow_file_symlinks: bool = False
     mounts: MountTable = MountTable()
     roots: Mapping[tuple[int, int], int] = MappingProxyType({})
+    age_limits: tuple[int, ...] = ()
 
 
 class Exclusion:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import errno
 import os
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain, islice
-from stat import S_IFDIR, S_IFLNK, S_IFREG
+from stat import S_IFDIR, S_IFLNK, S_IFREG, ST_MTIME
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from jwqlscan.names import FITS, Classifier, shape
+from jwqlscan.cube import CellKey, Cube, FileClass, extension
+from jwqlscan.names import FITS, UNRECOGNIZED, Classifier, program, shape
 from jwqlscan.scanning.pace import Pace
 from jwqlscan.scanning.reader import (
     ANSWERS,
@@ -34,7 +36,7 @@ from jwqlscan.scanning.reader import (
     error_kind,
 )
 from jwqlscan.scanning.rules import Exclusion, ScanRules, join
-from jwqlscan.tally import ScanError, Tally
+from jwqlscan.tally import Product, ScanError, Tally
 
 OPEN_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -57,6 +59,8 @@ DIRECTORY_OPERATIONS = 4
 LIMIT_RETRIES = 50
 LIMIT_PAUSE_S = 0.02
 
+# A regular file: its name, its stat, its size, and what is allocated for this name of it.
+_Stat: TypeAlias = tuple[str, os.stat_result, int, int]
 Result = TypeVar("Result")
 if TYPE_CHECKING:
     Scandir: TypeAlias = os._ScandirIterator[str]
@@ -80,6 +84,8 @@ class ScandirReader:
         self._lookup = classifier.lookup
         self._exclusion = Exclusion(rules.exclude) if rules.exclude else None
         self._keep_below_fd = descriptors_to_keep()
+        # Ascending, for bisect: seconds before 1970 of the ages' ends.
+        self._age_limits = [-limit for limit in rules.age_limits]
 
     def read(self, work: list[Work], meter: Meter) -> Batch:
         """Read some work and what is below it; see `Reader.read`."""
@@ -221,6 +227,7 @@ class ScandirReader:
         files = apparent_bytes = allocated_blocks = 0
         fits: list[str] = []
         fits_sizes: list[int] = []
+        cells: list[_Stat] | None = [] if self._age_limits else None
         gauges = meter.gauges
         for entry in block:
             gauges[ANSWERS] += 1
@@ -237,11 +244,14 @@ class ScandirReader:
                 if followed is None:
                     continue
                 stat = followed
+                shared = 0
             elif stat.st_nlink > 1:
                 allocated = stat.st_blocks * 512
                 batch.links.append(Link(stat.st_dev, stat.st_ino, stat.st_nlink, allocated))
+                shared = allocated // stat.st_nlink
             else:
                 allocated_blocks += stat.st_blocks
+                shared = stat.st_blocks * 512
             size = stat.st_size
             if size < 0:  # as du does with what a broken filesystem says
                 size = 0
@@ -251,20 +261,46 @@ class ScandirReader:
             if name.endswith(FITS):
                 fits.append(name)
                 fits_sizes.append(size)
+            if cells is not None:
+                cells.append((name, stat, size, shared))
         tally = batch.tally
         tally.files += files
         tally.apparent_bytes += apparent_bytes
         tally.allocated_bytes += allocated_blocks * 512
-        self._count_fits(here, fits, fits_sizes, tally)
+        products = self._count_fits(here, fits, fits_sizes, tally)
+        if cells is not None:
+            self._count_cells(cells, iter(products), tally.cube)
         gauges[ENTRIES] += len(block)
         meter.files += files
         meter.apparent_bytes += apparent_bytes
 
-    def _count_fits(self, here: Work, names: list[str], sizes: list[int], tally: Tally) -> None:
+    def _count_cells(
+        self, stats: list[_Stat], products: Iterator[Product | None], cube: Cube
+    ) -> None:
+        """Count files in the cube; `products` has those of the FITS files among them, in order."""
+        times = self._age_limits
+        add = cube.add
+        for name, stat, size, allocated in stats:
+            if name.endswith(FITS):
+                product = next(products)
+                file_class = UNRECOGNIZED if product is None else FileClass(*product)
+            else:
+                file_class = FileClass("", extension(name))
+            age = bisect_right(times, -stat[ST_MTIME])
+            key = CellKey(file_class, stat.st_uid, stat.st_gid, age, size.bit_length())
+            add(key, 1, size, allocated)
+            if number := program(name):
+                cube.add_program(number, 1, size)
+
+    def _count_fits(
+        self, here: Work, names: list[str], sizes: list[int], tally: Tally
+    ) -> list[Product | None]:
+        """Count FITS files by product, and return their products."""
         tally.fits_files += len(names)
         tally.fits_bytes += sum(sizes)
         products = tally.products
-        for product, name, size in zip(self._lookup(names), names, sizes, strict=True):
+        found = self._lookup(names)
+        for product, name, size in zip(found, names, sizes, strict=True):
             if product is None:
                 tally.add_unrecognized(shape(name), join(here.path, name))
             elif (amount := products.get(product)) is not None:
@@ -272,6 +308,7 @@ class ScandirReader:
                 amount.bytes += size
             else:
                 tally.add_product(product, 1, size)
+        return found
 
     def _read_other(self, here: Work, name: str, mode: int, batch: Batch) -> os.stat_result | None:
         """Count what is no regular file; return the stat of a file that a symlink leads to."""

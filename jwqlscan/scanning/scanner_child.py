@@ -237,6 +237,7 @@ class _Child:
                 follow_file_symlinks=settings["follow_file_symlinks"],
                 mounts=mounts,
                 roots=numbers,
+                age_limits=tuple(settings["age_limits"]),
             ),
             Classifier(settings["extra_filetypes"]),
             Pace(settings["max_rate"]),

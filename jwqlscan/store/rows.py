@@ -11,7 +11,7 @@ from jwqlscan.history import CentralColumns, GeneralColumns
 from jwqlscan.paths import path_fields, shown
 from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot
 from jwqlscan.store import MONITOR_NAME, LastArea
-from jwqlscan.tally import Tally
+from jwqlscan.tally import COUNTERS, Tally
 from jwqlscan.units import tib
 
 ARCHIVE = "archive"
@@ -23,18 +23,6 @@ EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
 
 _INT64_MAX = 2**63 - 1
 
-_COUNTERS = (
-    "files",
-    "apparent_bytes",
-    "allocated_bytes",
-    "directories",
-    "symlinks",
-    "other",
-    "vanished",
-    "fits_files",
-    "fits_bytes",
-    "unrecognized",
-)
 _CAPACITY_NUMBERS = (
     "size_bytes",
     "used_bytes",
@@ -134,7 +122,7 @@ def scan_rows(snapshot: Snapshot) -> list[TableRows]:
             "scan_area",
             (
                 *("run_id", "area_group", "area", "path", "state"),
-                *_COUNTERS,
+                *COUNTERS,
                 *("errors", "error_samples", "skipped", "unrecognized_samples"),
                 *_CAPACITY_NUMBERS,
                 *_CAPACITY_TEXTS,
@@ -243,7 +231,7 @@ def _area_row(run_id: str, area: AreaSnapshot) -> Row:
         shown(area.name),
         shown(area.path),
         area.state,
-        *(min(getattr(tally, name), _INT64_MAX) for name in _COUNTERS),
+        *(min(getattr(tally, name), _INT64_MAX) for name in COUNTERS),
         _json(tally.errors),
         _json(errors),
         _json(tally.skipped),
