@@ -12,8 +12,9 @@ from jwqlscan.paths import shown
 from jwqlscan.scanning.measure import AreaMeasure
 from jwqlscan.scanning.scanner import Found
 from jwqlscan.settings import Area
-from jwqlscan.snapshot import ALL
+from jwqlscan.snapshot import ALL, AreaSnapshot
 from jwqlscan.store import LastArea
+from jwqlscan.units import format_bytes, format_count
 
 NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR})
 
@@ -94,6 +95,43 @@ def check_not_emptied(
             continue
         where = f"{shown(one.area.path)} ({shown(one.area.key)}{source})"
         raise ScanFailedError(f"{where}: no files, and {before}; {_NEXT}")
+
+
+def suspicions(
+    areas: Sequence[AreaSnapshot],
+    before: Mapping[tuple[str, str], LastArea],
+    max_drop_percent: int,
+) -> tuple[str, ...]:
+    """Return why totals are not to be believed, though they are complete: they fell too far.
+
+    An archive of which a part was unmounted, or a storage pool that shows an old copy, answers
+    every question, and tells no error.
+
+    Parameters
+    ----------
+    areas : sequence of AreaSnapshot
+    before : mapping
+        What the last complete run found.
+    max_drop_percent : int
+        How far a group's total may fall, in percent of what it was: below, nothing is said.
+    """
+    found = []
+    totals = {area.group for area in areas if area.name == ALL}
+    for area in areas:
+        last = before.get((area.group, area.name))
+        if last is None or area.state != "complete" or (area.name != ALL and area.group in totals):
+            continue
+        for now, then, unit, text in (
+            (area.tally.files, last.files, " files", format_count),
+            (area.tally.apparent_bytes, last.apparent_bytes, "", format_bytes),
+        ):
+            drop = 100 * (then - now)
+            if drop > max_drop_percent * then:
+                found.append(
+                    f"{area.group} {area.name}: {text(now)}{unit} where the last complete run found"
+                    f" {text(then)}, down by {drop // then} %"
+                )
+    return tuple(found)
 
 
 def _may_be_there(

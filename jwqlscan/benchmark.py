@@ -98,9 +98,13 @@ async def benchmark(
         Rate(one.reader, one.workers, statistics.median(all_), min(all_), max(all_))
         for one, all_ in speeds.items()
     )
+    return Benchmark(entries, rounds, rates, recommended(rates))
+
+
+def recommended(rates: Sequence[Rate]) -> Rate:
+    """Return the setting with the fewest workers of those within 5 % of the fastest."""
     enough = max(rate.entries_per_second for rate in rates) * EQUALLY_FAST
-    candidates = [rate for rate in rates if rate.entries_per_second >= enough]
-    return Benchmark(entries, rounds, rates, min(candidates, key=_cost))
+    return min((rate for rate in rates if rate.entries_per_second >= enough), key=_cost)
 
 
 def _cost(rate: Rate) -> tuple[int, float]:

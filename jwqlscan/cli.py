@@ -172,6 +172,12 @@ def run(
             "--allow-empty", help="Take areas that are missing or suddenly empty as they are."
         ),
     ] = False,
+    allow_drop: Annotated[
+        bool,
+        typer.Option(
+            "--allow-drop", help="Take totals that fell by more than scan.max_drop as they are."
+        ),
+    ] = False,
     json: Json = False,
     quiet: Quiet = False,
     verbose: Annotated[
@@ -199,6 +205,7 @@ def run(
                 return await run_job(
                     settings,
                     allow_empty=allow_empty,
+                    allow_drop=allow_drop,
                     with_report=not no_report,
                     wait_s=float(wait or 0.0),
                     log_file=log_file,

@@ -31,6 +31,7 @@ from jwqlscan.units import parse_duration
 
 SYSTEM_FILE = "/etc/jwqlscan/config.toml"
 DEFAULT_ARCHIVE_AREAS = ("public", "proprietary")
+DEFAULT_MAX_DROP_PERCENT = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,8 @@ class Config:
         Directory of the log files, one a run.
     state_path : str
         Directory of the lock, the spool and the default store.
+    max_drop_percent : int
+        A run whose totals fall by more than this against the last complete one is suspect.
     """
 
     file: str
@@ -68,6 +71,7 @@ class Config:
     df_timeout_s: float
     log_path: str | None
     state_path: str
+    max_drop_percent: int = DEFAULT_MAX_DROP_PERCENT
 
     @property
     def source(self) -> str:
@@ -301,6 +305,7 @@ def _build(table: _Table, over: Overrides, file: str) -> Config:
         central_path=central_path,
         central_areas=central_areas,
         scan=_scan_settings(scan, over),
+        max_drop_percent=_percent(scan, "max_drop", DEFAULT_MAX_DROP_PERCENT),
         database_url=_database_url(over.database or stored_url, state_path, file),
         outputs=_outputs(outputs, over, state_path),
         df_timeout_s=_duration(df, "timeout", "30s"),
@@ -374,6 +379,13 @@ def _duration(table: _Table, key: str, default: str | None) -> float:
     if seconds <= 0:
         raise table.error(key, f"expected more than nothing, not {text!r}")
     return seconds
+
+
+def _percent(table: _Table, key: str, default: int) -> int:
+    percent: int = table.take(key, int, "a number of percent", default)
+    if not 1 <= percent <= 100:
+        raise table.error(key, f"expected 1 to 100 (percent), not {percent}")
+    return percent
 
 
 def _database_url(url: str | None, state_path: str, file: str) -> str:

@@ -8,13 +8,13 @@ import socket
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 import anyio
 
 from jwqlscan import __version__, preflight, spool
-from jwqlscan.areas import check_not_emptied, choose_areas, survey_paths
+from jwqlscan.areas import check_not_emptied, choose_areas, survey_paths, suspicions
 from jwqlscan.config import Config
 from jwqlscan.df import DfError, capacity
 from jwqlscan.display import Display
@@ -73,6 +73,7 @@ async def run(
     config: Config,
     *,
     allow_empty: bool = False,
+    allow_drop: bool = False,
     with_report: bool = True,
     wait_s: float = 0.0,
     log_file: str = "",
@@ -84,7 +85,9 @@ async def run(
     ----------
     config : Config
     allow_empty : bool
-        Take areas that are missing, unreadable or suddenly empty as they are.
+        Take areas that are missing, unreadable or suddenly empty, and all totals, as they are.
+    allow_drop : bool
+        Take totals that fell by more than ``scan.max_drop`` as they are.
     with_report : bool
     wait_s : float
         How long to wait while another run holds the lock.
@@ -109,12 +112,15 @@ async def run(
     await preflight.check(config)
     async with waited_lock(os.path.join(config.state_path, "lock"), wait_s):
         store = open_store(config.database_url)
-        last = await _last_areas(store)
+        last, complete = await _before(store)
         try:
             snapshot = await _measure(config, this, last, allow_empty, with_report, display)
         except Exception:  # whatever it was, the run failed, and the table is to say so
             await _record_failure(store, this)
             raise
+        if not (allow_drop or allow_empty):
+            doubts = suspicions(snapshot.areas, complete, config.max_drop_percent)
+            snapshot = replace(snapshot, suspicions=doubts)
         display.phase("storing")
         codes, warnings, location = await _store(config, store, snapshot)
         written: tuple[str, ...] = ()
@@ -156,14 +162,17 @@ async def report(config: Config, since: datetime | None = None) -> tuple[str, ..
     return tuple(await write_report(history, config.outputs, host=socket.gethostname()))
 
 
-async def _last_areas(store: Store) -> Mapping[tuple[str, str], LastArea] | None:
-    """Return what the last run found; None if the store can't say."""
+_Areas = Mapping[tuple[str, str], LastArea]
+
+
+async def _before(store: Store) -> tuple[_Areas | None, _Areas]:
+    """Return what the last run, and the last complete one, found; None if the store can't say."""
     try:
         async with store:
-            return await store.last_areas()
+            return await store.last_areas(), await store.last_complete_areas()
     except StoreError as error:
         log.warning("%s; measuring all the same", error)
-        return None
+        return None, {}
 
 
 async def _record_failure(store: Store, this: _Run) -> None:
@@ -286,12 +295,16 @@ def _together(
     )
 
 
+_ACCEPT = "see what is missing or, if it was removed, run once with --allow-drop"
+
+
 async def _store(
     config: Config, store: Store, snapshot: Snapshot
 ) -> tuple[list[ExitCode], list[str], str]:
     """Spool the snapshot, then store all that the spool holds."""
-    codes = [ExitCode.INCOMPLETE] if snapshot.incomplete_reasons else []
+    codes = [] if snapshot.status == "complete" else [ExitCode.INCOMPLETE]
     warnings = [f"incomplete: {reason}" for reason in snapshot.incomplete_reasons]
+    warnings += [f"suspect: {doubt}; {_ACCEPT}" for doubt in snapshot.suspicions]
     directory = os.path.join(config.state_path, "spool")
     spooled = await spool.put(directory, snapshot)
     try:

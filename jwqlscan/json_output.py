@@ -105,6 +105,7 @@ def run_object(outcome: Outcome) -> dict[str, Any]:
         "seconds": round(snapshot.seconds, 6),
         "areas": [_area_object(area) for area in snapshot.areas],
         "incomplete": [shown(reason) for reason in snapshot.incomplete_reasons],
+        "suspicions": [shown(doubt) for doubt in snapshot.suspicions],
         "warnings": [shown(warning) for warning in outcome.warnings],
         "store": shown(outcome.store),
         "written": [shown(path) for path in outcome.written],

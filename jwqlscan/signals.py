@@ -37,9 +37,9 @@ def run_until_signalled(
         If SIGINT, SIGTERM or SIGHUP came; the job was cancelled.
     """
     came: list[int] = []
+    results: list[Result] = []  # not returned by main: asyncio would make its repr (Python 3.11)
 
-    async def main() -> list[Result]:
-        results: list[Result] = []
+    async def main() -> None:
         with anyio.open_signal_receiver(*_not_ignored()) as signals:
             async with anyio.create_task_group() as tasks:
 
@@ -56,10 +56,9 @@ def run_until_signalled(
                 tasks.start_soon(watch)
                 results.append(await job(*args, **kwargs))
                 tasks.cancel_scope.cancel()
-        return results
 
     try:
-        results = anyio.run(main)
+        anyio.run(main)
     except BaseExceptionGroup as group:
         raise first_cause(group) from None
     if not results:

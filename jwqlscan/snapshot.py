@@ -100,6 +100,8 @@ class Snapshot:
         "" if there is none.
     sample : bool
         Made up for a demonstration; the report marks it.
+    suspicions : tuple of str
+        Why totals are not to be believed though they are complete, one line a reason.
     """
 
     run_id: str
@@ -113,6 +115,7 @@ class Snapshot:
     areas: tuple[AreaSnapshot, ...]
     log_file: str = ""
     sample: bool = False
+    suspicions: tuple[str, ...] = ()
 
     def area(self, group: str, name: str) -> AreaSnapshot | None:
         """Return one area, or None if the run did not measure it."""
@@ -134,7 +137,9 @@ class Snapshot:
 
     @property
     def status(self) -> str:
-        """``complete`` or ``incomplete``."""
+        """``complete``, ``incomplete`` or, where totals fell too far, ``suspect``."""
+        if self.suspicions:
+            return "suspect"
         return "incomplete" if self.incomplete_reasons else "complete"
 
     def to_record(self) -> dict[str, Any]:
@@ -151,6 +156,7 @@ class Snapshot:
             "seconds": self.seconds,
             "log_file": self.log_file,
             "sample": self.sample,
+            "suspicions": list(self.suspicions),
             "areas": [
                 {
                     "group": area.group,
@@ -187,6 +193,7 @@ class Snapshot:
             seconds=record["seconds"],
             log_file=record["log_file"],
             sample=record["sample"],
+            suspicions=tuple(record.get("suspicions", ())),  # older records have none
             areas=tuple(
                 AreaSnapshot(
                     group=area["group"],

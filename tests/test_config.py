@@ -76,6 +76,7 @@ def test_every_key_is_taken(load, tmp_path):
         extra_filetypes = ["new"]
         max_rate = 100
         background = true
+        max_drop = 20
         [database]
         url = "postgresql://u@h/d"
         [outputs]
@@ -118,6 +119,7 @@ def test_every_key_is_taken(load, tmp_path):
         df_timeout_s=120.0,
         log_path="/l",
         state_path="/s",
+        max_drop_percent=20,
     )
     assert config.source == f" in {tmp_path}/c.toml"
 
@@ -140,6 +142,8 @@ def test_every_key_is_taken(load, tmp_path):
         ("[scan]\none_file_system = 1", "scan.one_file_system", "true or false, not an integer"),
         ("[scan]\nextra_filetypes = ['A b']", "scan.extra_filetypes", "lower case"),
         ("[scan]\nmax_rate = -1", "scan.max_rate", "expected 0"),
+        ("[scan]\nmax_drop = 0", "scan.max_drop", "expected 1 to 100 (percent), not 0"),
+        ("[scan]\nmax_drop = 101", "scan.max_drop", "expected 1 to 100 (percent), not 101"),
         ("scan = 3", "scan", "expected a table, not an integer"),
         ("[archive]\npath = 3", "archive.path", "expected a string, not an integer"),
         ("[archive]\npath = ''", "archive.path", "not empty"),

@@ -180,6 +180,40 @@ async def test_a_report_that_can_not_be_written_leaves_the_snapshot_stored(tree)
     assert len(rows(tree, "SELECT id FROM filesystem_general")) == 1
 
 
+async def test_totals_that_fall_too_far_are_stored_as_suspect_until_they_are_accepted(tree):
+    for number in range(10):
+        write(tree / f"archive/public/{number}", 10)
+    config = make_config(tree)
+    assert (await run(config, with_report=False)).snapshot.status == "complete"
+    for number in range(10):
+        (tree / f"archive/public/{number}").unlink()
+    for _ in range(2):  # a suspect run is never what the next one is compared with
+        outcome = await run(config, with_report=False)
+        assert (outcome.snapshot.status, outcome.exit_code) == ("suspect", ExitCode.INCOMPLETE)
+        (warning,) = outcome.warnings
+        assert warning.startswith(
+            "suspect: archive all: 4 files where the last complete run found 14, down by 71 %"
+        )
+        assert "--allow-drop" in warning
+    accepted = await run(config, allow_drop=True, with_report=False)
+    assert (accepted.snapshot.status, accepted.exit_code) == ("complete", ExitCode.COMPLETE)
+    assert (await run(config, with_report=False)).snapshot.status == "complete"
+    stored = rows(tree, "SELECT status, suspicions = '[]' FROM scan_run ORDER BY date")
+    assert stored == [("complete", 1), *[("incomplete", 0)] * 2, *[("complete", 1)] * 2]
+
+
+async def test_bytes_that_fall_too_far_make_a_run_suspect_too(tree):
+    config = make_config(tree, "[scan]\nmax_drop = 70\n")
+    await run(config, with_report=False)
+    write(tree / "archive/public/jw01018" / UNCAL, 1)  # half of the bytes: not too far yet
+    write(tree / "archive/public/jw01018" / CAL, 1)
+    outcome = await run(config, with_report=False)
+    (doubt,) = outcome.snapshot.suspicions
+    assert doubt == (
+        "archive all: 1.00 GiB where the last complete run found 4.00 GiB, down by 74 %"
+    )
+
+
 async def test_the_report_can_be_written_from_an_empty_store(tree):
     (tree / "outputs").mkdir()
     written = await report(make_config(tree))

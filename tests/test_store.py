@@ -179,7 +179,44 @@ async def test_the_last_areas_are_those_of_the_newest_real_run(backend):
         await store.record(make_snapshot(1, make_area(tally=make_tally(21))))
         await store.record(make_snapshot(0))
         await store.record(make_snapshot(2, sample=True))
-        assert await store.last_areas() == {("archive", "all"): LastArea(21, 25)}
+        assert await store.last_areas() == {("archive", "all"): LastArea(21, 25, 2 * 2**40)}
+
+
+async def test_the_last_complete_areas_are_of_no_incomplete_suspect_or_sample_run(backend):
+    incomplete = make_area(tally=make_tally(7), state="stalled", note="no answer")
+    async with backend.open() as store:
+        assert await store.last_complete_areas() == {}
+        await store.record(make_snapshot(0, make_area(tally=make_tally(5))))
+        await store.record(make_snapshot(1, make_area(tally=make_tally(6))))
+        await store.record(make_snapshot(2, incomplete))
+        await store.record(make_snapshot(3, suspicions=("archive all: fewer files",)))
+        await store.record(make_snapshot(4, sample=True))
+        assert await store.last_complete_areas() == {("archive", "all"): LastArea(6, 10, 2 * 2**40)}
+        history = await store.history()
+    assert history.incomplete_dates == {START + timedelta(days=day) for day in (2, 3)}
+    suspects = await backend.query("SELECT suspicions FROM scan_run ORDER BY date DESC LIMIT 2")
+    assert suspects[1] == ('["archive all: fewer files"]',)
+    assert await backend.query("SELECT DISTINCT note FROM scan_area WHERE note <> ''") == [
+        ("no answer",)
+    ]
+
+
+async def test_an_area_of_which_nothing_is_known_gets_no_jwql_row(backend):
+    lost = make_area("central", "logs", Tally(), state="failed")
+    async with backend.open() as store:
+        await store.record(make_snapshot(0, make_area(), make_area("central"), lost))
+        await store.record(make_snapshot(1, make_area(tally=Tally(), state="failed")))
+    assert await backend.query("SELECT area FROM central_storage") == [("all",)]
+    assert await backend.query("SELECT count(*) FROM filesystem_general") == [(1,)]
+
+
+async def test_mounts_that_were_crossed_are_stored(backend):
+    tally = make_tally(mounts={"/archive/all/more": "nfs4"})
+    async with backend.open() as store:
+        await store.record(make_snapshot(0, make_area(tally=tally)))
+    assert await backend.query("SELECT mounts FROM scan_area") == [
+        ('{"/archive/all/more":"nfs4"}',)
+    ]
 
 
 async def test_sample_runs_alone_leave_no_last_areas(backend):

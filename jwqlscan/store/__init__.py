@@ -14,10 +14,11 @@ MONITOR_NAME = "filesystem_monitor"
 
 
 class LastArea(NamedTuple):
-    """What the newest stored run found in an area; the test for a suddenly empty one."""
+    """What an earlier run found in an area; the test for one that is suddenly empty, or smaller."""
 
     files: int
     entries: int
+    apparent_bytes: int = 0
 
 
 class Store(Protocol):
@@ -68,6 +69,13 @@ class Store(Protocol):
         Before our first run in a JWQL database this comes from JWQL's newest rows: they count the
         archive's files (taken for its entries too), and of central storage tell only whether it
         used any bytes (1 or 0 files and entries).
+        """
+        ...
+
+    async def last_complete_areas(self) -> Mapping[tuple[str, str], LastArea]:
+        """Return what the newest real run that is complete and not suspect found.
+
+        Empty before there is one. JWQL's rows are not asked: they counted files twice.
         """
         ...
 

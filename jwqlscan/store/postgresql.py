@@ -193,6 +193,11 @@ class PostgresqlStore:
         async with self._transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
             return await queries.last_areas(connection)
 
+    async def last_complete_areas(self) -> Mapping[tuple[str, str], LastArea]:
+        """Return what the newest real run that is complete found, by (group, area)."""
+        async with self._transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
+            return await queries.last_complete_areas(connection)
+
     async def history(self, since: datetime | None = None) -> History:
         """Return the rows from `since` on, as columns."""
         async with self._transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:

@@ -137,18 +137,31 @@ def _products(rows: list[Any]) -> dict[Product, ProductColumns]:
     return {Product(*key): columns for key, columns in sorted(products.items())}
 
 
+async def last_complete_areas(connection: Connection) -> Mapping[tuple[str, str], LastArea]:
+    """Return what the newest real run that is complete found."""
+    run_id = await connection.fetchval(
+        "SELECT run_id FROM scan_run WHERE NOT sample AND status = 'complete'"
+        " ORDER BY date DESC LIMIT 1"
+    )
+    return await _areas_of(connection, run_id)
+
+
+async def _areas_of(connection: Connection, run_id: object) -> dict[tuple[str, str], LastArea]:
+    areas = await connection.fetch(
+        "SELECT area_group, area, files, files + directories + symlinks + other, apparent_bytes"
+        " FROM scan_area WHERE run_id = $1",
+        run_id,
+    )
+    return {(group, area): LastArea(*found) for group, area, *found in areas}
+
+
 async def last_areas(connection: Connection) -> Mapping[tuple[str, str], LastArea]:
     """Return what the newest real run found; before our first, what JWQL's tables tell."""
     run_id = await connection.fetchval(
         "SELECT run_id FROM scan_run WHERE NOT sample ORDER BY date DESC LIMIT 1"
     )
     if run_id is not None:
-        areas = await connection.fetch(
-            "SELECT area_group, area, files, files + directories + symlinks + other"
-            " FROM scan_area WHERE run_id = $1",
-            run_id,
-        )
-        return {(group, area): LastArea(*found) for group, area, *found in areas}
+        return await _areas_of(connection, run_id)
     archive = await connection.fetchval(
         "SELECT total_file_count FROM filesystem_general"
         " WHERE date NOT IN (SELECT date FROM scan_run) ORDER BY date DESC LIMIT 1"

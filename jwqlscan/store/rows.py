@@ -69,10 +69,11 @@ def run_rows(snapshot: Snapshot) -> TableRows:
         "reader": shown(snapshot.reader),
         "workers": snapshot.workers,
         "seconds": snapshot.seconds,
-        "status": snapshot.status,
+        "status": "complete" if snapshot.status == "complete" else "incomplete",
         "incomplete_reasons": _json([shown(line) for line in snapshot.incomplete_reasons]),
         "sample": snapshot.sample,
         "log_file": shown(snapshot.log_file),
+        "suspicions": _json([shown(line) for line in snapshot.suspicions]),
     }
     return TableRows("scan_run", tuple(run), [tuple(run.values())])
 
@@ -81,10 +82,13 @@ def jwql_rows(snapshot: Snapshot) -> list[TableRows]:
     """Return the rows of the four JWQL tables: what the old monitor's plots read.
 
     The archive's row in `filesystem_general` is left out where its capacity is unknown, for its
-    columns have no unknown; the run is incomplete then. In `central_storage` `used` is, as ever,
-    the bytes of the files below the area, not df's.
+    columns have no unknown; the run is incomplete then. So is that of an area of which nothing
+    could be read: JWQL's readers would take it for an empty one. In `central_storage` `used` is, as
+    ever, the bytes of the files below the area, not df's.
     """
     archive = snapshot.area(ARCHIVE, ALL)
+    if archive is not None and _is_unknown(archive):
+        archive = None
     date = snapshot.timestamp
     return [
         TableRows(
@@ -113,7 +117,11 @@ def jwql_rows(snapshot: Snapshot) -> list[TableRows]:
         TableRows(
             "central_storage",
             ("date", "area", "size", "used", "available"),
-            [_central_row(date, area) for area in snapshot.areas if area.group == CENTRAL],
+            [
+                _central_row(date, area)
+                for area in snapshot.areas
+                if area.group == CENTRAL and not _is_unknown(area)
+            ],
         ),
         monitor_rows(snapshot.timestamp, snapshot.ended, "SUCCESS", snapshot.log_file),
     ]
@@ -130,6 +138,7 @@ def scan_rows(snapshot: Snapshot) -> list[TableRows]:
                 *("errors", "error_samples", "skipped", "unrecognized_samples"),
                 *_CAPACITY_NUMBERS,
                 *_CAPACITY_TEXTS,
+                *("mounts", "note"),
             ),
             [_area_row(snapshot.run_id, area) for area in snapshot.areas],
         ),
@@ -188,6 +197,10 @@ def jwql_last_areas(
     return areas
 
 
+def _is_unknown(area: AreaSnapshot) -> bool:
+    return area.state != "complete" and not area.tally.files
+
+
 def _general_rows(date: datetime, tally: Tally, capacity: Capacity | None) -> list[Row]:
     if capacity is None:
         return []
@@ -236,6 +249,8 @@ def _area_row(run_id: str, area: AreaSnapshot) -> Row:
         _json(tally.skipped),
         _json(samples),
         *capacity_values,
+        _json({shown(path): shown(fstype) for path, fstype in sorted(tally.mounts.items())}),
+        shown(area.note),
     )
 
 

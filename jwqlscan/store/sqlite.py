@@ -124,6 +124,10 @@ class SqliteStore:
         """Return what the newest real run found, by (group, area)."""
         return await self._call(queries.last_areas)
 
+    async def last_complete_areas(self) -> Mapping[tuple[str, str], LastArea]:
+        """Return what the newest real run that is complete found, by (group, area)."""
+        return await self._call(queries.last_complete_areas)
+
     async def history(self, since: datetime | None = None) -> History:
         """Return the rows from `since` on, as columns."""
         return await self._call(lambda connection: queries.history(connection, since or EARLIEST))

@@ -110,6 +110,29 @@ def _products(
     return products
 
 
+def last_complete_areas(connection: sqlite3.Connection) -> Mapping[tuple[str, str], LastArea]:
+    """Return what the newest real run that is complete found."""
+    with transaction(connection, "DEFERRED"):
+        return _areas_of(
+            connection,
+            connection.execute(
+                "SELECT run_id FROM scan_run WHERE NOT sample AND status = 'complete'"
+                " ORDER BY date DESC LIMIT 1"
+            ).fetchone(),
+        )
+
+
+def _areas_of(
+    connection: sqlite3.Connection, run: tuple[str] | None
+) -> dict[tuple[str, str], LastArea]:
+    areas = connection.execute(
+        "SELECT area_group, area, files, files + directories + symlinks + other, apparent_bytes"
+        " FROM scan_area WHERE run_id = ?",
+        run or (None,),
+    )
+    return {(group, area): LastArea(*found) for group, area, *found in areas}
+
+
 def last_areas(connection: sqlite3.Connection) -> Mapping[tuple[str, str], LastArea]:
     """Return what the newest real run found; before our first, what JWQL's tables tell."""
     with transaction(connection, "DEFERRED"):
@@ -117,12 +140,7 @@ def last_areas(connection: sqlite3.Connection) -> Mapping[tuple[str, str], LastA
             "SELECT run_id FROM scan_run WHERE NOT sample ORDER BY date DESC LIMIT 1"
         ).fetchone()
         if run is not None:
-            areas = connection.execute(
-                "SELECT area_group, area, files, files + directories + symlinks + other"
-                " FROM scan_area WHERE run_id = ?",
-                run,
-            )
-            return {(group, area): LastArea(*found) for group, area, *found in areas}
+            return _areas_of(connection, run)
         archive = connection.execute(
             "SELECT total_file_count FROM filesystem_general"
             " WHERE date NOT IN (SELECT date FROM scan_run) ORDER BY date DESC LIMIT 1"
