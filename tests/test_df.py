@@ -1,8 +1,11 @@
 """df: the real one, ones that misbehave, and what its output may look like."""
 
 import gc
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from contextlib import suppress
 
@@ -10,6 +13,7 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from trees import in_mount_namespace
 
 from jwqlscan import df
 from jwqlscan.df import DfError, capacity, parse_gnu, parse_posix
@@ -162,6 +166,40 @@ async def test_a_program_that_cannot_be_run_is_an_error(script, tmp_path):
         await capacity("/a\0b", 30)
 
 
+_CAPACITY_OF = """
+import anyio, json, sys
+from jwqlscan.df import capacity
+found = anyio.run(capacity, sys.argv[1], 30)
+print(json.dumps([found.size_bytes, found.inodes, found.source, found.fstype, found.target]))
+"""
+
+
+@pytest.mark.case("F36")
+@pytest.mark.parametrize("source", ["none", "host:/export one", "a  1 2 3 4% /x", "-"])
+@pytest.mark.parametrize("name", ["plain", "a b", "new\nline", "\udcff", "1 2 3 / /"])
+def test_no_name_of_a_mount_point_or_of_what_is_mounted_is_a_problem(tmp_path, source, name):
+    point = tmp_path / name
+    point.mkdir(parents=True)
+    under = in_mount_namespace(f"mount -t tmpfs -o size=1m,nr_inodes=0 '{source}' '{point}'")
+    environment = {**os.environ, "POSIXLY_CORRECT": "1", "BLOCK_SIZE": "human-readable"}
+    done = subprocess.run(
+        [*under, sys.executable, "-c", _CAPACITY_OF, point],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    size_bytes, inodes, *texts = json.loads(done.stdout)
+    assert size_bytes == 2**20
+    assert inodes is None  # nr_inodes=0: no limit
+    # Texts that can't be told apart are left out: wrong ones there are never.
+    assert texts[1] == "tmpfs"
+    assert texts[0] in (source, "")
+    assert not texts[2] or texts[2].startswith(str(tmp_path))
+
+
+@pytest.mark.case("S13")
 async def test_df_is_not_looked_up_in_the_path(script, tmp_path, monkeypatch):
     script("echo intruder")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")

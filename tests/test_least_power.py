@@ -167,6 +167,51 @@ def test_a_run_opens_directories_stats_entries_and_does_nothing_else(place, tmp_
     assert misdeeds(threads, root) == []
 
 
+@pytest.mark.case("P23")
+def test_every_process_that_a_run_starts_is_a_program_of_its_own(place, tmp_path):
+    (tmp_path / "out").mkdir()
+    command = [sys.executable, "-m", "jwqlscan", "run", "--archive", place / "tree"]
+    options = ["--outputs", tmp_path / "out", "--database", f"sqlite:///{tmp_path}/db/x.db"]
+    environment = {**os.environ, "HOME": str(tmp_path), "XDG_DATA_HOME": str(tmp_path / "data")}
+    threads = traced(tmp_path / "log", *command, *options, cwd="/", env=environment)
+    started = {
+        made[1]
+        for calls in threads.values()
+        for call in calls
+        if "CLONE_THREAD" not in call
+        and (made := re.match(r"(?:v?fork|clone3?)\(.* = ([0-9]+)$", call))
+    }
+    programs = {
+        number
+        for number in started
+        if any(re.match(r"execve\(.* = 0$", call) for call in threads[number])
+    }
+    assert started == programs
+    assert len(started) >= 2  # a scanning process and a df
+
+
+@pytest.mark.case("S13")
+def test_no_program_is_looked_up_where_the_caller_says(place, tmp_path):
+    trap = tmp_path / "trap"
+    trap.mkdir()
+    for name in ("df", "sh", "python", "python3", Path(sys.executable).name):
+        (trap / name).write_text(f"#!/bin/sh\ntouch {tmp_path}/caught\n")
+        (trap / name).chmod(0o755)
+    (tmp_path / "out").mkdir()
+    environment = {"PATH": f"{trap}:/usr/bin:/bin", "HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "jwqlscan", "run", "--no-report", "--archive", place / "tree"]
+    done = subprocess.run(
+        [*command, "--outputs", tmp_path / "out"],
+        env=environment,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "caught").exists()
+
+
 def test_a_tree_is_the_same_after_a_scan_down_to_its_access_times(place):
     def facts():
         paths = [place / "tree", *sorted((place / "tree").rglob("*"))]
