@@ -72,6 +72,7 @@ async def test_df_of_the_root_is_what_the_system_says():
         assert measured.inodes_used + measured.inodes_available == files
 
 
+@pytest.mark.case("F36")
 @pytest.mark.parametrize(
     "name",
     ["a b  c", "q'\"u`o$t(e", "-h", "--output=x", "new\nline", "a\\b", "\udcff\udcfe", "é*"],
@@ -83,6 +84,7 @@ async def test_no_name_of_a_directory_is_a_problem(tmp_path, monkeypatch, name):
     assert_as_statvfs(await capacity(name, 30), tmp_path)
 
 
+@pytest.mark.case("F36")
 async def test_the_same_is_asked_the_posix_way_of_a_df_that_knows_no_other(tmp_path, script):
     log = tmp_path / "calls"
     posix = script(
@@ -206,6 +208,7 @@ async def test_df_is_not_looked_up_in_the_path(script, tmp_path, monkeypatch):
     assert_as_statvfs(await capacity("/", 30), "/")
 
 
+@pytest.mark.case("F36", "S01", "S13")
 async def test_df_gets_no_secret_and_no_setting_of_ours(script, tmp_path, monkeypatch):
     monkeypatch.setenv("PGPASSWORD", "hunter2")
     monkeypatch.setenv("BLOCK_SIZE", "human-readable")
@@ -231,6 +234,7 @@ async def test_df_is_called_with_separate_arguments_in_a_session_of_its_own(scri
     assert session == process
 
 
+@pytest.mark.case("F10")
 @pytest.mark.parametrize("body", ["exec sleep 60", "trap '' TERM INT HUP; exec sleep 60"])
 async def test_a_df_that_never_answers_is_left_in_time(script, tmp_path, body):
     pid = tmp_path / "pid"
@@ -249,6 +253,7 @@ async def test_a_df_whose_child_keeps_the_pipes_open_does_not_keep_us(script):
     assert time.monotonic() - began < 2.5
 
 
+@pytest.mark.case("F10")
 async def test_a_df_that_cannot_be_killed_is_left_in_time(script, monkeypatch):
     """What a process in uninterruptible sleep does, as far as its parent can see."""
     started = []

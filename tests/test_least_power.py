@@ -140,6 +140,7 @@ def directories_listed(threads, root):
     return {path.lstrip("/") for path in listed}
 
 
+@pytest.mark.case("F24", "S05")
 @readers
 def test_a_scan_opens_directories_stats_entries_and_does_nothing_else(place, tmp_path, reader):
     root = place / "tree"
@@ -149,6 +150,7 @@ def test_a_scan_opens_directories_stats_entries_and_does_nothing_else(place, tmp
     assert misdeeds(threads, root) == []
 
 
+@pytest.mark.case("S05")
 @readers
 def test_a_run_opens_directories_stats_entries_and_does_nothing_else(place, tmp_path, reader):
     root = place / "tree"
@@ -267,6 +269,7 @@ app(["scan", "-q", "--reader", "scandir", sys.argv[1]])
 """
 
 
+@pytest.mark.case("S05")
 @pytest.mark.parametrize("misdeed", MISDEEDS)
 def test_a_reader_that_does_more_is_caught(place, tmp_path, misdeed):
     root = place / "tree"
@@ -275,6 +278,7 @@ def test_a_reader_that_does_more_is_caught(place, tmp_path, misdeed):
     assert {call.split("(")[0].rstrip("2") for call in found} == {MISDEEDS[misdeed]}
 
 
+@pytest.mark.case("S05")
 @pytest.mark.parametrize("misdeed", ["os.listdir(sys.argv[1])", "os.stat(sys.argv[1] + '/d')"])
 def test_a_parent_that_looks_at_the_tree_is_caught(place, tmp_path, misdeed):
     root = place / "tree"
@@ -317,6 +321,7 @@ def scan_as(under, root, reader):
     )
 
 
+@pytest.mark.case("S05")
 @only_root
 @readers
 def test_one_capability_is_enough_to_read_everything(closed, reader):
@@ -329,6 +334,7 @@ def test_one_capability_is_enough_to_read_everything(closed, reader):
     assert area["errors"] == {}
 
 
+@pytest.mark.case("S05")
 @only_root
 @readers
 def test_without_that_capability_the_same_user_reads_nothing(closed, reader):
@@ -339,6 +345,7 @@ def test_without_that_capability_the_same_user_reads_nothing(closed, reader):
     assert tally.errors == {"permission": 2}
 
 
+@pytest.mark.case("S05")
 @only_root
 def test_that_capability_lets_nobody_write_and_is_the_only_one(tmp_path):
     code = (
@@ -360,6 +367,7 @@ def test_that_capability_lets_nobody_write_and_is_the_only_one(tmp_path):
     assert writing == "refused"
 
 
+@pytest.mark.case("S05")
 @only_root
 @readers
 def test_a_run_with_that_capability_stores_and_reports(closed, tmp_path, reader):
