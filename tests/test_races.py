@@ -425,3 +425,17 @@ def test_a_naive_walker_can_not_print_names_that_are_no_text(tmp_path):
     make_tree(tmp_path, {b"jw\xff.fits": 1})
     with pytest.raises(UnicodeEncodeError):
         "\n".join(naive_names(tmp_path)).encode()
+
+
+@case("F13")
+@readers
+def test_a_directory_replaced_by_a_symlink_after_it_was_listed_has_vanished(tmp_path, reader):
+    make_tree(tmp_path, {"outside": {"canary": 1000}, "root": {"e": {"own": 1}, **MANY}})
+
+    def swap():
+        os.rename(tmp_path / "root" / "e", tmp_path / "e")
+        os.symlink("../outside", tmp_path / "root" / "e")
+
+    tally = read_alone(tmp_path / "root", reader, pool=Between(swap))
+    assert (tally.apparent_bytes, tally.directories, tally.vanished) == (len(MANY), 1, 1)
+    assert tally.complete
