@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -40,14 +41,15 @@ def run_until_signalled(
     results: list[Result] = []  # not returned by main: asyncio would make its repr (Python 3.11)
 
     async def main() -> None:
-        with anyio.open_signal_receiver(*_not_ignored()) as signals:
+        heeded = _not_ignored()
+        with anyio.open_signal_receiver(*heeded) as signals:
             async with anyio.create_task_group() as tasks:
 
                 async def watch() -> None:
                     async for number in signals:
-                        if came:
-                            _leave(number)
                         came.append(number)
+                        for second in heeded:  # this task is cancelled with the others
+                            signal.signal(second, lambda number, _: _leave(number))
                         last_resort = threading.Timer(GRACE_S, _leave, (number,))
                         last_resort.daemon = True
                         last_resort.start()
@@ -73,6 +75,7 @@ def _not_ignored() -> list[signal.Signals]:
 
 def _leave(number: int) -> None:
     """End the process at once, with the terminal as it was."""
-    if sys.stderr.isatty():
-        os.write(2, _SHOW_CURSOR.encode())
+    cursor = _SHOW_CURSOR if sys.stderr.isatty() else ""
+    with contextlib.suppress(OSError):  # nobody may be there to read it
+        os.write(2, f"{cursor}jwqlscan: {SignalledError(number)}\n".encode())
     os._exit(128 + number)

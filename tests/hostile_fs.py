@@ -36,7 +36,7 @@ def mounted(where: Path, nodes: dict[str, dict[str, Any]], **settings: Any) -> I
         (``getattr``, ``opendir``, ``readdir``): ``hang`` (a list), ``errno`` (operation to name),
         ``times`` (how often it fails; always without it), ``delay`` (seconds).
     settings
-        ``statfs_hangs=True``.
+        ``statfs_hangs=True``; ``tells_types=False``: listings leave the entries' types out.
     """
     import pytest
 
@@ -114,7 +114,8 @@ def serve(where: str, spec: dict[str, Any]) -> None:
             types = (stat.S_IFREG, stat.S_IFDIR)
             for name in [".", "..", *children.get(path, [])]:
                 node = nodes.get(os.path.join(path, name), {"dir": True})
-                yield name, {"st_mode": types[bool(node.get("dir"))]}, 0
+                kind = types[bool(node.get("dir"))] if spec.get("tells_types", True) else 0
+                yield name, {"st_mode": kind}, 0
 
         def statfs(self, path: str) -> dict[str, int]:
             if spec.get("statfs_hangs"):

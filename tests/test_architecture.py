@@ -158,3 +158,20 @@ def test_the_scanning_process_needs_nothing_but_the_standard_library():
 def test_no_module_is_too_long_to_read():
     lengths = {module: len(path.read_text().splitlines()) for module, path in MODULES.items()}
     assert not {module: lines for module, lines in lengths.items() if lines > 450}
+
+
+# What runs what it reads (S14), and what copies a process that may hold threads and locks (P23).
+UNSAFE_MODULES = {"pickle", "cPickle", "marshal", "shelve", "dill", "multiprocessing"}
+UNSAFE_CALLS = {"eval", "exec", "fork", "forkpty", "system", "popen", "fork_exec"}
+
+
+@pytest.mark.case("S14", "P23")
+def test_nothing_read_is_run_and_no_process_is_forked():
+    for module, path in MODULES.items():
+        names = {name.split(".")[0] for name in imported(path)}
+        assert not names & UNSAFE_MODULES, module
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call):
+                called = node.func.attr if isinstance(node.func, ast.Attribute) else None
+                called = node.func.id if isinstance(node.func, ast.Name) else called
+                assert called not in UNSAFE_CALLS, f"{module}:{node.lineno}"

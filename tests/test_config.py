@@ -383,6 +383,7 @@ def as_root():
         pytest.skip("only root can give files away; with CI set this fails")
 
 
+@pytest.mark.case("S12")
 @pytest.mark.parametrize(
     ("what", "owner", "mode", "problem"),
     [
@@ -418,6 +419,7 @@ def test_root_takes_no_configuration_that_others_decide_on(
     assert str(caught.value).endswith(str(target))
 
 
+@pytest.mark.case("S12")
 def test_root_looks_at_the_file_that_a_link_leads_to(tmp_path, as_root):
     (tmp_path / "open").mkdir()
     (tmp_path / "open" / "real.toml").write_text("scan.workers = 3")

@@ -1,8 +1,11 @@
 """df: the real one, ones that misbehave, and what its output may look like."""
 
 import gc
+import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from contextlib import suppress
 
@@ -10,6 +13,7 @@ import anyio
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from trees import in_mount_namespace
 
 from jwqlscan import df
 from jwqlscan.df import DfError, capacity, parse_gnu, parse_posix
@@ -68,6 +72,7 @@ async def test_df_of_the_root_is_what_the_system_says():
         assert measured.inodes_used + measured.inodes_available == files
 
 
+@pytest.mark.case("F36")
 @pytest.mark.parametrize(
     "name",
     ["a b  c", "q'\"u`o$t(e", "-h", "--output=x", "new\nline", "a\\b", "\udcff\udcfe", "é*"],
@@ -79,6 +84,7 @@ async def test_no_name_of_a_directory_is_a_problem(tmp_path, monkeypatch, name):
     assert_as_statvfs(await capacity(name, 30), tmp_path)
 
 
+@pytest.mark.case("F36")
 async def test_the_same_is_asked_the_posix_way_of_a_df_that_knows_no_other(tmp_path, script):
     log = tmp_path / "calls"
     posix = script(
@@ -162,12 +168,47 @@ async def test_a_program_that_cannot_be_run_is_an_error(script, tmp_path):
         await capacity("/a\0b", 30)
 
 
+_CAPACITY_OF = """
+import anyio, json, sys
+from jwqlscan.df import capacity
+found = anyio.run(capacity, sys.argv[1], 30)
+print(json.dumps([found.size_bytes, found.inodes, found.source, found.fstype, found.target]))
+"""
+
+
+@pytest.mark.case("F36")
+@pytest.mark.parametrize("source", ["none", "host:/export one", "a  1 2 3 4% /x", "-"])
+@pytest.mark.parametrize("name", ["plain", "a b", "new\nline", "\udcff", "1 2 3 / /"])
+def test_no_name_of_a_mount_point_or_of_what_is_mounted_is_a_problem(tmp_path, source, name):
+    point = tmp_path / name
+    point.mkdir(parents=True)
+    under = in_mount_namespace(f"mount -t tmpfs -o size=1m,nr_inodes=0 '{source}' '{point}'")
+    environment = {**os.environ, "POSIXLY_CORRECT": "1", "BLOCK_SIZE": "human-readable"}
+    done = subprocess.run(
+        [*under, sys.executable, "-c", _CAPACITY_OF, point],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    size_bytes, inodes, *texts = json.loads(done.stdout)
+    assert size_bytes == 2**20
+    assert inodes is None  # nr_inodes=0: no limit
+    # Texts that can't be told apart are left out: wrong ones there are never.
+    assert texts[1] == "tmpfs"
+    assert texts[0] in (source, "")
+    assert not texts[2] or texts[2].startswith(str(tmp_path))
+
+
+@pytest.mark.case("S13")
 async def test_df_is_not_looked_up_in_the_path(script, tmp_path, monkeypatch):
     script("echo intruder")
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert_as_statvfs(await capacity("/", 30), "/")
 
 
+@pytest.mark.case("F36", "S01", "S13")
 async def test_df_gets_no_secret_and_no_setting_of_ours(script, tmp_path, monkeypatch):
     monkeypatch.setenv("PGPASSWORD", "hunter2")
     monkeypatch.setenv("BLOCK_SIZE", "human-readable")
@@ -193,6 +234,7 @@ async def test_df_is_called_with_separate_arguments_in_a_session_of_its_own(scri
     assert session == process
 
 
+@pytest.mark.case("F10")
 @pytest.mark.parametrize("body", ["exec sleep 60", "trap '' TERM INT HUP; exec sleep 60"])
 async def test_a_df_that_never_answers_is_left_in_time(script, tmp_path, body):
     pid = tmp_path / "pid"
@@ -211,6 +253,7 @@ async def test_a_df_whose_child_keeps_the_pipes_open_does_not_keep_us(script):
     assert time.monotonic() - began < 2.5
 
 
+@pytest.mark.case("F10")
 async def test_a_df_that_cannot_be_killed_is_left_in_time(script, monkeypatch):
     """What a process in uninterruptible sleep does, as far as its parent can see."""
     started = []

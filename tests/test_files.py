@@ -204,6 +204,7 @@ def write_elsewhere(path, text, times=1, under=()):
     return done.stdout.strip()
 
 
+@pytest.mark.case("S04")
 @pytest.mark.parametrize("planted", ["symlink", "dangling", "hard link", "fifo", "socket"])
 async def test_what_is_planted_at_the_target_is_replaced(tmp_path, planted):
     victim, target = tmp_path / "victim", tmp_path / "file"
@@ -227,6 +228,7 @@ async def test_what_is_planted_at_the_target_is_replaced(tmp_path, planted):
     assert sorted(os.listdir(tmp_path)) == ["file", "victim"]
 
 
+@pytest.mark.case("S04")
 @pytest.mark.parametrize("planted", ["symlink", "hard link", "fifo", "directory"])
 async def test_nothing_planted_at_the_temporary_name_is_opened(tmp_path, monkeypatch, planted):
     victim, temporary = tmp_path / "victim", tmp_path / ".file.guessed.tmp"
@@ -247,6 +249,7 @@ async def test_nothing_planted_at_the_temporary_name_is_opened(tmp_path, monkeyp
     assert not (tmp_path / "file").exists()
 
 
+@pytest.mark.case("S04")
 async def test_a_directory_that_is_swapped_for_a_link_is_not_written_through(tmp_path):
     place, other, elsewhere = (tmp_path / name for name in ("place", "other", "elsewhere"))
     place.mkdir()
@@ -283,6 +286,7 @@ async def test_a_directory_that_is_swapped_for_a_link_is_not_written_through(tmp
     assert os.listdir(elsewhere) == []
 
 
+@pytest.mark.case("P03")
 @pytest.mark.parametrize("calls", ["fchmod", "fsync", "rename,renameat,renameat2"])
 def test_a_disk_error_leaves_the_old_file_and_no_temporary(tmp_path, calls):
     (tmp_path / "file").write_text("old")
@@ -293,6 +297,7 @@ def test_a_disk_error_leaves_the_old_file_and_no_temporary(tmp_path, calls):
     assert os.listdir(tmp_path) == ["file"]
 
 
+@pytest.mark.case("P04")
 def test_a_full_disk_leaves_the_old_file_and_no_temporary_and_works_again(tmp_path):
     place = tmp_path / "small"
     place.mkdir()
@@ -313,6 +318,7 @@ def test_a_full_disk_leaves_the_old_file_and_no_temporary_and_works_again(tmp_pa
     ]
 
 
+@pytest.mark.case("P03")
 def test_the_file_is_on_disk_before_its_name_and_the_name_before_the_end(tmp_path):
     log = tmp_path / "log"
     (tmp_path / "d").mkdir()
@@ -347,6 +353,7 @@ done
 """
 
 
+@pytest.mark.case("P02")
 def test_a_written_file_survives_a_loss_of_power(tmp_path):
     (tmp_path / "mnt").mkdir()
     with open(tmp_path / "disk", "wb") as file:

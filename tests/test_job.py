@@ -124,6 +124,7 @@ async def test_an_area_that_is_suddenly_empty_fails_the_run(tree, gone):
     assert outcome.exit_code == ExitCode.COMPLETE
 
 
+@pytest.mark.case("F38")
 async def test_an_area_that_is_gone_fails_the_run(tree):
     config = make_config(tree)
     await run(config, with_report=False)
@@ -153,6 +154,7 @@ async def test_an_unreadable_entry_makes_the_run_incomplete(tree):
     assert len(rows(tree, "SELECT * FROM filesystem_instrument")) == 2
 
 
+@pytest.mark.case("P09")
 async def test_a_store_that_is_down_keeps_the_snapshot_for_the_next_run(tree):
     down = make_config(tree, database="postgresql://nobody:s3cr3t@127.0.0.1:1/none")
     outcome = await run(down)
@@ -220,6 +222,7 @@ async def test_the_report_can_be_written_from_an_empty_store(tree):
     assert os.path.exists(written[0])
 
 
+@pytest.mark.case("P14")
 async def test_two_runs_do_not_overlap(tree):
     config = make_config(tree)
     locked = pytest.raises(LockedError, match=f"process {os.getpid()}")

@@ -43,6 +43,7 @@ def can_be_taken(path: str) -> bool:
         return False
 
 
+@pytest.mark.case("P14")
 def test_a_second_run_is_told_who_holds_it_and_since_when(path, holder):
     with pytest.raises(LockedError) as caught, run_lock(path):
         pass
@@ -63,6 +64,7 @@ def test_it_is_free_when_the_run_has_ended(path, holder):
     assert can_be_taken(path)
 
 
+@pytest.mark.case("P15")
 def test_it_is_free_when_the_run_was_killed(path, holder):
     holder.kill()
     holder.wait()
@@ -91,6 +93,7 @@ def test_a_child_does_not_inherit_it(path):
         child.wait()
 
 
+@pytest.mark.case("P15")
 def test_a_forked_process_that_lives_on_does_not_keep_it(path):
     ready, go = os.pipe(), os.pipe()
     with run_lock(path):
@@ -114,6 +117,7 @@ def test_only_its_owner_can_read_it(path):
         assert stat.S_IMODE(os.stat(os.path.dirname(path)).st_mode) == 0o700
 
 
+@pytest.mark.case("S04")
 def test_a_symlink_in_its_place_is_refused(path, tmp_path):
     os.mkdir(os.path.dirname(path))
     (tmp_path / "victim").write_text("kept")

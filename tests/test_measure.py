@@ -50,6 +50,7 @@ def children():
 # ---- areas ----
 
 
+@pytest.mark.case("F38")
 @pytest.mark.parametrize("reader", available_readers())
 @pytest.mark.parametrize("workers", [1, 8])
 async def test_every_area_has_the_numbers_of_a_scan_of_its_own(tree, reader, workers):
@@ -75,6 +76,7 @@ async def test_a_union_counts_what_areas_share_once(tree):
     assert measurement.union([]).files == 0
 
 
+@pytest.mark.case("F38")
 async def test_a_symlinked_root_is_the_directory_it_leads_to(tree):
     measurement = await measure(tree / "to_one", tree / "one", tree)
     one, two, _ = measurement.areas
@@ -155,6 +157,7 @@ def test_an_area_on_a_mount_inside_another_is_part_of_both(tree):
 # ---- roots that are none ----
 
 
+@pytest.mark.case("F12", "F38")
 @pytest.mark.parametrize(
     ("name", "problem"),
     [
@@ -182,6 +185,7 @@ async def test_an_empty_path_is_not_the_working_directory():
         await measure("")
 
 
+@pytest.mark.case("F04")
 @pytest.mark.parametrize("mode", [0o000, 0o111, 0o444])
 def test_a_root_without_permission_can_not_be_measured(tree, mode):
     os.chmod(tree, mode)
@@ -231,6 +235,7 @@ async def test_the_process_is_there_while_it_scans_and_gone_afterwards(tree):
     assert children() == []
 
 
+@pytest.mark.case("P08")
 async def test_a_process_killed_in_the_middle_is_a_failed_scan_and_no_hang():
     killed = []
     assert children() == []
@@ -249,6 +254,7 @@ async def test_a_process_killed_in_the_middle_is_a_failed_scan_and_no_hang():
     assert children() == []
 
 
+@pytest.mark.case("P22")
 async def test_a_bug_in_the_process_is_shown_with_its_traceback(tree):
     # The configuration refuses such a filetype, so that one that gets through is a bug.
     with pytest.raises(RuntimeError, match=r"(?s)Traceback.*_start_scan.*ValueError.*x123"):

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from jwqlscan.scanning.mounts import Mount, MountTable, parse_mountinfo, read_mount_table
 
 LINES = r"""
@@ -30,6 +32,7 @@ def test_octal_escapes_are_undone():
     assert parse_mountinfo(LINES)[2].point == "/a b\tc\nd\\e"
 
 
+@pytest.mark.case("F16", "F17")
 def test_pseudo_filesystems_and_autofs_are_told(tmp_path):
     (tmp_path / "mountinfo").write_text("\n".join(LINES))
     table = read_mount_table({"/": "/"}, str(tmp_path / "mountinfo"))

@@ -113,6 +113,7 @@ def test_everything_is_read_once_and_then_it_ends(
     assert pool.progress.waiting == 0
 
 
+@pytest.mark.case("P22")
 @settings(max_examples=50, deadline=None)
 @given(
     parents=st.lists(st.integers(0, 1000), min_size=5, max_size=100),

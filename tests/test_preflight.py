@@ -61,6 +61,7 @@ def modes(top):
 # ---- private ----
 
 
+@pytest.mark.case("S03")
 @pytest.mark.parametrize("umask", [0, 0o022], ids="umask-{:03o}".format)
 def test_whatever_a_run_makes_is_for_its_user_alone(tree, umask):
     made = tree / "made"
@@ -93,6 +94,7 @@ def test_whatever_a_run_makes_is_for_its_user_alone(tree, umask):
     assert set(directories.values()) == {"0o700"}, directories
 
 
+@pytest.mark.case("S03")
 def test_whatever_the_demonstration_and_the_report_make_is_for_their_user_alone(tmp_path):
     done = jwqlscan("demo", tmp_path / "demo", home=tmp_path, umask=0)
     assert done.returncode == 0, done.stderr
@@ -122,6 +124,7 @@ def test_the_mode_opens_the_report_and_nothing_else(tree):
 # ---- can it be written ----
 
 
+@pytest.mark.case("P05")
 @pytest.mark.parametrize("key", ["outputs", "state"])
 @pytest.mark.parametrize(
     ("mount", "reason"),
@@ -151,6 +154,7 @@ def test_a_place_that_can_not_be_written_is_told_before_the_scan(tree, key, moun
     assert not (tree / "store.db").exists()
 
 
+@pytest.mark.case("P05")
 def test_a_quota_that_is_used_up_is_told_before_the_scan(tree):
     under = [required("strace"), "-f", "-qq", "-o", "/dev/null"]
     under += ["-e", "inject=fsync:error=EDQUOT:when=1"]
@@ -211,6 +215,7 @@ async def test_what_killed_runs_left_is_removed_at_the_next(tree):
 # ---- whose it is ----
 
 
+@pytest.mark.case("S04")
 @pytest.mark.parametrize(
     ("key", "place"),
     [
@@ -255,6 +260,7 @@ def area_of(path, key="archive.path"):
     return Area("archive", "all", str(path), key)
 
 
+@pytest.mark.case("S05")
 @pytest.mark.parametrize(
     ("key", "inside"),
     [

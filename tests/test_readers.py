@@ -121,6 +121,7 @@ def test_an_empty_root_is_one_directory(tmp_path, reader):
     assert totals(walk(tmp_path, reader)) == make_tree(tmp_path, {})
 
 
+@pytest.mark.case("F21")
 def test_sparse_files_have_both_their_sizes(tmp_path, reader):
     with open(tmp_path / "sparse", "wb") as file:
         file.truncate(2**40)
@@ -129,6 +130,7 @@ def test_sparse_files_have_both_their_sizes(tmp_path, reader):
     assert tally.allocated_bytes == find(tmp_path).allocated_bytes < 2**20
 
 
+@pytest.mark.case("F30")
 def test_a_directory_of_many_entries_is_exact(large_tree, reader):
     count = 3 * CHUNK_ENTRIES + 1
     assert count > 2 * CHUNK_ENTRIES
@@ -144,6 +146,7 @@ def test_a_wide_directory_of_directories_is_exact(large_tree, reader):
     assert totals(walk(large, reader, 8)) == expected
 
 
+@pytest.mark.case("F29")
 def test_depth_is_not_bounded_by_the_length_of_a_path(large_tree, reader):
     levels = 2500
     large = large_tree / "large"
@@ -176,6 +179,7 @@ LINKS = {
 }
 
 
+@pytest.mark.case("F11")
 def test_symlinks_are_counted_and_not_followed(tmp_path, reader):
     make_tree(tmp_path, LINKS)
     tally = walk(tmp_path / "root", reader)
@@ -197,12 +201,14 @@ def test_what_a_followed_symlink_leads_to_is_allocated_where_it_lies(tmp_path, r
     assert followed == find(tmp_path / "root").allocated_bytes
 
 
+@pytest.mark.case("F24")
 def test_sockets_and_fifos_are_counted_apart_and_not_opened(tmp_path, reader):
     expected = make_tree(tmp_path, {"fifo": Fifo(), "socket": Socket(), "file": 1})
     assert totals(walk(tmp_path, reader)) == expected
     assert expected.other == 2
 
 
+@pytest.mark.case("F20")
 @pytest.mark.parametrize("workers", [1, 8])
 def test_hard_links_count_once_in_allocated_bytes(tmp_path, reader, workers):
     names = {f"d{i}": {f"h{j}": Hardlink("first") for j in range(20)} for i in range(10)}
@@ -231,11 +237,13 @@ NAMES = {
 }
 
 
+@pytest.mark.case("F26", "F29")
 def test_any_name_is_counted(tmp_path, reader):
     expected = make_tree(tmp_path, NAMES)
     assert totals(walk(tmp_path, reader)) == expected
 
 
+@pytest.mark.case("F26")
 def test_a_name_that_is_not_utf_8_comes_back_byte_for_byte(tmp_path, reader):
     make_tree(tmp_path, {b"\xff": {b"bad\xfe\n.fits": 1}})
     [sample] = walk(tmp_path, reader).unrecognized_samples.values()
@@ -282,6 +290,7 @@ def test_a_pattern_matches_names_that_are_not_utf_8(tmp_path, reader):
     assert tally.apparent_bytes == 2
 
 
+@pytest.mark.case("F18")
 def test_snapshot_directories_are_skipped_and_counted(tmp_path, reader):
     names = (".snapshot", "~snapshot", ".zfs")
     make_tree(tmp_path, {name: {"old": 100} for name in names} | {"now": 1, "d": {".zfs": {}}})
@@ -290,11 +299,13 @@ def test_snapshot_directories_are_skipped_and_counted(tmp_path, reader):
     assert tally.skipped == {"snapshot": 4}
 
 
+@pytest.mark.case("F18")
 def test_snapshot_directories_are_read_when_none_is_named(tmp_path, reader):
     make_tree(tmp_path, {".snapshot": {"old": 100}})
     assert walk(tmp_path, reader, rules=ScanRules(snapshot_names=frozenset())).files == 1
 
 
+@pytest.mark.case("F16")
 def test_an_autofs_mount_point_is_not_opened(tmp_path, reader):
     make_tree(tmp_path, {"net": {"host": {"file": 1}}, "here": {"host": 2}})
     rules = ScanRules(mounts=MountTable(barred={f"{tmp_path}/net/host": "pseudo"}))
@@ -333,6 +344,7 @@ def mounted(tmp_path):
     )
 
 
+@pytest.mark.case("F14", "F15", "F17")
 def test_mounts_are_crossed_but_never_into_pseudo_filesystems_or_loops(tmp_path, reader, mounted):
     tally = walk_elsewhere(tmp_path, reader, under=mounted)
     assert totals(tally) == (2, 6, 4, 0, 0, 0, 0)
@@ -340,6 +352,7 @@ def test_mounts_are_crossed_but_never_into_pseudo_filesystems_or_loops(tmp_path,
     assert tally.complete
 
 
+@pytest.mark.case("F15")
 @pytest.mark.parametrize("through", ["{}", "{}-link"])
 def test_what_is_bound_a_second_time_is_read_once(tmp_path, reader, through):
     top = tmp_path / "top"
@@ -358,6 +371,7 @@ def test_what_is_bound_a_second_time_is_read_once(tmp_path, reader, through):
     assert tally.skipped == {"loop": 2, "excluded": 1}
 
 
+@pytest.mark.case("F15")
 def test_a_bind_mount_of_what_is_hidden_elsewhere_is_read(tmp_path, reader):
     make_tree(tmp_path, {"a": {"f": 1}, "shown": {}})
     under = in_mount_namespace(
@@ -368,6 +382,7 @@ def test_a_bind_mount_of_what_is_hidden_elsewhere_is_read(tmp_path, reader):
     assert tally.skipped == {}
 
 
+@pytest.mark.case("F14")
 def test_one_file_system_crosses_no_mount(tmp_path, reader, mounted):
     tally = walk_elsewhere(tmp_path, reader, under=mounted, one_file_system=True)
     assert totals(tally) == (1, 1, 3, 0, 0, 0, 0)
@@ -377,6 +392,7 @@ def test_one_file_system_crosses_no_mount(tmp_path, reader, mounted):
 # ---- what can't be read ----
 
 
+@pytest.mark.case("F04")
 @pytest.mark.parametrize(
     ("mode", "expected", "errors"),
     [
@@ -404,6 +420,7 @@ def test_a_directory_without_permission_is_counted_and_the_rest_goes_on(
     assert not tally.vanished
 
 
+@pytest.mark.case("F04", "F37")
 def test_an_error_keeps_path_operation_and_kind(tmp_path, reader):
     make_tree(tmp_path, {"closed": {}})
     os.chmod(tmp_path, 0o755)
@@ -435,6 +452,7 @@ def three_files(tmp_path):
     return tmp_path / "root" / "d"
 
 
+@pytest.mark.case("F01", "F37")
 @pytest.mark.parametrize(
     ("error", "vanished", "errors"),
     [("ENOENT", 3, {}), ("EIO", 0, {"io": 3}), ("ESTALE", 0, {"stale": 3})],
@@ -455,6 +473,7 @@ def test_a_file_that_can_not_be_statted_is_counted_by_kind(
         assert {sample.operation for sample in tally.error_samples} == {"stat"}
 
 
+@pytest.mark.case("F06")
 def test_one_file_that_can_not_be_statted_does_not_cost_the_others(tmp_path, three_files, reader):
     when = own_stats(three_files, reader, tmp_path) + 2  # it is tried three times
     under = injected(three_files, "newfstatat", "EIO", f"{when}..{when + 2}")
@@ -463,6 +482,7 @@ def test_one_file_that_can_not_be_statted_does_not_cost_the_others(tmp_path, thr
     assert tally.errors == {"io": 1}
 
 
+@pytest.mark.case("F02", "F04")
 @pytest.mark.parametrize(
     ("error", "directories", "vanished", "errors"),
     [
@@ -487,6 +507,7 @@ def test_a_directory_that_can_not_be_opened_is_counted_by_kind(
         assert (sample.path, sample.operation) == (f"{root}/parent/child", "open")
 
 
+@pytest.mark.case("F05")
 def test_what_was_listed_before_an_error_is_kept(tmp_path, reader):
     count = 1500
     names = {f"{i:0100}": 1 for i in range(count)}  # more than any reader lists at once
@@ -499,6 +520,7 @@ def test_what_was_listed_before_an_error_is_kept(tmp_path, reader):
     assert [(e.path, e.operation) for e in tally.error_samples] == [(f"{root}/d", "list")]
 
 
+@pytest.mark.case("F02")
 def test_a_directory_removed_after_it_was_opened_is_an_empty_one(tmp_path, reader):
     make_tree(tmp_path, {"root": {"d": {"a": 1}, "e": {"ok": 1}}})
     root = tmp_path / "root"
@@ -508,6 +530,7 @@ def test_a_directory_removed_after_it_was_opened_is_an_empty_one(tmp_path, reade
     assert tally.complete
 
 
+@pytest.mark.case("F02")
 def test_directories_removed_after_they_were_listed_have_vanished(tmp_path, reader):
     make_tree(tmp_path, {f"d{i}": {} for i in range(4)} | {"file": 1})
 
@@ -523,6 +546,7 @@ def test_directories_removed_after_they_were_listed_have_vanished(tmp_path, read
     assert tally.complete
 
 
+@pytest.mark.case("F32")
 def test_descriptors_that_have_run_out_are_waited_for(tmp_path, reader):
     make_tree(tmp_path, {"root": {"parent": {"child": {"found": 10}}}})
     under = injected(tmp_path / "root" / "parent", "openat", "EMFILE", "1..5")
@@ -531,6 +555,7 @@ def test_descriptors_that_have_run_out_are_waited_for(tmp_path, reader):
     assert tally.complete
 
 
+@pytest.mark.case("F32")
 def test_descriptors_that_have_run_out_while_listing_are_waited_for(tmp_path, reader):
     make_tree(tmp_path, {"root": {"d": {"found": 10}}})
     # os.scandir lists a duplicate, made by fcntl(2)
@@ -540,6 +565,7 @@ def test_descriptors_that_have_run_out_while_listing_are_waited_for(tmp_path, re
     assert tally.complete
 
 
+@pytest.mark.case("F32")
 def test_descriptors_that_have_run_out_for_good_are_an_error(tmp_path, reader):
     make_tree(tmp_path, {"root": {"parent": {"child": {"lost": 10}}, "ok": 1}})
     under = injected(tmp_path / "root" / "parent", "openat", "ENFILE", "1+")
@@ -548,6 +574,7 @@ def test_descriptors_that_have_run_out_for_good_are_an_error(tmp_path, reader):
     assert tally.errors == {"limit": 1}
 
 
+@pytest.mark.case("F32")
 @pytest.mark.parametrize("workers", [1, 5])
 def test_few_descriptors_lose_nothing_of_a_wide_and_deep_tree(large_tree, reader, workers):
     large = large_tree / "large"
@@ -564,6 +591,7 @@ def test_few_descriptors_lose_nothing_of_a_wide_and_deep_tree(large_tree, reader
 # ---- trees that change ----
 
 
+@pytest.mark.case("F01", "F02")
 @pytest.mark.parametrize("workers", [1, 8])
 def test_files_that_come_and_go_are_no_errors(tmp_path, reader, workers):
     expected = make_tree(tmp_path, {f"d{i}": {f"{j}": 1 for j in range(100)} for i in range(20)})
@@ -622,6 +650,7 @@ def swapped(tmp_path):
     swapper.communicate()
 
 
+@pytest.mark.case("F13")
 def test_a_symlink_swapped_in_never_leads_outside(swapped, reader):
     rules = ScanRules()
     seen = set()
@@ -635,6 +664,7 @@ def test_a_symlink_swapped_in_never_leads_outside(swapped, reader):
     assert len(seen) > 1, "the swap was never met"
 
 
+@pytest.mark.case("F13")
 def test_a_symlink_swapped_in_leads_a_naive_walker_outside(swapped):
     end = time.monotonic() + 20
     while "canary" not in naive_names(swapped):
@@ -688,6 +718,7 @@ def test_every_reader_brings_back_the_same_tally(forest, exclude):
         assert all(record == records[0] for record in records)
 
 
+@pytest.mark.case("S05")
 def test_only_directories_are_opened(tmp_path, reader):
     make_tree(tmp_path, {"root": {"d": {"file": 1, "fifo": Fifo(), "link": Symlink("file")}}})
     root = tmp_path / "root"

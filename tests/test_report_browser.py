@@ -135,6 +135,7 @@ def test_the_time_axes_move_together(browser, tmp_path):
         assert other.screenshot() != before
 
 
+@pytest.mark.case("S06", "S07")
 def test_names_are_text_and_nothing_else(browser, tmp_path):
     page = write(tmp_path, hostile_history(), host=HOSTILE[0], note=HOSTILE[1])
     with visit(browser, page) as opened:
@@ -148,6 +149,7 @@ def test_names_are_text_and_nothing_else(browser, tmp_path):
         assert opened.page.locator("img, mjx-container").count() == 0
 
 
+@pytest.mark.case("S06")
 def test_names_are_text_in_the_hover_box_too(browser, tmp_path):
     with visit(browser, write(tmp_path, hostile_history(1))) as opened:
         opened.wait_until_drawn()

@@ -329,12 +329,14 @@ def test_a_components_script_holds_no_html():
     assert "<" not in script.split("const item = ")[1].split(";\n")[0]
 
 
+@pytest.mark.case("S07")
 def test_the_page_loads_nothing():
     page = render(history_of(3, filetypes=2))[PAGE]
     assert not re.search(r"<(script|link|img)[^>]+(src|href)=[\"']?(?!data:)[^#\"'>]", page)
     assert "default-src &#39;none&#39;" in page
 
 
+@pytest.mark.case("S06")
 def test_hostile_names_are_escaped_in_the_page():
     page = render(hostile_history(), host=HOSTILE[0], note=HOSTILE[1])[PAGE]
     for name in HOSTILE[:2]:

@@ -135,6 +135,7 @@ def test_the_report_is_written_again_from_the_store(archive, home, tmp_path):
     assert os.path.exists(done.stdout.strip())
 
 
+@pytest.mark.case("P06")
 def test_an_interrupt_ends_the_run_and_leaves_no_lock(archive, home):
     for number in range(200):
         (archive / f"public/d{number}").mkdir()
@@ -186,6 +187,7 @@ def test_the_demo_does_not_touch_a_directory_that_is_not_its_own(home, tmp_path)
     assert os.listdir(tmp_path / "mine") == ["precious"]
 
 
+@pytest.mark.case("P07")
 def test_a_closed_output_is_quiet(archive, home):
     shell = f"{shutil.which('env')} {' '.join(JWQLSCAN)} scan {archive} --json | true"
     done = subprocess.run(["sh", "-c", shell], env=home, capture_output=True, text=True, timeout=60)

@@ -97,6 +97,7 @@ def test_the_json_object_is_one_line_of_ascii(tmp_path):
     assert output.count(b"\n") == 1 and output.endswith(b"}\n")
 
 
+@pytest.mark.case("F26")
 def test_a_path_that_is_not_utf_8_is_there_byte_for_byte(tmp_path):
     root = os.fsencode(tmp_path) + b"/\xff\n"
     os.mkdir(root)
@@ -141,6 +142,7 @@ def test_the_table_tells_areas_products_and_what_is_odd(tmp_path):
     )
 
 
+@pytest.mark.case("F27")
 def test_names_reach_no_terminal_as_they_are(tmp_path):
     make_tree(tmp_path, dict.fromkeys(UNSAFE, UNSAFE))
     roots = [os.path.join(os.fsencode(tmp_path), os.fsencode(name)) for name in UNSAFE]
@@ -149,6 +151,7 @@ def test_names_reach_no_terminal_as_they_are(tmp_path):
         assert not re.findall(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]", output)
 
 
+@pytest.mark.case("F28")
 @pytest.mark.parametrize("name", ["[red]x[", "[link=x] '1234'", ":smile:", "\\["])
 def test_markup_and_emoji_in_names_are_printed_literally(tmp_path, name):
     make_tree(tmp_path, {name: {"red].fits": 1}})
@@ -276,6 +279,7 @@ def test_debug_shows_the_traceback(tmp_path):
     assert "ScanFailedError" in done.stderr and "Traceback" in done.stderr
 
 
+@pytest.mark.case("P07")
 @pytest.mark.parametrize("arguments", [["--json"], []])
 def test_a_reader_that_has_read_enough_ends_it_quietly(arguments):
     with subprocess.Popen(
@@ -288,6 +292,7 @@ def test_a_reader_that_has_read_enough_ends_it_quietly(arguments):
     assert process.returncode == 128 + 13
 
 
+@pytest.mark.case("P07")
 def test_closed_standard_streams_do_no_harm(tmp_path):
     make_tree(tmp_path, TREE)
     for closed in ("<&-", "2>&-", "<&- 2>&-"):

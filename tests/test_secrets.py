@@ -76,6 +76,7 @@ def url_with(url, user=None, password=CANARY):
 # ---- among the arguments ----
 
 
+@pytest.mark.case("S01")
 @pytest.mark.parametrize("command", [["run"], ["report"], ["db", "flush"]])
 @pytest.mark.parametrize(
     "url",
@@ -118,6 +119,7 @@ FAILING = {
 }
 
 
+@pytest.mark.case("S02")
 @pytest.mark.parametrize("flags", [["-v"], ["--debug", "-v", "--json"]], ids=" ".join)
 @pytest.mark.parametrize("case", FAILING)
 def test_a_failure_does_not_tell_the_password(place, case, flags):
@@ -131,6 +133,7 @@ def test_a_failure_does_not_tell_the_password(place, case, flags):
         assert any("/spool/" in path for path in read) and any("/logs/" in path for path in read)
 
 
+@pytest.mark.case("S02")
 @pytest.mark.parametrize("wrong", ["password", "TLS", "database"])
 def test_a_server_that_refuses_does_not_get_the_password_told(place, pg_url, wrong):
     url = pg_url if wrong == "TLS" else url_with(pg_url)
@@ -165,6 +168,7 @@ main()
 """
 
 
+@pytest.mark.case("S02")
 @pytest.mark.parametrize("where", ["connect", "migrate"])
 def test_a_crash_shows_a_traceback_without_the_password(place, pg_url, where):
     async def make_role() -> None:
@@ -185,6 +189,7 @@ def test_a_crash_shows_a_traceback_without_the_password(place, pg_url, where):
     assert_no_canary(place, done.stdout, done.stderr)
 
 
+@pytest.mark.case("S01", "S02")
 @pytest.mark.parametrize("source", ["file", "environment", "PGPASSWORD"])
 def test_all_is_well_and_no_process_nor_file_has_the_password(place, pg_url, source):
     async def make_role() -> None:
@@ -309,6 +314,7 @@ def unprivileged(monkeypatch):
         monkeypatch.setattr("test_secrets.JWQLSCAN", [*drop, *JWQLSCAN])
 
 
+@pytest.mark.case("F27")
 def test_names_are_harmless_at_a_terminal(place, evil, unprivileged):
     status, output = at_a_terminal("scan", evil, place=place)
     assert status == ExitCode.INCOMPLETE
@@ -317,6 +323,7 @@ def test_names_are_harmless_at_a_terminal(place, evil, unprivileged):
     assert_harmless(output, terminal=True)
 
 
+@pytest.mark.case("F27")
 def test_names_are_harmless_in_what_scan_prints(place, evil, unprivileged):
     table = jwqlscan("scan", evil, place=place, command=JWQLSCAN)
     record = jwqlscan("scan", "--json", evil, place=place, command=JWQLSCAN)
@@ -333,6 +340,7 @@ def test_names_are_harmless_in_what_scan_prints(place, evil, unprivileged):
         assert not _HARM.search(sample["path"]) and "\n" not in sample["path"]
 
 
+@pytest.mark.case("S11")
 @pytest.mark.parametrize("terminal", [False, True])
 def test_names_are_harmless_in_what_a_run_says_and_writes(place, evil, unprivileged, terminal):
     config = config_of(place, more='[df]\ntimeout = "0.000001s"')  # so that a path is warned of
@@ -359,6 +367,7 @@ def test_names_are_harmless_in_what_a_run_says_and_writes(place, evil, unprivile
     assert b"31337m" not in page.replace(rb"\x1b[31337m", b"")
 
 
+@pytest.mark.case("S11")
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -40,6 +40,7 @@ def reason(directory, name):
     return (directory / "bad" / f"{name}.reason").read_text()
 
 
+@pytest.mark.case("P13")
 async def test_what_waits_is_stored_oldest_first_and_removed(tmp_path):
     directory = str(tmp_path / "spool")
     newer, older = make_snapshot(day=2), make_snapshot(day=1)
@@ -54,6 +55,7 @@ async def test_what_waits_is_stored_oldest_first_and_removed(tmp_path):
     assert spool.waiting(directory) == []
 
 
+@pytest.mark.case("P13", "P21")
 async def test_a_file_stored_but_not_removed_is_stored_once(tmp_path):
     directory = str(tmp_path / "spool")
     snapshot = make_snapshot()
@@ -76,6 +78,7 @@ def changed_area(**fields):
     return json.dumps(record)
 
 
+@pytest.mark.case("P13", "S14")
 @pytest.mark.parametrize(
     ("content", "why"),
     [
@@ -304,6 +307,7 @@ except StoreError as error:
 """
 
 
+@pytest.mark.case("P04")
 def test_a_full_disk_is_told_and_leaves_no_half_snapshot(tmp_path):
     place = tmp_path / "small"
     place.mkdir()

@@ -63,6 +63,7 @@ def stored(tmp_path):
     )
 
 
+@pytest.mark.case("F07", "P15")
 @readers
 @pytest.mark.parametrize("operation", ["getattr", "opendir", "readdir"])
 def test_a_directory_that_hangs_stalls_its_area_and_no_other(tmp_path, central, reader, operation):
@@ -93,6 +94,7 @@ def test_a_directory_that_hangs_stalls_its_area_and_no_other(tmp_path, central, 
     assert not scanners(), "once the storage is gone, so is every process"
 
 
+@pytest.mark.case("F07")
 @readers
 def test_what_was_read_before_the_storage_hung_is_stored(tmp_path, central, reader):
     nodes = {
@@ -124,6 +126,7 @@ def scanners():
     return found
 
 
+@pytest.mark.case("F07")
 @readers
 def test_a_root_that_hangs_stalls_its_area_and_no_other(tmp_path, central, reader):
     make_tree(tmp_path / "archive", {"public": {}, "proprietary": {"x.fits": 7}})
@@ -137,6 +140,7 @@ def test_a_root_that_hangs_stalls_its_area_and_no_other(tmp_path, central, reade
     assert areas["central all"][:2] == ("complete", 2)
 
 
+@pytest.mark.case("F08")
 def test_several_filesystems_that_hang_do_not_keep_a_healthy_one_from_being_read(tmp_path, central):
     make_tree(tmp_path / "archive", {"a.fits": 1})
     config = {"getattr": {f"d/{NAME.format(n)}": {"hang": ["getattr"]} for n in range(70)}}
@@ -162,6 +166,7 @@ def test_several_filesystems_that_hang_do_not_keep_a_healthy_one_from_being_read
     assert found["central all"][:2] == ("complete", 2)
 
 
+@pytest.mark.case("F07")
 def test_when_everything_hangs_nothing_is_stored(tmp_path):
     nodes = {"public": {"dir": True, "hang": ["getattr"]}}
     (tmp_path / "central").mkdir()
@@ -178,6 +183,7 @@ def test_when_everything_hangs_nothing_is_stored(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.case("F09")
 @readers
 def test_slow_storage_is_not_taken_for_one_that_hangs(tmp_path, central, reader):
     # 40 answers of 0.2 s each from one worker: four times the time-out in all.
@@ -190,6 +196,7 @@ def test_slow_storage_is_not_taken_for_one_that_hangs(tmp_path, central, reader)
     assert stored(tmp_path)[0]["archive all"][:2] == ("complete", 40)
 
 
+@pytest.mark.case("P16")
 def test_the_time_allowed_ends_the_run_with_what_is_known(tmp_path, central):
     slow = {f"d/{NAME.format(n)}": {"size": 1, "delay": {"getattr": 0.5}} for n in range(200)}
     with mounted(tmp_path / "archive", slow):
@@ -203,6 +210,7 @@ def test_the_time_allowed_ends_the_run_with_what_is_known(tmp_path, central):
     assert "the time allowed by scan.max_runtime was over" in reasons[0]
 
 
+@pytest.mark.case("F10")
 def test_a_df_that_hangs_leaves_the_capacity_unknown(tmp_path, central):
     with mounted(tmp_path / "archive", {"a.fits": {"size": 3}}, statfs_hangs=True):
         began = time.monotonic()
@@ -214,6 +222,7 @@ def test_a_df_that_hangs_leaves_the_capacity_unknown(tmp_path, central):
     assert reasons == ["archive all: capacity unknown, df gave no answer"]
 
 
+@pytest.mark.case("P06")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_a_run_whose_storage_hangs(tmp_path, central, number):
     with mounted(tmp_path / "archive", {"d": {"dir": True, "hang": ["readdir"]}}):
@@ -244,6 +253,7 @@ async def scan_one(path, reader, **settings):
     return result.areas[0].tally
 
 
+@pytest.mark.case("F06")
 @readers
 @pytest.mark.parametrize("failure", ["EIO", "ESTALE"])
 @pytest.mark.parametrize("operation", ["getattr", "opendir", "readdir"])
@@ -256,6 +266,7 @@ async def test_what_fails_for_a_moment_is_tried_again(tmp_path, reader, failure,
     assert (tally.files, tally.errors) == (5, {})
 
 
+@pytest.mark.case("F06")
 @readers
 @pytest.mark.parametrize(("failure", "kind"), [("EIO", "io"), ("ESTALE", "stale")])
 async def test_what_keeps_failing_is_counted_and_the_rest_goes_on(tmp_path, reader, failure, kind):
@@ -270,6 +281,7 @@ async def test_what_keeps_failing_is_counted_and_the_rest_goes_on(tmp_path, read
     assert found == {("stat", "bad"), ("list", "e"), ("open", "f")}
 
 
+@pytest.mark.case("F22")
 @readers
 async def test_sizes_up_to_the_largest_add_up_exactly(tmp_path, reader):
     most = 2**63 - 1
@@ -279,6 +291,7 @@ async def test_sizes_up_to_the_largest_add_up_exactly(tmp_path, reader):
     assert (tally.files, tally.apparent_bytes, tally.fits_bytes) == (5, 5 * most, 5 * most)
 
 
+@pytest.mark.case("F22")
 def test_sums_that_no_database_holds_are_stored_as_the_largest_it_does(tmp_path, central):
     nodes = {f"d/{NAME.format(n)}": {"size": 2**63 - 1} for n in range(3)}
     with mounted(tmp_path / "archive", nodes):

@@ -33,7 +33,7 @@ from jwqlscan.store.dsn import redacted
 from jwqlscan.store.postgresql import PostgresqlStore
 from jwqlscan.store.schema import migrations
 from jwqlscan.store.sqlite import SqliteStore
-from jwqlscan.tally import Product, Tally
+from jwqlscan.tally import Amount, Product, Tally
 
 SECRET = "s3cret"
 TABLES = (
@@ -99,6 +99,7 @@ async def test_an_empty_store_has_an_empty_history_and_no_areas(backend):
         assert await store.last_areas() == {}
 
 
+@pytest.mark.case("P21")
 async def test_recording_a_snapshot_again_changes_nothing(backend):
     snapshot = make_snapshot()
     async with backend.open() as store:
@@ -110,6 +111,7 @@ async def test_recording_a_snapshot_again_changes_nothing(backend):
     assert await backend.counts() == before == [1, 2, 2, 1, 1, 4, 6]
 
 
+@pytest.mark.case("P21")
 async def test_the_same_snapshot_recorded_at_once_by_two_is_stored_once(backend):
     snapshot = make_snapshot()
     async with backend.open() as one, backend.open() as two, anyio.create_task_group() as tasks:
@@ -235,6 +237,7 @@ async def test_a_failed_run_leaves_a_row_in_monitor_only(backend):
     assert await backend.counts() == [0, 0, 0, 1, 0, 0, 0]
 
 
+@pytest.mark.case("F26")
 async def test_names_that_are_not_utf8_are_stored_as_they_are_shown(backend):
     area = replace(make_area(tally=hostile_tally()), path="/bad\udcfe")
     async with backend.open() as store:
@@ -247,6 +250,29 @@ async def test_names_that_are_not_utf8_are_stored_as_they_are_shown(backend):
     assert (error["path"], error["kind"], error["errno"]) == (shown(BAD_NAME), "permission", 13)
     (sample,) = json.loads(samples).values()
     assert sample["path"] == shown(BAD_NAME) == "/archive/bad\\xff\\x0aname.fits"
+
+
+@pytest.mark.case("S08")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "'; DROP TABLE scan_run; --",
+        '"; DELETE FROM scan_area; --',
+        "$1 ? :name %s",
+        "'||(SELECT 1)||'",
+    ],
+)
+async def test_names_are_stored_and_never_run(backend, name):
+    tally = make_tally(products={Product(name, name): Amount(1, 5)})
+    areas = [make_area("central", name, tally), replace(make_area(tally=tally), path=name)]
+    async with backend.open() as store:
+        await store.record(make_snapshot(0))
+        await store.record(make_snapshot(1, *areas, host=name, log_file=name))
+    assert (await backend.counts())[TABLES.index("scan_run")] == 2
+    assert (name,) in await backend.query("SELECT area FROM scan_area")
+    assert (name,) in await backend.query("SELECT path FROM scan_area")
+    assert (name,) in await backend.query("SELECT host FROM scan_run")
+    assert (name, name) in await backend.query("SELECT instrument, filetype FROM scan_product")
 
 
 async def test_numbers_that_a_double_can_not_hold_are_exact_in_scan_area(backend):
@@ -301,6 +327,7 @@ async def test_a_sum_beyond_64_bits_is_stored_as_the_largest_number_there_is(bac
     assert stored == 2**63 - 1
 
 
+@pytest.mark.case("P17")
 async def test_a_newer_schema_is_refused(backend):
     newer = migrations("sqlite")[-1].version + 1
     async with backend.open():
@@ -402,6 +429,7 @@ async def test_a_place_where_no_file_can_be_made_is_refused(path):
     assert not isinstance(caught.value, StoreUnavailableError)
 
 
+@pytest.mark.case("P18")
 async def test_a_locked_file_is_unavailable_after_the_time_limit(tmp_path):
     path = str(tmp_path / "x.db")
     async with SqliteStore(path, busy_timeout_s=0.05) as store:
@@ -444,6 +472,7 @@ async def refused(url: str, error: type[Exception], **limits: float) -> str:
     return str(caught.value)
 
 
+@pytest.mark.case("P09")
 async def test_a_closed_port_is_unavailable():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening: nobody else can take it
@@ -542,6 +571,7 @@ async def listening(serve):
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+@pytest.mark.case("P11")
 async def test_a_server_that_accepts_and_never_answers_is_left_in_time():
     async with listening(lambda reader, writer: reader.read()) as port:
         url = f"postgresql://u:{SECRET}@127.0.0.1:{port}/jwql"
@@ -576,6 +606,7 @@ async def proxied(url: str):
         yield urlunsplit(parts._replace(netloc=place)), frozen
 
 
+@pytest.mark.case("P11")
 async def test_a_server_that_falls_silent_during_a_record_is_left_in_time(pg_url):
     async with proxied(pg_url) as (url, frozen):
         with anyio.fail_after(10):
@@ -586,6 +617,7 @@ async def test_a_server_that_falls_silent_during_a_record_is_left_in_time(pg_url
     assert await Backend(pg_url).counts() == [0] * len(TABLES)
 
 
+@pytest.mark.case("P10")
 async def test_a_connection_that_was_cut_is_made_anew(pg_url):
     snapshot = make_snapshot()
     async with PostgresqlStore(pg_url) as store:

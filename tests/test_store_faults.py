@@ -66,6 +66,7 @@ async def runs(url):
 COPY = b'COPY "filesystem_instrument"'
 
 
+@pytest.mark.case("P10", "P11")
 @pytest.mark.parametrize(
     "fault",
     [
@@ -116,6 +117,7 @@ async def test_a_network_that_fails_costs_no_snapshot_and_little_time(pg_url, tm
     assert spool.waiting(directory) == []
 
 
+@pytest.mark.case("P12")
 async def test_a_commit_whose_answer_was_lost_is_stored_once(pg_url, tmp_path):
     await spool.put(str(tmp_path), make_snapshot())
     async with proxied(pg_url) as proxy, PostgresqlStore(proxy.url, **SHORT) as store:
@@ -130,6 +132,7 @@ async def test_a_commit_whose_answer_was_lost_is_stored_once(pg_url, tmp_path):
     assert spool.waiting(str(tmp_path)) == []
 
 
+@pytest.mark.case("P11")
 async def test_a_server_that_stalls_at_connect_is_left_in_time(pg_url):
     async with proxied(pg_url) as proxy:
         proxy.arm("stall")
@@ -152,6 +155,7 @@ async def test_a_flush_cancelled_within_copy_stays_cancelled(pg_url, tmp_path):
 # PostgreSQL and several hosts
 
 
+@pytest.mark.case("P14")
 async def test_two_hosts_do_not_store_at_the_same_time(pg_url):
     at_work = []
 
@@ -219,6 +223,7 @@ anyio.run(main)
 """
 
 
+@pytest.mark.case("P17")
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_two_processes_that_make_the_schema_at_once_both_store(request, tmp_path, kind):
     url = f"sqlite:///{tmp_path}/s.db" if kind == "sqlite" else request.getfixturevalue("pg_url")
@@ -320,6 +325,7 @@ async def refused(url, error=StoreUnavailableError):
     return str(caught.value)
 
 
+@pytest.mark.case("P10")
 async def test_a_server_stopped_within_a_transaction_costs_nothing(own_server, tmp_path):
     own_server.restart(synchronous_commit="on")
     directory = str(tmp_path)
@@ -354,6 +360,7 @@ async def test_a_server_stopped_within_a_transaction_costs_nothing(own_server, t
 # TLS
 
 
+@pytest.mark.case("S09")
 @pytest.mark.parametrize(
     ("url", "environ", "mode"),
     [
@@ -381,6 +388,7 @@ def test_tls_is_required_where_a_network_is_crossed_and_nobody_said_otherwise(ur
     assert default_sslmode(url, environ) == mode
 
 
+@pytest.mark.case("S09")
 async def test_a_server_without_tls_is_refused_unless_the_url_allows_it(
     own_server, address, monkeypatch
 ):
@@ -418,6 +426,7 @@ def make_certificates(directory, address):
     )
 
 
+@pytest.mark.case("S09")
 async def test_certificates_are_verified_as_the_url_says(own_server, address, tmp_path):
     if own_server.origin == "wheel":
         pytest.skip("the server in the wheel is built without TLS")
@@ -469,6 +478,7 @@ def journal_mode(path):
         return connection.execute("PRAGMA journal_mode").fetchone()[0]
 
 
+@pytest.mark.case("P19")
 async def test_a_write_ahead_log_is_kept_on_local_filesystems_only(tmp_path, monkeypatch):
     path = str(tmp_path / "x.db")
     async with SqliteStore(path) as store:
@@ -509,6 +519,7 @@ sys.stdin.read()
 """
 
 
+@pytest.mark.case("P18")
 @pytest.mark.parametrize("journal", ["wal", "delete"])
 async def test_a_file_that_another_process_holds_is_unavailable_in_time(tmp_path, journal):
     path, directory = str(tmp_path / "x.db"), str(tmp_path / "spool")
@@ -538,6 +549,7 @@ async def filled(path, days=30):
             await store.record(make_snapshot(day))
 
 
+@pytest.mark.case("P20")
 @pytest.mark.parametrize("seed", range(40))
 async def test_a_damaged_file_is_told_and_kept(tmp_path, seed):
     path, directory = tmp_path / "x.db", str(tmp_path / "spool")
@@ -567,6 +579,7 @@ async def test_a_damaged_file_is_told_and_kept(tmp_path, seed):
     assert not os.path.exists(f"{directory}/bad")
 
 
+@pytest.mark.case("P20")
 async def test_a_damaged_table_is_named_with_what_to_do(tmp_path):
     path, directory = tmp_path / "x.db", str(tmp_path / "spool")
     await filled(path)
@@ -598,6 +611,7 @@ async def test_a_date_that_is_none_is_a_damaged_file(tmp_path):
             await store.history()
 
 
+@pytest.mark.case("P17")
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 async def test_a_newer_schema_gets_nothing_written_and_the_spool_waits(request, tmp_path, kind):
     directory = str(tmp_path / "spool")
@@ -685,6 +699,7 @@ anyio.run(main)
 """
 
 
+@pytest.mark.case("P04")
 def test_a_full_disk_keeps_what_is_stored_and_goes_on_once_there_is_room(tmp_path):
     (tmp_path / "small").mkdir()
     under = in_mount_namespace(f"mount -t tmpfs -o size=1200k none '{tmp_path}/small'")
@@ -709,6 +724,7 @@ def under_strace(tmp_path, *inject):
     return [required("strace"), "-f", "-qq", "-y", "-o", str(log), *inject], log
 
 
+@pytest.mark.case("P13", "P21")
 def test_a_kill_between_commit_and_removal_stores_the_snapshot_once(tmp_path):
     directory, url = str(tmp_path / "spool"), f"sqlite:///{tmp_path}/x.db"
     path = anyio.run(spool.put, directory, make_snapshot())
@@ -727,6 +743,7 @@ def test_a_kill_between_commit_and_removal_stores_the_snapshot_once(tmp_path):
         assert connection.execute("SELECT count(*) FROM scan_run").fetchone() == (1,)
 
 
+@pytest.mark.case("P03", "P13")
 def test_a_file_is_removed_only_after_the_commit_is_on_disk_and_the_removal_is_synced(tmp_path):
     directory, url = str(tmp_path / "spool"), f"sqlite:///{tmp_path}/x.db"
     path = anyio.run(spool.put, directory, make_snapshot())
@@ -842,6 +859,7 @@ def machine(url, directory):
     return Spool
 
 
+@pytest.mark.case("P21")
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_no_snapshot_is_lost_or_doubled_and_their_order_is_kept(request, tmp_path, kind):
     url = f"sqlite:///{tmp_path}/s.db" if kind == "sqlite" else request.getfixturevalue("pg_url")

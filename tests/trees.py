@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -188,8 +188,36 @@ def _root(path: str, rules: ScanRules | None) -> tuple[Root, int, ScanRules]:
     return Root(0, path, opened), stat.st_dev, rules
 
 
+# ---- the walker that everyone writes first: the mutant that tests must catch ----
+
+
+class Naive(NamedTuple):
+    """What a walker by path finds."""
+
+    files: int
+    apparent_bytes: int
+    allocated_bytes: int
+    names: tuple[str, ...]
+
+
+def naive_walk(path: str | Path, between: Callable[[], object] = lambda: None) -> Naive:
+    """Walk by path, and call something between the listing of each directory and its stats."""
+    stats = []
+    found: list[str] = []
+    for directory, _, names in os.walk(path):
+        between()
+        stats += [os.stat(os.path.join(directory, name)) for name in names]
+        found += names
+    return Naive(
+        len(found),
+        sum(stat.st_size for stat in stats),
+        512 * sum(stat.st_blocks for stat in stats),
+        tuple(found),
+    )
+
+
 def naive_names(path: str | Path) -> set[str]:
-    """Return the names of files that a walker by path finds: the mutant that tests must catch."""
+    """Return the names of files that a walker by path finds."""
     return {name for _, _, names in os.walk(path) for name in names}
 
 

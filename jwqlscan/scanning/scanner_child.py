@@ -144,6 +144,9 @@ class _Child:
     def _guarded(self, step: Callable[[], None]) -> None:
         try:
             step()
+        except MemoryError:  # no bug: this filesystem is given up, as if the kernel had killed us
+            os.write(2, b"out of memory\n")
+            os._exit(1)
         except Exception:  # a bug, or a reader that is not there: the parent shows it
             self._send({"failed": traceback.format_exc()})
 
@@ -276,6 +279,8 @@ class _Child:
         return self._surveyed[path]
 
     def _finish(self, pool: Pool) -> None:
+        if isinstance(pool.failure, MemoryError):
+            raise pool.failure
         if pool.failure is not None:
             self._send({"failed": "".join(traceback.format_exception(pool.failure))})
             return

@@ -1,0 +1,159 @@
+"""The hostile conditions that jwqlscan is made for, and which test provokes each.
+
+Tests say it themselves: ``@pytest.mark.case("F01")``. Run as a program this writes README.md from
+that; a test keeps it up to date.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+HERE = Path(__file__).parent
+README = HERE / "README.md"
+
+TOPICS = {
+    "F": "What filesystems do",
+    "P": "What happens to processes, databases and disks",
+    "S": "Who wants in, or wants to know",
+}
+
+# What jwqlscan does in each case.
+CASES = {
+    "F01": "a file vanishes between listing and stat: counted as vanished, no error",
+    "F02": "a directory vanishes before or after it is opened: vanished, or an empty one",
+    "F03": "a directory is moved while it is read: nothing is lost, nothing fails",
+    "F04": "no permission for a directory or what is in it: an error, the rest goes on",
+    "F05": "a listing fails in the middle: what was listed is kept",
+    "F06": "EIO or ESTALE: tried again twice, then an error of its kind",
+    "F07": "storage that never answers: its area is given up, the run ends in time with the rest",
+    "F08": "several filesystems that hang: a healthy one is read all the same",
+    "F09": "slow storage is waited for as long as it answers",
+    "F10": "df that hangs is left behind: the capacity is unknown",
+    "F11": "symlinks, dangling ones too, are counted and not followed",
+    "F12": "a root behind too many symlinks is told in one line",
+    "F13": "a symlink swapped in for a directory never leads outside the root",
+    "F14": "mount points are crossed, and recorded; with one_file_system they are not",
+    "F15": "what is bound a second time, and a directory bound below itself, is read once",
+    "F16": "an automount point is not opened",
+    "F17": "proc, sysfs and the like are not entered",
+    "F18": "snapshot directories are skipped and counted as skipped",
+    "F19": "btrfs subvolumes are filesystems of their own",
+    "F20": "hard links: every name counts as a file, the bytes on disk count once",
+    "F21": "sparse files have both their sizes",
+    "F22": "sizes and sums beyond 64 bits add up; a database that can't hold them gets its largest",
+    "F23": "times before 1970, after 9999 or beyond all calendars are nothing special",
+    "F24": "FIFOs, sockets and devices are counted apart and never opened",
+    "F25": "entries whose type the listing does not tell are stat'ed",
+    "F26": "names of any bytes are counted, shown escaped and kept exactly",
+    "F27": "control characters and escape sequences in names reach no terminal, log or page",
+    "F28": "markup in names is printed as it is",
+    "F29": "names of 255 bytes, and depth without end, far beyond PATH_MAX",
+    "F30": "a million entries in a directory (JWQLSCAN_SOAK=1; else 100,000) take little memory",
+    "F31": "a million directories (JWQLSCAN_SOAK=1; else 27,000) take little memory",
+    "F32": "out of descriptors: waited for, and nothing is lost",
+    "F33": "out of memory: an error, or a failed area; the others are measured",
+    "F34": "files that grow meanwhile are counted with a size that they had",
+    "F35": "clocks that jump, the hour that comes twice, leap days",
+    "F36": "df: names with spaces and newlines, no inodes, settings of the caller",
+    "F37": "errors name the path, never a descriptor's number",
+    "F38": "roots that are missing, no directory, symlinks, repeated or nested",
+    "P01": "killed at any moment: the old report or the new one, a sound database, a next run",
+    "P02": "power lost: the old file or the new one, never half of it",
+    "P03": "a file is on disk before its name is, and the name before anything relies on it",
+    "P04": "a full disk: what was there stays, nothing half-done is left, it goes on later",
+    "P05": "places that can't be written, or have no quota left, are told before the scan",
+    "P06": "SIGINT, SIGTERM, SIGHUP end a command in a second in every phase; a second one at once",
+    "P07": "a reader that goes away, or closed standard streams: a quiet end",
+    "P08": "a scanning process that is killed is a failed area",
+    "P09": "a database that is down: measured all the same, kept in the spool",
+    "P10": "a database that goes away in the middle: all of a run or nothing",
+    "P11": "a database that stalls is left in time",
+    "P12": "a commit whose answer was lost is stored once",
+    "P13": "the spool: oldest first, removed after the commit, what is broken is set aside",
+    "P14": "two runs do not overlap: the second says who holds the lock",
+    "P15": "the lock of a run that was killed is free",
+    "P16": "a run that takes too long ends with what is known",
+    "P17": "a schema that is newer is refused; making one is all or nothing, and done once",
+    "P18": "an SQLite file that others hold is waited for, then the snapshot is kept in the spool",
+    "P19": "an SQLite file on a network filesystem gets no write-ahead log",
+    "P20": "a damaged SQLite file is told and kept",
+    "P21": "storing the same snapshot again changes nothing",
+    "P22": "a bug in one of many workers ends the scan, and is told",
+    "P23": "processes are started as programs, never forked from threads",
+    "S01": "no password in a process list, or in what df is given",
+    "S02": "no password in messages, tracebacks, logs, reports or the spool",
+    "S03": "what is written is its user's alone, whatever the umask",
+    "S04": "links, FIFOs and directories planted where a run writes",
+    "S05": "a scan opens directories and stats entries, nothing else, and needs one capability",
+    "S06": "names are text in the report, wherever they are shown",
+    "S07": "the report loads nothing from the network, whatever names say",
+    "S08": "names are parameters of SQL, never part of it",
+    "S09": "TLS to databases elsewhere, or no connection",
+    "S10": "names in CSV, Prometheus and Nagios output",
+    "S11": "one event is one line in the log, whatever names say",
+    "S12": "root takes no configuration that others can change",
+    "S13": "no program is looked up in the caller's PATH",
+    "S14": "nothing that is read can run: the spool is JSON",
+    "S15": "the compiled reader is hardened, and fuzzed under sanitizers",
+}
+
+LEFT_OUT = {
+    "F19": "needs btrfs; a subvolume has a device of its own, which F14 tests",
+    "S10": "there is no such output",
+}
+
+# Cases whose tests are still being written, to where; a case leaves when a test names it.
+PENDING = {
+    "P01": "test_crash.py",
+}
+
+
+def tests_of_cases() -> dict[str, list[str]]:
+    """Return the tests by the cases that they name, as FILE::TEST, in the order of the files."""
+    found: dict[str, list[str]] = {}
+    for path in sorted(HERE.glob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                for case in _cases(node):
+                    found.setdefault(case, []).append(f"{path.name}::{node.name}")
+    return found
+
+
+def _cases(test: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
+    for decorator in test.decorator_list:
+        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) in (
+            "case",
+            "pytest.mark.case",
+        ):
+            yield from (ast.literal_eval(argument) for argument in decorator.args)
+
+
+def readme() -> str:
+    """Return what README.md is to be."""
+    found = tests_of_cases()
+    lines = [
+        "# What is tested",
+        "",
+        "Written by `python tests/cases.py` from the marks of the tests (`@pytest.mark.case`):",
+        "change those, then run it.",
+        "",
+        "`pytest` runs everything; `JWQLSCAN_SOAK=1 pytest tests/test_extremes.py` takes a million",
+        "entries where else 100,000 do.",
+    ]
+    for letter, topic in TOPICS.items():
+        lines += ["", f"## {topic}", "", "| case | behaviour | tests |", "|---|---|---|"]
+        for case, behaviour in CASES.items():
+            if case[0] == letter and case in found:
+                lines.append(f"| {case} | {behaviour} | {'<br>'.join(found[case])} |")
+    lines += ["", "## What is not tested", "", "| case | behaviour | why |", "|---|---|---|"]
+    for case, why in LEFT_OUT.items():
+        lines.append(f"| {case} | {CASES[case]} | {why} |")
+    for case, where in PENDING.items():
+        lines.append(f"| {case} | {CASES[case]} | to come, in {where} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    README.write_text(readme(), encoding="utf-8")

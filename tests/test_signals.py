@@ -1,0 +1,173 @@
+"""Signals that end a command, in every phase of a run: in order, within a second."""
+
+import os
+import pty
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from functools import partial
+
+import pytest
+from test_job import CAL, write
+
+case = pytest.mark.case
+JWQLSCAN = [sys.executable, "-m", "jwqlscan"]
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+# Within a second, as the README says; on a busy machine a little more.
+SOON_S = 2.0
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Make an archive and a configuration; return their directory."""
+    write(tmp_path / "archive/public/jw01018" / CAL, 4096)
+    for number in range(3000):
+        write(tmp_path / f"archive/public/d{number % 100}/{number}.fits", 1)
+    (tmp_path / "config.toml").write_text(
+        '[archive]\npath = "archive"\n[database]\nurl = "sqlite:///store.db"\n'
+        '[outputs]\npath = "outputs"\n[state]\npath = "state"\n'
+    )
+    return tmp_path
+
+
+def start(place, *options, **kwargs):
+    """Start a run that says what it is at; signals are as cron leaves them."""
+
+    def heed():  # whoever runs the tests may have them ignored (nohup), and then so has the run
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+
+    command = [*JWQLSCAN, "run", "-v", "-c", place / "config.toml", *options]
+    return subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, preexec_fn=heed, cwd="/", **kwargs
+    )
+
+
+def wait_for(process, phase):
+    for line in process.stderr:
+        if phase in line:
+            return
+    pytest.fail(f"the run ended before it was {phase}")
+
+
+def end(process, number):
+    """Send a signal; return the exit code and what was said from then on."""
+    process.send_signal(number)
+    began = time.monotonic()
+    rest = process.stderr.read()  # to its end: all that was started is gone, or never had it
+    code = process.wait(30)
+    assert time.monotonic() - began < SOON_S
+    return code, rest
+
+
+def runs_stored(place):
+    with sqlite3.connect(place / "store.db") as database:
+        return database.execute("SELECT count(*) FROM scan_run").fetchone()[0]
+
+
+def run_to_its_end(place, *options):
+    with start(place, *options) as process:
+        error = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, error
+
+
+def spooled(place):
+    return sorted((place / "state" / "spool").glob("*.json"))
+
+
+@case("P06")
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_while_scanning_ends_the_run_and_nothing_is_stored(place, number):
+    with start(place, "--max-rate", "500") as process:
+        wait_for(process, "scanning")
+        code, rest = end(process, number)
+    assert code == 128 + number
+    assert rest.endswith(f"jwqlscan: ended by {number.name}, nothing more is stored\n")
+    assert "Traceback" not in rest
+    assert not spooled(place)
+    run_to_its_end(place, "--no-report")  # no lock is in its way
+    assert runs_stored(place) == 1
+
+
+@case("P06")
+def test_a_signal_while_storing_leaves_the_snapshot_to_the_next_run(place):
+    run_to_its_end(place, "--no-report")
+    with sqlite3.connect(place / "store.db", isolation_level=None) as holder:
+        # Readers may go on, so that the run gets as far as to store; then it waits for us.
+        holder.execute("BEGIN IMMEDIATE")
+        with start(place, "--no-report") as process:
+            wait_for(process, "storing")
+            while not spooled(place):
+                time.sleep(0.01)
+            time.sleep(0.2)
+            code, _ = end(process, signal.SIGTERM)
+        assert code == 128 + signal.SIGTERM
+        assert len(spooled(place)) == 1
+        holder.execute("ROLLBACK")
+    holder.close()
+    run_to_its_end(place, "--no-report")
+    assert runs_stored(place) == 3
+    assert not spooled(place)
+
+
+@case("P06")
+def test_a_signal_while_the_report_is_written_leaves_the_old_one_whole(place):
+    run_to_its_end(place)
+    page = place / "outputs/monitor_filesystem/filesystem_monitor.html"
+    before = page.read_bytes()
+    with start(place) as process:
+        wait_for(process, "writing the report")
+        code, rest = end(process, signal.SIGTERM)
+    assert code == 128 + signal.SIGTERM
+    assert "Traceback" not in rest
+    assert runs_stored(place) == 2
+    assert page.read_bytes() == before or page.read_bytes().rstrip().endswith(b"</html>")
+    run_to_its_end(place)
+    left = [path.name for path in page.parent.iterdir() if path.name.startswith(".")]
+    assert left == []
+
+
+@case("P06")
+def test_a_second_signal_ends_it_at_once(place):
+    # What does not end by itself: a job that swallows its cancellation.
+    code = (
+        "import anyio, os, signal, sys\n"
+        "from jwqlscan import signals\n"
+        "signals.GRACE_S = 60.0\n"
+        "async def job():\n"
+        "    with anyio.CancelScope(shield=True):\n"
+        "        print('ready', flush=True); await anyio.sleep(60)\n"
+        "signals.run_until_signalled(job)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        preexec_fn=partial(signal.signal, signal.SIGTERM, signal.SIG_DFL),
+    ) as process:
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(SOON_S) == 128 + signal.SIGTERM
+
+
+@case("P06")
+def test_a_terminal_that_is_closed_ends_the_run(place):
+    pid, terminal = pty.fork()
+    if pid == 0:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        command = [*JWQLSCAN, "run", "-c", str(place / "config.toml"), "--max-rate", "500"]
+        os.execv(command[0], command)
+    shown = b""
+    while b"entries" not in shown and b"files" not in shown:
+        shown += os.read(terminal, 4096)
+    os.close(terminal)
+    began = time.monotonic()
+    _, status = os.waitpid(pid, 0)
+    assert time.monotonic() - began < SOON_S
+    assert os.waitstatus_to_exitcode(status) == 128 + signal.SIGHUP
+    run_to_its_end(place, "--no-report")
