@@ -167,6 +167,7 @@ def read_log(path):
     return [(int(number), call, where) for number, call, where in lines]
 
 
+@pytest.mark.case("P01", "P13")
 def test_a_run_killed_at_any_point_loses_nothing_and_tears_nothing(tmp_path, killer):
     config = make_host(tmp_path, "")
     assert killer(config) == 0
@@ -179,6 +180,7 @@ def test_a_run_killed_at_any_point_loses_nothing_and_tears_nothing(tmp_path, kil
     print(f"killed at {tried} of {len(log)} points")
 
 
+@pytest.mark.case("P01", "P17")
 def test_the_first_run_of_all_killed_at_any_point_leaves_nothing_in_the_way(tmp_path, killer):
     config = make_host(tmp_path, "")
     assert killer(config, 0, tmp_path / "log") == 0
@@ -194,6 +196,7 @@ def test_the_first_run_of_all_killed_at_any_point_leaves_nothing_in_the_way(tmp_
         assert len(files_of(tmp_path)) > 2
 
 
+@pytest.mark.case("P01", "P12")
 def test_a_run_killed_at_any_message_to_postgresql_is_stored_once(tmp_path, killer, pg_url):
     config = make_host(tmp_path, pg_url)
     assert killer(config) == 0
@@ -241,6 +244,7 @@ def disk(tmp_path):
         subprocess.run(["umount", "-l", here], **quiet)
 
 
+@pytest.mark.case("P02")
 def test_what_a_run_has_said_is_stored_is_there_after_power_loss(disk, killer):
     here, after_power_loss = disk
     config = make_host(here, "", here.parent / "archive")
@@ -253,6 +257,7 @@ def test_what_a_run_has_said_is_stored_is_there_after_power_loss(disk, killer):
             assert files_of(there) == files
 
 
+@pytest.mark.case("P02")
 def test_power_loss_at_any_point_loses_nothing_that_was_spooled_and_tears_nothing(disk, killer):
     here, after_power_loss = disk
     config = make_host(here, "", here.parent / "archive")
