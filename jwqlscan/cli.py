@@ -41,6 +41,19 @@ class ReaderName(StrEnum):
     scandir = "scandir"
 
 
+class By(StrEnum):
+    """What sums can be asked for: `jwqlscan.projections.PROJECTIONS`."""
+
+    extension = "extension"
+    filetype = "filetype"
+    instrument = "instrument"
+    owner = "owner"
+    group = "group"
+    program = "program"
+    age = "age"
+    size = "size"
+
+
 def _workers(text: str | None) -> str | None:
     try:
         return text if text is None else str(parse_workers(text))
@@ -231,17 +244,27 @@ def scan(
     max_rate: MaxRate = None,
     background: Background = None,
     max_runtime: MaxRuntime = None,
+    by: Annotated[
+        list[By] | None,
+        typer.Option("--by", help="Also sums by this, from the same scan; may be repeated."),
+    ] = None,
+    top: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Largest rows of --by to print.")
+    ] = 20,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
     """Measure directories and print what is there; nothing is stored."""
     with told(debug):
+        import time
+
         from jwqlscan.scanning.orders import begin_scan
         from jwqlscan.settings import ScanSettings
 
         over = _scan_overrides(workers, reader, max_rate, background, max_runtime)
-        settings = ScanSettings().overridden(over)
+        questions = [one.value for one in by or ()]
+        settings = ScanSettings(ages_from_s=int(time.time()) if by else 0).overridden(over)
         begun = begin_scan(directories, settings)  # it walks while the rest is imported
         from jwqlscan.scanning.measure import scan as scan_directories
         from jwqlscan.signals import run_until_signalled
@@ -253,11 +276,11 @@ def scan(
         if json:
             from jwqlscan.json_output import scan_object
 
-            print_json(scan_object(result))
+            print_json(scan_object(result, questions))
         else:
             from jwqlscan.tables import print_scan, stdout_console
 
-            print_scan(result, stdout_console())
+            print_scan(result, stdout_console(), questions, top)
         if any(one.state != "complete" for one in result.areas):
             raise typer.Exit(ExitCode.INCOMPLETE)
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from jwqlscan.paths import path_fields, shown
+from jwqlscan.projections import projection
 from jwqlscan.settings import AUTO
 
 if TYPE_CHECKING:
     from jwqlscan.benchmark import Benchmark, Rate
+    from jwqlscan.cube import Cube
     from jwqlscan.job import Outcome
     from jwqlscan.scanning.measure import Measurement
     from jwqlscan.snapshot import AreaSnapshot, Capacity
@@ -58,15 +61,32 @@ def tally_object(path: str, tally: Tally) -> dict[str, Any]:
     }
 
 
-def scan_object(measurement: Measurement) -> dict[str, Any]:
-    """Return what `jwqlscan scan --json` prints."""
+def scan_object(measurement: Measurement, questions: Sequence[str] = ()) -> dict[str, Any]:
+    """Return what `jwqlscan scan --json` prints; `questions` are projections of the cube."""
     return {
-        "areas": [tally_object(one.area.path, one.tally) for one in measurement.areas],
+        "areas": [
+            tally_object(one.area.path, one.tally)
+            | {f"by_{by}": _projection_object(one.tally.cube, by) for by in questions}
+            | ({"put_together": one.tally.cube.folded} if questions else {})
+            for one in measurement.areas
+        ],
         "seconds": round(measurement.seconds, 6),
         "entries_per_second": round(measurement.entries_per_second, 1),
         "reader": measurement.reader,
         "workers": measurement.workers,
     }
+
+
+def _projection_object(cube: Cube, by: str) -> list[dict[str, Any]]:
+    return [
+        {
+            by: label,
+            "files": total.files,
+            "apparent_bytes": total.apparent_bytes,
+            **({} if by == "program" else {"allocated_bytes": total.allocated_bytes}),
+        }
+        for label, total in projection(cube, by)
+    ]
 
 
 def bench_object(result: Benchmark) -> dict[str, Any]:

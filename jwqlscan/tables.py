@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jwqlscan.cube import OTHER, Cube, Sum
 from jwqlscan.paths import shown
+from jwqlscan.projections import ORDERED, projection
 from jwqlscan.settings import AUTO
 from jwqlscan.units import format_bytes, format_count, format_seconds
 
@@ -24,8 +27,13 @@ PIPE_WIDTH = 200
 BAR_WIDTH = 30
 
 
-def print_scan(measurement: Measurement, console: Console) -> None:
-    """Print a scan: a row an area, then products, then what could not be read or recognized."""
+def print_scan(
+    measurement: Measurement, console: Console, questions: Sequence[str] = (), top: int = 20
+) -> None:
+    """Print a scan: a row an area, then products, then what could not be read or recognized.
+
+    With `questions` also these projections of the cube, of the long ones the `top` largest rows.
+    """
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("area", overflow="fold")
     for heading in ("files", "size", "allocated", "directories", "FITS", "FITS size", "links"):
@@ -47,6 +55,9 @@ def print_scan(measurement: Measurement, console: Console) -> None:
     if union.products:
         console.print()
         console.print(_products(union))
+    for by in questions:
+        console.print()
+        console.print(_projection(union.cube, by, top))
     for line in _remarks(union):
         console.print(Text(line), soft_wrap=True)  # as it is: no markup, no emoji, no wrapping
     console.print(
@@ -103,6 +114,27 @@ def _products(tally: Tally) -> Table:
     return table
 
 
+def _projection(cube: Cube, by: str, top: int) -> Table:
+    rows = projection(cube, by)
+    top = len(rows) if by in ORDERED else top
+    most = max((row.sum.apparent_bytes for row in rows), default=0) or 1
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(by, overflow="fold")
+    for heading in ("files", "size"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("")
+    for label, total in rows[:top]:
+        bar = "█" * round(BAR_WIDTH * total.apparent_bytes / most)
+        size = format_bytes(total.apparent_bytes)
+        table.add_row(Text(shown(label)), format_count(total.files), size, Text(bar))
+    if len(rows) > top:
+        rest = sum((row.sum for row in rows[top:]), Sum())
+        label = f"{format_count(len(rows) - top)} more"
+        size = format_bytes(rest.apparent_bytes)
+        table.add_row(Text(label), format_count(rest.files), size, "", style="dim")
+    return table
+
+
 def _remarks(tally: Tally) -> list[str]:
     lines = []
     if tally.unrecognized:
@@ -114,6 +146,8 @@ def _remarks(tally: Tally) -> list[str]:
         lines.append(f"\nnot read: {kinds}, such as")
         samples = sorted(tally.error_samples)[:ERRORS_SHOWN]
         lines += [f"  {shown(e.path)} ({e.operation}: {e.kind})" for e in samples]
+    for what, number in sorted(tally.cube.folded.items()):
+        lines.append(f"\nput together as {OTHER}: the {format_count(number)} smallest {what}")
     if tally.skipped:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(tally.skipped.items()))
         lines.append(f"\nskipped: {kinds}")

@@ -17,8 +17,8 @@ MODULES = {
 
 # From the bottom up: a module imports from its own layer and those before it.
 LAYERS = [
-    ("leaf facts", "errors units paths settings history files tally"),
-    ("names and records", "names snapshot signals"),
+    ("leaf facts", "errors units paths settings history files cube tally"),
+    ("names and records", "names snapshot signals projections"),
     ("a scan's facts", "scanning scanning.mounts scanning.pace scanning.process"),
     ("a scan's rules", "scanning.rules"),
     ("the readers' contract", "scanning.reader"),

@@ -79,6 +79,7 @@ def fuzz(built: str, seeds: range) -> None:
 
     from trees import Alone, read_alone, walk
 
+    from jwqlscan.cube import DAY_S, age_limits
     from jwqlscan.scanning.rules import ScanRules
 
     entries = out_of_memory = 0
@@ -88,6 +89,7 @@ def fuzz(built: str, seeds: range) -> None:
                 exclude=("*00*", "x/**") if seed % 3 == 0 else (),
                 one_file_system=seed % 5 == 0,
                 follow_file_symlinks=seed % 2 == 0,
+                age_limits=age_limits(8000 * DAY_S) if seed % 7 else (),
             )
             corrupt = seed % 4 == 0
             results = []

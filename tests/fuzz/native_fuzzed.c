@@ -143,6 +143,9 @@ fill(struct stat *stat, uint64_t node)
     stat->st_mode = modes[random % (sizeof(modes) / sizeof(mode_t))] | (random >> 8 & 07777);
     stat->st_dev = random >> 20 & 1;
     stat->st_ino = random >> 24 & 63;
+    stat->st_uid = random >> 26 & 3;
+    stat->st_gid = random >> 28 & 1 ? UINT32_MAX : 7;
+    stat->st_mtime = random >> 30 & 1 ? (int64_t)random : (int64_t)(random >> 50) * 86400;
     stat->st_nlink = random >> 32 & 3;
     stat->st_size = random >> 34 & 7 ? (int64_t)(random >> 44) : sizes[(random >> 37) % 6];
     stat->st_blocks = random >> 40 & 7 ? (int64_t)(random >> 56) : sizes[(random >> 43) % 6];

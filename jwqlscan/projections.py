@@ -1,0 +1,91 @@
+"""What a cube is asked: sums by extension, product, program, owner, group, age and size."""
+
+from __future__ import annotations
+
+import grp
+import pwd
+from collections.abc import Callable
+from functools import cache
+from typing import NamedTuple
+
+from jwqlscan.cube import AGE_LABELS, OTHER, CellKey, Cube, Sum
+from jwqlscan.units import format_bytes
+
+NO_PRODUCT = "(no product)"
+
+
+class Row(NamedTuple):
+    """One row of a projection."""
+
+    label: str
+    sum: Sum
+
+
+def projection(cube: Cube, by: str) -> list[Row]:
+    """Return the sums by one of `PROJECTIONS`: ages and sizes in their order, others largest first.
+
+    Parameters
+    ----------
+    cube : Cube
+    by : str
+
+    Returns
+    -------
+    list of Row
+        By program only files whose names say one, without what is allocated for them.
+    """
+    if by == "program":
+        rows = [Row(label, Sum(count, size)) for label, (count, size) in cube.programs.items()]
+        return sorted(rows, key=_largest_first)
+    if by in _ORDERED:
+        number, label = _ORDERED[by]
+        return [Row(label(key), total) for key, total in sorted(cube.by(number).items())]
+    return sorted(
+        (Row(label, total) for label, total in cube.by(_LABELLED[by]).items()), key=_largest_first
+    )
+
+
+def _largest_first(row: Row) -> tuple[int, int, str]:
+    return -row.sum.apparent_bytes, -row.sum.files, row.label
+
+
+@cache
+def _user(uid: int) -> str:
+    if uid < 0:
+        return OTHER
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):  # of a user of another host, or one that is gone
+        return str(uid)
+
+
+@cache
+def _group(gid: int) -> str:
+    if gid < 0:
+        return OTHER
+    try:
+        return grp.getgrgid(gid).gr_name
+    except (KeyError, OverflowError):
+        return str(gid)
+
+
+def _size_label(bits: int) -> str:
+    """Return what files of so many bits of size are: from half a power of two up to it."""
+    if bits <= 1:
+        return ("empty", "1 B")[bits]
+    return f"{format_bytes(2 ** (bits - 1))} to under {format_bytes(2**bits)}"
+
+
+_LABELLED: dict[str, Callable[[CellKey], str]] = {
+    "extension": lambda key: "fits" if key.file_class.instrument else key.file_class.filetype,
+    "filetype": lambda key: key.file_class.filetype if key.file_class.instrument else NO_PRODUCT,
+    "instrument": lambda key: key.file_class.instrument or NO_PRODUCT,
+    "owner": lambda key: _user(key.uid),
+    "group": lambda key: _group(key.gid),
+}
+_ORDERED: dict[str, tuple[Callable[[CellKey], int], Callable[[int], str]]] = {
+    "age": (lambda key: key.age, AGE_LABELS.__getitem__),
+    "size": (lambda key: key.size, _size_label),
+}
+ORDERED = tuple(_ORDERED)
+PROJECTIONS = (*_LABELLED, "program", *ORDERED)
