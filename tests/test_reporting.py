@@ -27,7 +27,8 @@ from jwqlscan.reporting import report_path, theme, write_report
 from jwqlscan.reporting.figures import draw
 from jwqlscan.reporting.glance import glance
 from jwqlscan.reporting.page import MANIFEST, PAGE, render
-from jwqlscan.reporting.plots import PlotData, plots, sample_spans, time_window
+from jwqlscan.reporting.plots import plots, sample_spans, time_window
+from jwqlscan.reporting.series import PlotData
 from jwqlscan.reporting.thinning import MOST_POINTS, POINTS, kept_rows
 from jwqlscan.settings import Outputs
 from jwqlscan.tally import Product

@@ -19,7 +19,7 @@ from bokeh.embed import json_item
 
 from jwqlscan.reporting import theme
 from jwqlscan.reporting.pattern import pattern
-from jwqlscan.reporting.plots import PlotData, Series
+from jwqlscan.reporting.series import PlotData, Series
 from jwqlscan.reporting.thinning import FloatArray
 
 Json: TypeAlias = dict[str, Any]

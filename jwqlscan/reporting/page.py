@@ -21,8 +21,9 @@ from jwqlscan.paths import shown
 from jwqlscan.reporting import PAGE
 from jwqlscan.reporting.figures import Figure, draw
 from jwqlscan.reporting.glance import Glance, glance
-from jwqlscan.reporting.plots import SECTIONS, PlotData, plots, sample_spans, time_window
+from jwqlscan.reporting.plots import SECTIONS, plots, sample_spans, time_window
 from jwqlscan.reporting.scripts import COMPONENT_JS, PAGE_JS
+from jwqlscan.reporting.series import PlotData
 from jwqlscan.reporting.thinning import FloatArray
 from jwqlscan.units import format_count
 
