@@ -9,8 +9,9 @@ from jwqlscan.history import History, ProductColumns
 from jwqlscan.names import INSTRUMENT_LABELS
 from jwqlscan.reporting import theme
 from jwqlscan.reporting.series import Curve, PlotData, ms, plot_data
-from jwqlscan.reporting.theme import Style, Unit
+from jwqlscan.reporting.theme import Style
 from jwqlscan.snapshot import ALL
+from jwqlscan.tally import Product
 
 ARCHIVE = "Archive"
 PRODUCTS = "Products"
@@ -24,11 +25,12 @@ _WINDOW_MARGIN = 0.02
 
 
 def plots(history: History) -> list[PlotData]:
-    """Return all the plots of the report, in their order, those without data too."""
-    return [
-        plot_data(history, title, section, unit, curves)
-        for title, section, unit, curves in _contents(history)
-    ]
+    """Return JWQL's plots, in their order, those without data too."""
+    by_type = product_plots(history)
+    central = plot_data(
+        history, "Central Store stats", CENTRAL, theme.TIB, _central_curves(history)
+    )
+    return [*archive_plots(history), *(plot for both in by_type.values() for plot in both), central]
 
 
 def time_window(history: History) -> tuple[float, float]:
@@ -63,69 +65,68 @@ def sample_spans(history: History) -> list[tuple[float, float]]:
     return spans
 
 
-def _contents(history: History) -> Iterator[tuple[str, str, Unit, list[Curve]]]:
+def archive_plots(history: History) -> list[PlotData]:
+    """Return the plots of the archive: how many files, and how full the filesystem."""
     general = history.general
     dates = general.date
-    yield (
-        "Total File Counts",
-        ARCHIVE,
-        theme.FILES,
-        [
-            Curve("all files", theme.ALL_FILES, [(dates, general.total_file_count)]),
-            Curve("FITS files", theme.FITS_FILES, [(dates, general.fits_file_count)]),
-        ],
-    )
     sizes = [
         None if used is None or free is None else used + free
         for used, free in zip(general.used, general.available, strict=True)
     ]
-    yield (
-        "System stats",
-        ARCHIVE,
-        theme.TIB,
-        [
-            Curve("total size", theme.SIZE, [(dates, sizes)]),
-            Curve("used", theme.USED, [(dates, general.used)]),
-            Curve("free", theme.FREE, [(dates, general.available)]),
-        ],
-    )
+    contents = [
+        (
+            "Total File Counts",
+            theme.FILES,
+            [
+                Curve("all files", theme.ALL_FILES, [(dates, general.total_file_count)]),
+                Curve("FITS files", theme.FITS_FILES, [(dates, general.fits_file_count)]),
+            ],
+        ),
+        (
+            "System stats",
+            theme.TIB,
+            [
+                Curve("total size", theme.SIZE, [(dates, sizes)]),
+                Curve("used", theme.USED, [(dates, general.used)]),
+                Curve("free", theme.FREE, [(dates, general.available)]),
+            ],
+        ),
+    ]
+    return [plot_data(history, title, ARCHIVE, unit, curves) for title, unit, curves in contents]
+
+
+def product_plots(history: History) -> dict[str, list[PlotData]]:
+    """Return two plots, counts and sizes by type: of all ("") and by instrument's label."""
     styles = filetype_styles(history)
     everything = list(history.products.items())
-    yield from _by_type("", PRODUCTS, [(key.filetype, col) for key, col in everything], styles)
+    found = {"": list(_by_type(history, "", PRODUCTS, everything, styles))}
     for name, label in INSTRUMENT_LABELS.items():
-        products = [(key.filetype, col) for key, col in everything if key.instrument == name]
-        yield from _by_type(f"{label} ", INSTRUMENTS, products, styles)
-    yield "Central Store stats", CENTRAL, theme.TIB, _central_curves(history)
+        products = [(key, columns) for key, columns in everything if key.instrument == name]
+        found[label] = list(_by_type(history, f"{label} ", INSTRUMENTS, products, styles))
+    return found
 
 
 def _by_type(
+    history: History,
     prefix: str,
     section: str,
-    products: list[tuple[str, ProductColumns]],
+    products: list[tuple[Product, ProductColumns]],
     styles: dict[str, Style],
-) -> Iterator[tuple[str, str, Unit, list[Curve]]]:
+) -> Iterator[PlotData]:
     by_type: dict[str, list[ProductColumns]] = {}
-    for filetype, columns in products:
+    for key, columns in products:
         if any(columns.count):
-            by_type.setdefault(filetype, []).append(columns)
-    yield (
-        f"{prefix}Total File Count by Type",
-        section,
-        theme.FILES,
-        [
-            Curve(filetype, styles[filetype], [(col.date, col.count) for col in columns])
+            by_type.setdefault(key.filetype, []).append(columns)
+    for what, unit in (("Count", theme.FILES), ("Size", theme.TIB)):
+        curves = [
+            Curve(
+                filetype,
+                styles[filetype],
+                [(col.date, col.count if unit.whole else col.size) for col in columns],
+            )
             for filetype, columns in by_type.items()
-        ],
-    )
-    yield (
-        f"{prefix}Total File Size by Type",
-        section,
-        theme.TIB,
-        [
-            Curve(filetype, styles[filetype], [(col.date, col.size) for col in columns])
-            for filetype, columns in by_type.items()
-        ],
-    )
+        ]
+        yield plot_data(history, f"{prefix}Total File {what} by Type", section, unit, curves)
 
 
 def filetype_styles(history: History) -> dict[str, Style]:

@@ -78,6 +78,7 @@ FREE = Style("#00875f")
 ALL_FILES = Style("#4a5560")
 FITS_FILES = Style("#d55e00")
 OTHERS = Style("#8a94a0")
+TOTAL = Style(TEXT)
 FORECAST = Style("#aa3377")
 
 # What stands for each of these colours on a dark page: as far apart, and 3:1 or more on its paper.
