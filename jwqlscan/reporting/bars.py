@@ -80,7 +80,7 @@ def _model(plot: PlotData, shown: list[tuple[str, str, float]]) -> Plot:
         ),
     )
     names = LinearAxis(
-        ticker=FixedTicker(ticks=places.tolist()),
+        ticker=FixedTicker(ticks=places.tolist()),  # type: ignore[arg-type]
         major_label_overrides={place: one[0] for place, one in enumerate(shown)},
         minor_tick_line_color=None,
     )

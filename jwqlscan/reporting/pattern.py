@@ -106,7 +106,7 @@ def pattern(window: tuple[float, float]) -> Plot:
         axis_label="label",
         ticker=BasicTicker(name="value ticker", desired_num_ticks=6),
     )
-    style_axis(days, _date_format())
+    style_axis(days, date_format())
     style_axis(values, NumeralTickFormatter(name="value format"))
     zoom = BoxZoomTool()
     return Plot(
@@ -217,7 +217,8 @@ def style_axis(axis: Axis, formatter: TickFormatter) -> None:
     axis.major_label_policy = NoOverlap(min_distance=8)  # a phone has room for three dates
 
 
-def _date_format() -> DatetimeTickFormatter:
+def date_format() -> DatetimeTickFormatter:
+    """Return how dates are written on axes: UTC, shorter the longer the stretch."""
     return DatetimeTickFormatter(
         seconds="%H:%M:%S",
         minsec="%H:%M:%S",
