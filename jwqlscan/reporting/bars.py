@@ -26,6 +26,7 @@ from jwqlscan.reporting.columns import Columns, compact
 from jwqlscan.reporting.figures import Figure
 from jwqlscan.reporting.pattern import style_axis
 from jwqlscan.reporting.series import PlotData, Series
+from jwqlscan.reporting.theme import Style
 
 MOST_BARS = 24  # more are one bar: they would be slivers
 _BAR_PX = 22
@@ -41,11 +42,11 @@ def bars(plot: PlotData, columns: Columns) -> Figure:
     columns : Columns
         Of the report; bars are few and need none.
     """
-    found = [(one.label, one.style.colour, newest_value(one)) for one in plot.series]
+    found = [(one.label, one.style, newest_value(one)) for one in plot.series]
     found = [one for one in found if one[2] > 0]
     if len(found) > MOST_BARS + 1:
         rest = sum(value for _, _, value in found[MOST_BARS:])
-        others = (f"{len(found) - MOST_BARS} others", theme.OTHERS.colour, rest)
+        others = (f"{len(found) - MOST_BARS} others", theme.OTHERS, rest)
         found = [*found[:MOST_BARS], others]
     model = _model(plot, found)
     item = json_item(model)
@@ -59,7 +60,7 @@ def newest_value(series: Series) -> float:
     return float(series.values[known[-1]]) if len(known) else 0.0
 
 
-def _model(plot: PlotData, shown: list[tuple[str, str, float]]) -> Plot:
+def _model(plot: PlotData, shown: list[tuple[str, Style, float]]) -> Plot:
     places = np.arange(len(shown), dtype=float)
     values = [value for _, _, value in shown]
     largest = max(values, default=1.0)
@@ -69,14 +70,25 @@ def _model(plot: PlotData, shown: list[tuple[str, str, float]]) -> Plot:
             "place": places,
             "value": np.array(values, dtype=float),
             "label": [label for label, _, _ in shown],
-            "colour": [colour for _, colour, _ in shown],
+            "colour": [style.colour for _, style, _ in shown],
+            "hatch": [style.hatch or " " for _, style, _ in shown],
         }
     )
     renderer: GlyphRenderer[Glyph] = GlyphRenderer(
         name="bars",
         data_source=source,
         glyph=HBar(
-            y="place", left=0, right="value", height=0.72, fill_color="colour", line_color=None
+            y="place",
+            left=0,
+            right="value",
+            height=0.72,
+            fill_color="colour",
+            line_color=None,
+            hatch_pattern="hatch",
+            hatch_color=theme.PAPER,
+            hatch_alpha=0.55,
+            hatch_weight=1.5,
+            hatch_scale=8,
         ),
     )
     names = LinearAxis(

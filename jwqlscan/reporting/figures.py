@@ -25,6 +25,12 @@ from jwqlscan.reporting.series import Future, PlotData, Series
 
 # Up to so many runs every point gets a mark, 10 px apart; of more only those a line would hide.
 MARKED_ROWS = 60
+HATCH: Json = {
+    "hatch_color": theme.PAPER,
+    "hatch_alpha": 0.55,
+    "hatch_weight": 1.5,
+    "hatch_scale": 8,
+}
 _HEADROOM = 1.06  # above the largest value
 
 
@@ -218,6 +224,8 @@ def _set_stack(
         for name in ("glyph", "muted_glyph"):
             glyph = area["attributes"][name]["attributes"]
             glyph["fill_color"] = series.style.colour
+            if series.style.hatch:
+                glyph |= {"hatch_pattern": series.style.hatch} | HATCH
             glyph["y1"]["expr"]["attributes"] = {"fields": list(below)}
             glyph["y2"]["expr"]["attributes"] = {"fields": [*below, f"y{number}"]}
         below.append(f"y{number}")

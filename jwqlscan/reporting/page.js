@@ -89,6 +89,7 @@
     if (!plot.bars) {
       const toolbar = root.attributes.toolbar.attributes;
       toolbar.autohide = true;
+      root.attributes.toolbar_inner = true;
       Object.assign(root.attributes.x_range.attributes, { start: state.start, end: state.end });
     }
     if (plot.bytes) {

@@ -53,6 +53,8 @@ DASHES: tuple[tuple[int, ...], ...] = (
     (14, 4),
     (9, 3, 2, 3, 2, 3),
 )
+# An area has no dash: it is hatched instead.
+_HATCHES = ("", "/", ".", "+", "-", "|")
 _MARKS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "star")
 
 # The commonest products come first, so that the thickest curves are solid and far apart in colour.
@@ -70,6 +72,11 @@ class Style:
     def mark(self) -> str:
         """Bokeh's name of the marker that goes with the dash."""
         return _MARKS[DASHES.index(self.dash)]
+
+    @property
+    def hatch(self) -> str:
+        """Bokeh's hatch pattern that goes with the dash."""
+        return _HATCHES[DASHES.index(self.dash)]
 
 
 SIZE = Style("#4a5560")
