@@ -15,7 +15,7 @@ from jwqlscan.config import load_config
 from jwqlscan.errors import ConfigError, ExitCode
 from jwqlscan.job import report, run
 from jwqlscan.paths import shown
-from jwqlscan.snapshot import AreaSnapshot, Capacity, Snapshot
+from jwqlscan.snapshot import AreaSnapshot, Snapshot
 from jwqlscan.store import open_store
 from jwqlscan.tally import Amount, Tally
 from jwqlscan.units import TIB_BYTES, format_bytes, format_count
@@ -213,7 +213,7 @@ def _samples(snapshot: Snapshot) -> Iterator[Snapshot]:
     older = range(HISTORY_DAYS, DAILY_DAYS, -HISTORY_STEP_DAYS)
     share = 0.0
     for days in (*older, *range(DAILY_DAYS, 0, -1)):
-        grown = (1 - days / HISTORY_DAYS) ** 1.2 * 0.75 + 0.2
+        grown = (1 - days / HISTORY_DAYS) ** 1.2 * 0.8 + 0.195
         share = max(share, grown * rng.uniform(0.985, 1.0))
         if days in _MISSED:
             continue
@@ -269,8 +269,8 @@ def _shrunk(area: AreaSnapshot, share: float) -> AreaSnapshot:
     return replace(
         area,
         tally=tally,
-        capacity=Capacity(
-            size_bytes=capacity.size_bytes,
+        capacity=replace(
+            capacity,
             used_bytes=used,
             available_bytes=max(0, capacity.used_bytes + capacity.available_bytes - used),
         ),

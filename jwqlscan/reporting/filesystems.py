@@ -26,8 +26,11 @@ class Filesystem:
     remark : str
         Where it comes from and what is on it.
     date : list of datetime
-    used, available, size : list of float, TiB
-        Ascending by date, not empty. `size` is as df has it, with what is reserved for root.
+    used, available : list of float, TiB
+        Ascending by date, not empty.
+    size : list of float or None, TiB
+        As df has it, with what is reserved for root; None where JWQL did not tell. The newest is
+        known.
     trend : Trend or None
         Of `used`, without the runs that are not complete.
     full, almost_full : Reached or None
@@ -39,7 +42,7 @@ class Filesystem:
     date: list[datetime]
     used: list[float]
     available: list[float]
-    size: list[float]
+    size: Sequence[float | None]
     trend: Trend | None
     full: Reached | None
     almost_full: Reached | None
@@ -71,12 +74,13 @@ def _of_runs(history: History) -> Iterator[Filesystem]:
     for target, columns in history.filesystems.items():
         if columns.date[-1] < newest and not columns.areas:
             continue  # it is there no more
+        size: list[float | None]
         date, used, available, size = _columns(columns)
         if archives == [target]:
             # Before our first run JWQL told the archive's capacity.
             old = _general(history, before=date[0])
             date, used, available = old[0] + date, old[1] + used, old[2] + available
-            size = [a + b for a, b in zip(old[1], old[2], strict=True)] + size
+            size = [*[None] * len(old[0]), *size]
         where = " ".join(filter(None, (columns.source, columns.fstype)))
         on = ", ".join(columns.areas)
         remark = " · ".join(label_text(text) for text in (where, on) if text)
@@ -114,7 +118,7 @@ def _general(
 
 def _columns(
     columns: FilesystemColumns,
-) -> tuple[list[datetime], list[float], list[float], list[float]]:
+) -> tuple[list[datetime], list[float], list[float], list[float | None]]:
     def tib(sizes: Sequence[int]) -> list[float]:
         return [size / TIB_BYTES for size in sizes]
 
@@ -122,7 +126,7 @@ def _columns(
         list(columns.date),
         tib(columns.used_bytes),
         tib(columns.available_bytes),
-        tib(columns.size_bytes),
+        [*tib(columns.size_bytes)],
     )
 
 
@@ -133,7 +137,7 @@ def _filesystem(
     date: list[datetime],
     used: list[float],
     available: list[float],
-    size: list[float],
+    size: Sequence[float | None],
 ) -> Filesystem:
     sound = [row for row, day in enumerate(date) if day not in history.incomplete_dates]
     line = trend([date[row] for row in sound], [used[row] for row in sound])

@@ -213,7 +213,7 @@ def _disk(one: Filesystem) -> Disk:
         remark=one.remark,
         share=one.share,
         free=Size(one.available[-1] * TIB_BYTES),
-        size=Size(one.size[-1] * TIB_BYTES),
+        size=Size((one.size[-1] or 0.0) * TIB_BYTES),
         forecast=forecast,
         interval=interval(one.full),
         level="over" if over else "high" if high else "ok",

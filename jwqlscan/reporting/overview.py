@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from bokeh.embed import json_item
 from bokeh.models import (
@@ -19,7 +21,7 @@ from bokeh.models.renderers import GlyphRenderer
 from jwqlscan.reporting import theme
 from jwqlscan.reporting.columns import Json
 from jwqlscan.reporting.pattern import date_format, style_axis
-from jwqlscan.reporting.series import PlotData
+from jwqlscan.reporting.series import PlotData, stack
 
 _HEIGHT = 84
 
@@ -34,8 +36,9 @@ def overview(plot: PlotData, window: tuple[float, float]) -> Json:
     window : tuple of float
         The whole time axis, in ms since 1970.
     """
-    values = plot.series[0].values if plot.series else np.zeros(len(plot.times))
-    source = ColumnDataSource(data={"x": plot.times, "y": np.nan_to_num(values)})
+    whole = stack(replace(plot, series=plot.series[:1]), 1, plot.title)
+    values = whole.series[0].values if whole.series else np.zeros(len(whole.times))
+    source = ColumnDataSource(data={"x": whole.times[whole.complete], "y": values[whole.complete]})
     area: GlyphRenderer[Glyph] = GlyphRenderer(
         name="overview",
         data_source=source,

@@ -86,6 +86,7 @@
   function prepare(item, plot, log) {
     const root = item.doc.roots[0];
     root.attributes.title = null; // the card has it
+    root.attributes.above = []; // the page's banner says what is shaded
     if (!plot.bars) {
       const toolbar = root.attributes.toolbar.attributes;
       toolbar.autohide = true;

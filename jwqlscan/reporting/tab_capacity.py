@@ -39,7 +39,7 @@ def capacity_tab(history: History) -> Tab:
     rows = [
         (
             one.name,
-            Size(one.size[-1] * TIB_BYTES),
+            Size((one.size[-1] or 0.0) * TIB_BYTES),
             Size(one.used[-1] * TIB_BYTES),
             Size(one.available[-1] * TIB_BYTES),
             f"{100 * one.share:.1f} %",

@@ -10,6 +10,8 @@ from jwqlscan.reporting.tabs import Tab, card
 from jwqlscan.reporting.theme import label_text
 from jwqlscan.snapshot import ALL
 
+REMARK = "Used by the files below it; size and free are its filesystem's"
+
 
 def central_tab(history: History) -> Tab:
     """Return the tab; `all`, the whole central storage, comes first."""
@@ -21,12 +23,12 @@ def central_tab(history: History) -> Tab:
             CENTRAL,
             theme.TIB,
             [
-                Curve("used by its files", theme.USED, [(columns.date, columns.used)]),
+                Curve("used", theme.USED, [(columns.date, columns.used)]),
                 Curve("free", theme.FREE, [(columns.date, columns.available)]),
-                Curve("size of the filesystem", theme.SIZE, [(columns.date, columns.size)]),
+                Curve("size", theme.SIZE, [(columns.date, columns.size)]),
             ],
             as_given=True,
         )
         title = "All of central storage" if area == ALL else label_text(area)
-        cards.append(card(plot, title))
+        cards.append(card(plot, title, remark=REMARK))
     return Tab("Central storage", cards)
