@@ -59,6 +59,17 @@
     return JSON.parse(await new Response(stream).text());
   }
 
+  // What BokehJS takes for granted is white, and not in the JSON.
+  function papered(item) {
+    const paper = dark.matches ? data.dark["#ffffff"] : "#ffffff";
+    Object.assign(item.doc.roots[0].attributes, {
+      background_fill_color: paper,
+      border_fill_color: paper,
+      outline_line_color: null,
+    });
+    return item;
+  }
+
   // Put columns in their places and, on a dark page, a dark page's colours.
   function adapted(node) {
     if (typeof node === "string") return dark.matches ? (data.dark[node] ?? node) : node;
@@ -192,7 +203,7 @@
       this.logButton.hidden = !plot.log;
       const log = plot.log && this.log;
       this.logButton.setAttribute("aria-pressed", String(log));
-      const item = prepare(adapted(await unpack(this.first + index)), plot, log);
+      const item = prepare(papered(adapted(await unpack(this.first + index))), plot, log);
       // A height for the while in which there is no plot: nothing below may jump.
       this.plotElement.style.minHeight = `${this.plotElement.offsetHeight}px`;
       if (this.view !== undefined) this.view.clear();
@@ -364,7 +375,7 @@
     target.style.display = "contents";
     target.id = "overview-target";
     element.replaceChildren(target);
-    const view = await Bokeh.embed.embed_item({ ...adapted(data.overview), target_id: target.id });
+    const view = await Bokeh.embed.embed_item({ ...papered(adapted(data.overview)), target_id: target.id });
     const root = Array.from(view.roots ?? view)[0].model;
     strip = root.toolbar.tools[0].x_range;
     strip.setv({ start: state.start, end: state.end });

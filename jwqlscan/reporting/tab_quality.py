@@ -78,7 +78,7 @@ def _runs(runs: RunColumns) -> Table:
     order = range(len(runs.date) - 1, max(-1, len(runs.date) - 1 - MOST_RUNS), -1)
     header = (
         *("Date (UTC)", "Status", "Files", "Directories", "Duration", "Files/s", "Errors"),
-        *("Skipped", "Vanished", "Unrecognized", "Host", "Version", "Reader", "Why not complete"),
+        *("Skipped", "Vanished", "Unrecognized", "By", "Why not complete"),
     )
     rows: list[Sequence[Cell]] = []
     for row in order:
@@ -96,9 +96,7 @@ def _runs(runs: RunColumns) -> Table:
                 sum(runs.skipped[row].values()),
                 runs.vanished[row],
                 runs.unrecognized[row],
-                shown(runs.host[row]),
-                shown(runs.version[row]),
-                shown(runs.reader[row]),
+                shown(f"{runs.host[row]}, {runs.version[row]} {runs.reader[row]}"),
                 "; ".join(shown(reason) for reason in reasons[:_MOST_REASONS]) + more,
             )
         )
