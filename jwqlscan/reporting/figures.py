@@ -285,7 +285,9 @@ def _sparse_marks(plot: PlotData, marks: Json, source: Json, columns: Columns) -
     These are the points of incomplete runs, and those with no neighbours. For all series they are
     one renderer: one each would make the page twice as slow to open.
     """
-    values = np.array([series.values for series in plot.series]).reshape(-1, len(plot.times))
+    values = np.array([series.values for series in plot.series]).reshape(
+        len(plot.series), len(plot.times)
+    )
     finite = np.isfinite(values)
     beside = np.pad(finite, ((0, 0), (1, 1)))
     isolated = ~beside[:, :-2] & ~beside[:, 2:]

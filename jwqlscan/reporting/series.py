@@ -175,7 +175,9 @@ def stack(plot: PlotData, most: int, title: str) -> PlotData:
     An area can't be broken as a line can: on both sides of a gap it falls to zero, so that nothing
     is drawn across.
     """
-    matrix = np.array([series.values for series in plot.series]).reshape(-1, len(plot.times))
+    matrix = np.array([series.values for series in plot.series]).reshape(
+        len(plot.series), len(plot.times)
+    )
     gap = ~np.isfinite(matrix).any(axis=0)
     parts = [Series(one.label, one.style, np.nan_to_num(one.values)) for one in plot.series[:most]]
     rest = len(plot.series) - most

@@ -21,7 +21,9 @@ BYTES = "Bytes"
 def products_tab(history: History) -> Tab:
     """Return the tab: one plot of many, chosen by the reader."""
     plots = list(_plots(history))
-    if not any(plot.series for _, _, plot in plots):
+    empty = {what for what, _, plot in plots if not plot.series}
+    plots = [one for one in plots if one[0] not in empty]
+    if not plots:
         return Tab("Products")
     over_time = [
         choice
