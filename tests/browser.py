@@ -68,7 +68,7 @@ def visit(
 ) -> Iterator[Visit]:
     """Open a file; on leaving, nothing may have been asked of the network, nothing complained."""
     page = browser.new_page(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, reduced_motion="reduce"
+        viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
     )
     record = Visit(page)
 

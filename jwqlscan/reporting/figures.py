@@ -237,10 +237,10 @@ def _set_stack(
         edge = _renderer(patterns["line"], "total-", "total", Series("total", theme.TOTAL, total))
         edge["attributes"]["glyph"]["attributes"]["line_width"] = 1
         renderers.append(edge)
-        if len(plot.times) <= MARKED_ROWS:
-            renderers.append(
-                _renderer(patterns["marks"], "ends-", "total", Series("total", theme.TOTAL, total))
-            )
+        if len(plot.times) <= MARKED_ROWS:  # easier to hit than the line; the only run has no line
+            ends = Series("total", theme.TOTAL, total)
+            edge = _renderer(patterns["marks"], "ends-", "total", ends)
+            renderers.append(edge)
         renderers[0]["attributes"]["data_source"] = source
         # One box with the parts of a whole: an area can't tell where in it the pointer is.
         hover = parts["hover"]
