@@ -64,7 +64,7 @@ def running_browser() -> Iterator[Browser]:
 
 @contextmanager
 def visit(
-    browser: Browser, path: Path, width: int = 1400, scheme: str = "light"
+    browser: Browser, path: Path, width: int = 1400, height: int = 900, scheme: str = "light"
 ) -> Iterator[Visit]:
     """Open a file; on leaving, nothing may have been asked of the network, nothing complained."""
     page = browser.new_page(
