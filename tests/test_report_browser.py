@@ -184,7 +184,7 @@ def hover_over_the_only_run(
             opened.page.mouse.move(box["x"] + box["width"] / 2 + x, y)
             values = opened.page.locator(".bk-tooltip-row-value, .bk-tooltip-row-label")
             if values.count():
-                told.update(text.removesuffix(": ") for text in values.all_inner_texts())
+                told.update(text.rstrip().removesuffix(":") for text in values.all_inner_texts())
     return told
 
 
@@ -216,6 +216,7 @@ def test_one_date_range_holds_for_all_plots_and_tabs(browser, tmp_path):
         assert start == pytest.approx(newest - 92.7 * 86_400_000, abs=1000)
         assert end == pytest.approx(newest + 2.7 * 86_400_000, abs=1000)
         opened.page.get_by_role("button", name="All", exact=True).click()
+        open_tab(opened, "Archive")
         assert time_ranges(opened) == {whole}
 
 

@@ -101,7 +101,7 @@
     if (!plot.bars) {
       const toolbar = root.attributes.toolbar.attributes;
       toolbar.autohide = true;
-      root.attributes.toolbar_inner = true;
+      root.attributes.toolbar_location = "right"; // above it would hide the newest points
       Object.assign(root.attributes.x_range.attributes, { start: state.start, end: state.end });
     }
     if (plot.bytes) {
