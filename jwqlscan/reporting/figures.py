@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import bokeh
@@ -232,15 +232,19 @@ def _set_stack(
         renderers.append(area)
         items.append(_legend_item(item, f"n{number}-", series.label, [area]))
     if renderers:
+        total[total == 0] = np.nan  # on both sides of a gap, where no run was
+        whole = Series("total", theme.TOTAL, total)
         data["total"] = columns.add(total)
         source["attributes"]["data"] = _map(data)
-        edge = _renderer(patterns["line"], "total-", "total", Series("total", theme.TOTAL, total))
+        edge = _renderer(patterns["line"], "total-", "total", whole)
         edge["attributes"]["glyph"]["attributes"]["line_width"] = 1
         renderers.append(edge)
         if len(plot.times) <= MARKED_ROWS:  # easier to hit than the line; the only run has no line
-            ends = Series("total", theme.TOTAL, total)
-            edge = _renderer(patterns["marks"], "ends-", "total", ends)
+            edge = _renderer(patterns["marks"], "ends-", "total", whole)
             renderers.append(edge)
+        else:
+            only = replace(plot, series=(whole,))
+            renderers += _sparse_marks(only, patterns["marks"], source, columns)
         renderers[0]["attributes"]["data_source"] = source
         # One box with the parts of a whole: an area can't tell where in it the pointer is.
         hover = parts["hover"]
