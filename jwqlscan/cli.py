@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jwqlscan import __version__
-from jwqlscan.cli_common import ConfigFile, Database, Debug, print_json, print_line, told
+from jwqlscan.cli_common import (
+    ConfigFile,
+    Database,
+    Debug,
+    print_json,
+    print_line,
+    show_in_browser,
+    told,
+)
 from jwqlscan.cli_db import app as db_app
 from jwqlscan.errors import EXIT_CODE_HELP, ExitCode
 from jwqlscan.settings import ScanOverrides, parse_workers
@@ -297,6 +305,7 @@ def report(
         typer.Option(metavar="DIR", envvar="JWQLSCAN_OUTPUTS", help="Where the report goes."),
     ] = None,
     database: Database = None,
+    open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     debug: Debug = False,
 ) -> None:
     """Write the report again from the store, and print its path."""
@@ -313,6 +322,8 @@ def report(
         settings = load_config(config, Overrides(outputs=outputs, database=database))
         written = run_until_signalled(write_report, settings, start)
         print_line(written[0])
+        if open_it:
+            show_in_browser(written[0])
 
 
 @app.command()

@@ -65,6 +65,15 @@ def print_json(data: object) -> None:
     sys.stdout.write(json.dumps(data, indent=2 if sys.stdout.isatty() else None) + "\n")
 
 
+def show_in_browser(path: str) -> None:
+    """Open a file in the browser that the desktop names; say so where there is none."""
+    import webbrowser
+    from pathlib import Path
+
+    if not webbrowser.open(Path(path).absolute().as_uri()):
+        sys.stderr.write("jwqlscan: no browser could be started; open the file named above\n")
+
+
 @contextlib.contextmanager
 def told(debug: bool) -> Iterator[None]:
     """Turn a failure into one line and its exit code; whatever is made meanwhile is private."""

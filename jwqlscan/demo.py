@@ -15,7 +15,7 @@ from jwqlscan.config import load_config
 from jwqlscan.errors import ConfigError, ExitCode
 from jwqlscan.job import report, run
 from jwqlscan.paths import shown
-from jwqlscan.snapshot import AreaSnapshot, Capacity, Snapshot
+from jwqlscan.snapshot import AreaSnapshot, Snapshot
 from jwqlscan.store import open_store
 from jwqlscan.tally import Amount, Tally
 from jwqlscan.units import TIB_BYTES, format_bytes, format_count
@@ -24,7 +24,10 @@ MARKER = ".made-by-jwqlscan-demo"
 SEED = 20211225  # the launch
 PROGRAMS = 24
 HISTORY_DAYS = 730
-HISTORY_STEP_DAYS = 4
+HISTORY_STEP_DAYS = 5
+DAILY_DAYS = 90  # the newest of them, run by run
+_MISSED = range(36, 44)  # days ago without a run: a gap in the plots
+_UNREADABLE = (17, 58)  # days ago on which a part could not be read
 
 CONFIG = """\
 # Made by `jwqlscan demo`.
@@ -207,17 +210,39 @@ def _program_names(rng: random.Random, program: str) -> Iterator[str]:
 def _samples(snapshot: Snapshot) -> Iterator[Snapshot]:
     """Yield made-up earlier snapshots: the real one, shrunk the more the older."""
     rng = random.Random(SEED)  # noqa: S311
-    for days in range(HISTORY_DAYS, 0, -HISTORY_STEP_DAYS):
-        at = snapshot.timestamp - timedelta(days=days)
-        share = (1 - days / HISTORY_DAYS) ** 1.2 * 0.8 + 0.2
+    older = range(HISTORY_DAYS, DAILY_DAYS, -HISTORY_STEP_DAYS)
+    share = 0.0
+    for days in (*older, *range(DAILY_DAYS, 0, -1)):
+        grown = (1 - days / HISTORY_DAYS) ** 1.2 * 0.8 + 0.195
+        share = max(share, grown * rng.uniform(0.985, 1.0))
+        if days in _MISSED:
+            continue
+        at = snapshot.timestamp - timedelta(days=days, seconds=rng.randrange(-300, 300))
+        seconds = snapshot.seconds * share * rng.uniform(0.8, 1.3)
+        unreadable = days in _UNREADABLE
         yield replace(
             snapshot,
             run_id=str(uuid.UUID(int=rng.getrandbits(128), version=4)),
             timestamp=at,
-            ended=at + timedelta(seconds=snapshot.seconds),
-            areas=tuple(_shrunk(area, share * rng.uniform(0.985, 1.0)) for area in snapshot.areas),
+            ended=at + timedelta(seconds=seconds),
+            seconds=seconds,
+            areas=tuple(
+                _quality(_shrunk(area, share * (0.8 if unreadable else 1.0)), unreadable, rng)
+                for area in snapshot.areas
+            ),
             sample=True,
         )
+
+
+def _quality(area: AreaSnapshot, unreadable: bool, rng: random.Random) -> AreaSnapshot:
+    """Add what goes wrong on a live archive: names that are new, files that vanish, and errors."""
+    if area.group != "archive" or area.name not in ("all", "public"):
+        return area
+    area.tally.vanished = rng.choice((0, 0, 0, 1, 2, 5))
+    if unreadable:
+        area.tally.errors = {"permission": rng.randrange(2, 9), "io": rng.randrange(1, 4)}
+        return replace(area, state="partial")
+    return area
 
 
 def _shrunk(area: AreaSnapshot, share: float) -> AreaSnapshot:
@@ -235,7 +260,7 @@ def _shrunk(area: AreaSnapshot, share: float) -> AreaSnapshot:
         other=old.other,
         fits_files=part(old.fits_files),
         fits_bytes=part(old.fits_bytes),
-        unrecognized=old.unrecognized,
+        unrecognized=round(old.unrecognized * min(1.0, share + 0.3)),
         products=products,
     )
     if capacity is None:
@@ -244,8 +269,8 @@ def _shrunk(area: AreaSnapshot, share: float) -> AreaSnapshot:
     return replace(
         area,
         tally=tally,
-        capacity=Capacity(
-            size_bytes=capacity.size_bytes,
+        capacity=replace(
+            capacity,
             used_bytes=used,
             available_bytes=max(0, capacity.used_bytes + capacity.available_bytes - used),
         ),

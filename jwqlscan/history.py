@@ -44,8 +44,60 @@ class CentralColumns:
 
 
 @dataclass(frozen=True, slots=True)
+class FilesystemColumns:
+    """One filesystem over time, as ``df`` had it: dates ascending.
+
+    Attributes
+    ----------
+    source, fstype : str
+        Of the newest run that saw it; "" where df did not say.
+    areas : list of str
+        The areas on it in the newest run, such as ``archive public``.
+    """
+
+    source: str = ""
+    fstype: str = ""
+    areas: list[str] = field(default_factory=list)
+    date: list[datetime] = field(default_factory=list)
+    size_bytes: list[int] = field(default_factory=list)
+    used_bytes: list[int] = field(default_factory=list)
+    available_bytes: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class RunColumns:
+    """Every run's quality: columns of equal length, ascending by date.
+
+    Runs of JWQL itself have none. Counts are of the archive and of central storage together; a
+    kind that is not in a run's `errors` or `skipped` did not occur in it.
+    """
+
+    date: list[datetime] = field(default_factory=list)
+    status: list[str] = field(default_factory=list)
+    reasons: list[list[str]] = field(default_factory=list)
+    host: list[str] = field(default_factory=list)
+    version: list[str] = field(default_factory=list)
+    reader: list[str] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    files: list[int] = field(default_factory=list)
+    directories: list[int] = field(default_factory=list)
+    vanished: list[int] = field(default_factory=list)
+    unrecognized: list[int] = field(default_factory=list)
+    errors: list[dict[str, int]] = field(default_factory=list)
+    skipped: list[dict[str, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Names that the newest run could not read or did not recognize, safe to print."""
+
+    unrecognized: list[str] = field(default_factory=list)
+    errors: list[tuple[str, str, str]] = field(default_factory=list)  # kind, operation, path
+
+
+@dataclass(frozen=True, slots=True)
 class History:
-    """What the JWQL tables hold, ready to be drawn.
+    """What the tables hold, ready to be drawn.
 
     Attributes
     ----------
@@ -56,7 +108,11 @@ class History:
     sample_dates : frozenset of datetime
         Dates of runs that were made up for a demonstration.
     incomplete_dates : frozenset of datetime
-        Dates of runs that could not read everything.
+        Dates of runs whose numbers are not to be trusted: any status but ``complete``.
+    filesystems : dict of str to FilesystemColumns
+        By mount point; only from runs of ours, as are `runs` and `samples`.
+    runs : RunColumns
+    samples : Samples
     """
 
     general: GeneralColumns = field(default_factory=GeneralColumns)
@@ -64,8 +120,11 @@ class History:
     central: dict[str, CentralColumns] = field(default_factory=dict)
     sample_dates: frozenset[datetime] = frozenset()
     incomplete_dates: frozenset[datetime] = frozenset()
+    filesystems: dict[str, FilesystemColumns] = field(default_factory=dict)
+    runs: RunColumns = field(default_factory=RunColumns)
+    samples: Samples = field(default_factory=Samples)
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to draw."""
-        return not (self.general.date or self.products or self.central)
+        return not (self.general.date or self.products or self.central or self.runs.date)

@@ -63,9 +63,13 @@ def running_browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def visit(browser: Browser, path: Path, width: int = 1400) -> Iterator[Visit]:
+def visit(
+    browser: Browser, path: Path, width: int = 1400, height: int = 900, scheme: str = "light"
+) -> Iterator[Visit]:
     """Open a file; on leaving, nothing may have been asked of the network, nothing complained."""
-    page = browser.new_page(viewport={"width": width, "height": 900})
+    page = browser.new_page(
+        viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
+    )
     record = Visit(page)
 
     def on_request(url: str) -> None:

@@ -7,9 +7,18 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from jwqlscan.history import CentralColumns, GeneralColumns, History, ProductColumns
+from jwqlscan.history import (
+    CentralColumns,
+    FilesystemColumns,
+    GeneralColumns,
+    History,
+    ProductColumns,
+    RunColumns,
+    Samples,
+)
 from jwqlscan.names import FILETYPES, INSTRUMENT_LABELS
 from jwqlscan.tally import Product
+from jwqlscan.units import TIB_BYTES
 
 NEWEST = datetime(2026, 3, 1, 5, 30, 12, 345678, tzinfo=UTC)
 AREAS = ("all", "logs", "outputs", "preview_images", "test", "thumbnails")
@@ -77,6 +86,36 @@ def history_of(
         central=central,
         sample_dates=frozenset(dates[:sample_runs]),
         incomplete_dates=frozenset(dates[row] for row in incomplete),
+        filesystems={
+            "/archive": FilesystemColumns(
+                "nfs:/archive",
+                "nfs4",
+                ["archive all", "archive public"],
+                dates,
+                [int(capacity * TIB_BYTES)] * runs,
+                [int(s * 1.15 * TIB_BYTES) for s in sizes],
+                [int((capacity - s * 1.15) * TIB_BYTES) for s in sizes],
+            )
+        },
+        runs=RunColumns(
+            date=dates,
+            status=["incomplete" if row in incomplete else "complete" for row in range(runs)],
+            reasons=[
+                ["archive all: partial, 3 errors"] if row in incomplete else []
+                for row in range(runs)
+            ],
+            host=["archive1"] * runs,
+            version=["0.1.0"] * runs,
+            reader=["native"] * runs,
+            seconds=[300 + rng.uniform(0, 200) for _ in range(runs)],
+            files=files,
+            directories=[n // 40 for n in files],
+            vanished=[rng.randrange(9) for _ in range(runs)],
+            unrecognized=[40 + n // 50 for n in range(runs)],
+            errors=[{"io": 1, "permission": 2} if row in incomplete else {} for row in range(runs)],
+            skipped=[{"snapshot": 2}] * runs,
+        ),
+        samples=Samples(["/archive/public/jw_wonder.fits"], [("io", "stat", "/archive/bad")]),
     )
 
 
@@ -108,4 +147,14 @@ def hostile_history(runs: int = 30) -> History:
             for name, column in zip(HOSTILE, columns, strict=True)
         },
         central=dict.fromkeys(HOSTILE, plain.central["logs"]),
+        filesystems=dict.fromkeys(HOSTILE, plain.filesystems["/archive"]),
+        runs=replace(
+            plain.runs,
+            host=[HOSTILE[0]] * runs,
+            status=["incomplete"] * runs,
+            reasons=[list(HOSTILE)] * runs,
+            errors=[dict.fromkeys(HOSTILE, 2)] * runs,
+            skipped=[dict.fromkeys(HOSTILE, 2)] * runs,
+        ),
+        samples=Samples(list(HOSTILE), [(name, name, name) for name in HOSTILE]),
     )

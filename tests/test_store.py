@@ -174,6 +174,65 @@ async def test_sample_and_incomplete_runs_are_flagged_by_their_dates(backend):
     assert len(history.general.date) == 3
     reasons = await backend.query("SELECT incomplete_reasons FROM scan_run ORDER BY date")
     assert json.loads(reasons[1][0]) == ["archive all: partial, 0 errors"]
+    assert history.runs.status == ["complete", "incomplete", "complete"]
+    assert history.runs.reasons[1] == ["archive all: partial, 0 errors"]
+
+
+async def test_a_runs_quality_is_that_of_its_groups_together(backend):
+    archive = make_tally(errors={"permission": 2}, skipped={"snapshot": 1}, vanished=3)
+    central = make_tally(5, errors={"permission": 1, "io": 4}, unrecognized=0)
+    snapshot = make_snapshot(
+        0,
+        make_area(tally=archive),
+        make_area(name="public", tally=archive),  # a part of all: not counted again
+        make_area("central", "all", central),
+    )
+    async with backend.open() as store:
+        await store.record(snapshot)
+        await store.record(make_snapshot(1))
+        runs = (await store.history()).runs
+    assert runs.date == [START, START + timedelta(days=1)]
+    assert runs.errors == [{"permission": 3, "io": 4}, {}]
+    assert runs.skipped == [{"snapshot": 1}, {}]
+    assert (runs.files[0], runs.vanished[0], runs.unrecognized[0]) == (15, 3, 1)
+    assert (runs.seconds[0], runs.host[0], runs.reader[0]) == (88.5, "storage1", "scandir")
+
+
+async def test_capacity_is_told_by_filesystem_once_a_run(backend):
+    other = replace(CAPACITY, target="/central", source="nfs:/central", used_bytes=2**40)
+    unnamed = replace(CAPACITY, target="", source="")  # the sum over several
+    async with backend.open() as store:
+        for day in range(2):
+            await store.record(
+                make_snapshot(
+                    day,
+                    make_area(capacity=unnamed),
+                    make_area(name="public"),
+                    make_area(name="proprietary"),
+                    make_area("central", "all", capacity=other),
+                    make_area("central", "logs", capacity=None),
+                )
+            )
+        filesystems = (await store.history()).filesystems
+    assert set(filesystems) == {"/archive", "/central"}
+    archive = filesystems["/archive"]
+    assert archive.date == [START, START + timedelta(days=1)]
+    assert archive.areas == ["archive proprietary", "archive public"]
+    assert (archive.source, archive.fstype) == ("/dev/sda1", "xfs")
+    assert archive.size_bytes == [CAPACITY.size_bytes] * 2
+    assert filesystems["/central"].used_bytes == [2**40] * 2
+    assert archive.available_bytes == [CAPACITY.available_bytes] * 2
+
+
+async def test_samples_are_those_of_the_newest_run(backend):
+    async with backend.open() as store:
+        await store.record(make_snapshot(0))
+        await store.record(make_snapshot(1, make_area(tally=hostile_tally())))
+        samples = (await store.history()).samples
+        assert (await store.history(START + timedelta(days=2))).empty
+    shown_name = r"/archive/bad\xff\x0aname.fits"
+    assert samples.unrecognized == [shown_name]
+    assert samples.errors == [("permission", "stat", shown_name)]
 
 
 async def test_the_last_areas_are_those_of_the_newest_real_run(backend):
@@ -196,6 +255,8 @@ async def test_the_last_complete_areas_are_of_no_incomplete_suspect_or_sample_ru
         assert await store.last_complete_areas() == {("archive", "all"): LastArea(6, 10, 2 * 2**40)}
         history = await store.history()
     assert history.incomplete_dates == {START + timedelta(days=day) for day in (2, 3)}
+    assert history.runs.status[2:4] == ["incomplete", "suspect"]
+    assert history.runs.reasons[3] == ["archive all: fewer files"]
     suspects = await backend.query("SELECT suspicions FROM scan_run ORDER BY date DESC LIMIT 2")
     assert suspects[1] == ('["archive all: fewer files"]',)
     assert await backend.query("SELECT DISTINCT note FROM scan_area WHERE note <> ''") == [

@@ -9,24 +9,28 @@ with ``bokeh.document.Document.from_json``, which checks every one of them as Bo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from dataclasses import dataclass, replace
+from typing import Any
 
+import bokeh
 import numpy as np
-from bokeh.core.serialization import Serializer
 from bokeh.embed import json_item
 
 from jwqlscan.reporting import theme
+from jwqlscan.reporting.columns import Columns, Json, compact
 from jwqlscan.reporting.pattern import pattern
-from jwqlscan.reporting.plots import PlotData, Series
-from jwqlscan.reporting.thinning import FloatArray
-
-Json: TypeAlias = dict[str, Any]
-Column: TypeAlias = FloatArray | list[str]
+from jwqlscan.reporting.series import Future, PlotData, Series
 
 # Up to so many runs every point gets a mark, 10 px apart; of more only those a line would hide.
 MARKED_ROWS = 60
+HATCH: Json = {
+    "hatch_color": theme.PAPER,
+    "hatch_alpha": 0.55,
+    "hatch_weight": 1.5,
+    "hatch_scale": 8,
+}
 _HEADROOM = 1.06  # above the largest value
 
 
@@ -37,50 +41,71 @@ class Figure:
     Attributes
     ----------
     plot : PlotData
-    document : dict
-        The JSON of a Bokeh document, whose only root is a ``Plot``.
+    template : str
+        What ``Bokeh.embed.embed_item`` takes, without its target, as JSON that names `columns`.
+    columns : Columns
+    height : int
+        In pixels.
+    root_id : str
+        The id of the ``Plot``, the document's only root.
     """
 
     plot: PlotData
-    document: Json
+    template: str
+    columns: Columns
+    height: int
+    root_id: str
 
     @property
-    def height(self) -> int:
-        """In pixels."""
-        return int(self.document["roots"][0]["attributes"]["height"])
-
-    @property
-    def root_id(self) -> str:
-        """The id of the ``Plot``."""
-        return str(self.document["roots"][0]["id"])
+    def document(self) -> Json:
+        """The whole JSON of a Bokeh document."""
+        document: Json = json.loads(self.columns.filled(self.template))["doc"]
+        return document
 
 
-def draw(
-    plots: list[PlotData], window: tuple[float, float], samples: list[tuple[float, float]]
-) -> list[Figure]:
-    """Draw all plots.
+class Drawing:
+    """Draws figures, each a copy of one pattern.
 
     Parameters
     ----------
-    plots : list of PlotData
+    columns : Columns
+        Gets the figures' numbers.
     window : tuple of float
         Start and end of the time axis, the same in all figures, in ms since 1970.
     samples : list of tuple of float
         Stretches of time to be marked as made up.
-
-    Returns
-    -------
-    list of Figure
     """
-    document: Json = {**json_item(pattern(window))["doc"]}
-    [root] = document["roots"]
-    return [
-        Figure(plot, {**document, "roots": [_figure(root, plot, f"f{number}-", samples)]})
-        for number, plot in enumerate(plots)
-    ]
+
+    def __init__(
+        self, columns: Columns, window: tuple[float, float], samples: list[tuple[float, float]]
+    ) -> None:
+        self.columns = columns
+        self._samples = samples
+        self._document: Json = {**json_item(pattern(window))["doc"]}
+        self._drawn = 0
+
+    def draw(self, plot: PlotData) -> Figure:
+        """Draw one plot."""
+        [root] = self._document["roots"]
+        copy = _figure(root, plot, f"f{self._drawn}-", self._samples, self.columns)
+        self._drawn += 1
+        item = {
+            "root_id": copy["id"],
+            "doc": {**self._document, "roots": [copy]},
+            "version": bokeh.__version__,
+        }
+        return Figure(
+            plot, compact(item), self.columns, int(copy["attributes"]["height"]), str(copy["id"])
+        )
 
 
-def _figure(root: Json, plot: PlotData, prefix: str, samples: list[tuple[float, float]]) -> Json:
+def _figure(
+    root: Json,
+    plot: PlotData,
+    prefix: str,
+    samples: list[tuple[float, float]],
+    columns: Columns,
+) -> Json:
     copy = _copy(root, prefix)
     parts = dict(_named(copy))
     top = plot.largest * _HEADROOM or 1.0
@@ -98,8 +123,11 @@ def _figure(root: Json, plot: PlotData, prefix: str, samples: list[tuple[float, 
     rows = min(-(-len(plot.series) // theme.LEGEND_COLUMNS), theme.LEGEND_ROWS_SHOWN)
     attributes["height"] = theme.PLOT_HEIGHT + rows * theme.LEGEND_ROW_PX
     _set_samples(attributes, samples, empty=not plot.series)
-    _set_series(attributes, parts, plot)
-    _set_hover(parts["hover"], attributes["renderers"], plot, number_format)
+    if plot.stacked:
+        _set_stack(attributes, parts, plot, columns, number_format)
+    else:
+        _set_series(attributes, parts, plot, columns)
+        _set_hover(parts["hover"], attributes["renderers"], plot, number_format)
     # A reader of the document meets the renderers first, where the legend and the tools refer to
     # them.
     copy["attributes"] = {"renderers": attributes.pop("renderers"), **attributes}
@@ -127,43 +155,143 @@ def _set_samples(attributes: Json, samples: list[tuple[float, float]], *, empty:
         del attributes["above"]
 
 
-def _set_series(attributes: Json, parts: Json, plot: PlotData) -> None:
-    line, marks = attributes["renderers"]
+def _set_series(attributes: Json, parts: Json, plot: PlotData, columns: Columns) -> None:
+    patterns = _renderers(attributes)
+    line, marks = patterns["line"], patterns["marks"]
     [item] = parts["legend"]["items"]
     source = line["attributes"]["data_source"]
-    columns: dict[str, Column] = {"x": plot.times, "filled": plot.complete.astype(float)}
-    if not plot.complete.all():
-        columns["run"] = ["complete" if one else "incomplete" for one in plot.complete]
+    data = _data(plot, columns)
     renderers: list[Json] = []
     items: list[Json] = []
     # A line of one point can't be seen; a renderer costs BokehJS 10 ms.
-    patterns = [line] * (len(plot.times) > 1) + [marks] * (len(plot.times) <= MARKED_ROWS)
+    shapes = [line] * (len(plot.times) > 1) + [marks] * (len(plot.times) <= MARKED_ROWS)
     for number, series in enumerate(plot.series):
-        columns[f"y{number}"] = series.values
-        drawn = [_renderer(one, f"n{number}-", f"y{number}", series) for one in patterns]
-        entry = _copy(item, f"n{number}-")
-        entry["attributes"] |= {
-            "label": {"type": "value", "value": series.label},
-            "renderers": [{"id": one["id"]} for one in drawn],
-        }
+        data[f"y{number}"] = columns.add(series.values)
+        drawn = [_renderer(one, f"n{number}-", f"y{number}", series) for one in shapes]
         renderers += drawn
-        items.append(entry)
+        items.append(_legend_item(item, f"n{number}-", series.label, drawn))
     if len(plot.times) > MARKED_ROWS:
-        renderers += _sparse_marks(plot, marks, source)
+        renderers += _sparse_marks(plot, marks, source, columns)
     if renderers:
-        source["attributes"]["data"] = _columns(columns)
+        source["attributes"]["data"] = _map(data)
         renderers[0]["attributes"]["data_source"] = source
+    if plot.future is not None:
+        ahead, names = _set_future(patterns, plot.future, columns)
+        renderers = ahead + renderers
+        items += [
+            _legend_item(item, f"future{number}-", name, [one])
+            for number, (one, name) in enumerate(zip(ahead, names, strict=True))
+            if name
+        ]
     attributes["renderers"] = renderers
     parts["legend"]["items"] = items
 
 
-def _sparse_marks(plot: PlotData, marks: Json, source: Json) -> list[Json]:
+def _set_future(
+    patterns: dict[str, Json], future: Future, columns: Columns
+) -> tuple[list[Json], list[str]]:
+    """Return the renderers of a forecast, and their names in the legend ("" for none)."""
+    source = patterns["band"]["attributes"]["data_source"]
+    source["attributes"]["data"] = _map(
+        {
+            "x": columns.add(future.times),
+            "line": columns.add(future.line),
+            "low": columns.add(future.low),
+            "high": columns.add(future.high),
+            "limit": columns.add(np.full(len(future.times), future.limit)),
+        }
+    )
+    names = {"band": "90 % interval", "trend": "trend", "limit": ""}
+    return [patterns[name] for name in names], list(names.values())
+
+
+def _set_stack(
+    attributes: Json, parts: Json, plot: PlotData, columns: Columns, number_format: str
+) -> None:
+    patterns = _renderers(attributes)
+    [item] = parts["legend"]["items"]
+    source = patterns["line"]["attributes"]["data_source"]
+    data = _data(plot, columns)
+    renderers: list[Json] = []
+    items: list[Json] = []
+    total = np.zeros(len(plot.times))
+    below: list[str] = []
+    for number, series in enumerate(plot.series):
+        data[f"y{number}"] = columns.add(series.values)
+        total = total + series.values
+        area = _sourced(patterns["area"], f"n{number}-", source["id"])
+        area["attributes"]["name"] = series.label
+        for name in ("glyph", "muted_glyph"):
+            glyph = area["attributes"][name]["attributes"]
+            glyph["fill_color"] = series.style.colour
+            if series.style.hatch:
+                glyph |= {"hatch_pattern": series.style.hatch} | HATCH
+            glyph["y1"]["expr"]["attributes"] = {"fields": list(below)}
+            glyph["y2"]["expr"]["attributes"] = {"fields": [*below, f"y{number}"]}
+        below.append(f"y{number}")
+        renderers.append(area)
+        items.append(_legend_item(item, f"n{number}-", series.label, [area]))
+    if renderers:
+        total[total == 0] = np.nan  # on both sides of a gap, where no run was
+        whole = Series("total", theme.TOTAL, total)
+        data["total"] = columns.add(total)
+        source["attributes"]["data"] = _map(data)
+        edge = _renderer(patterns["line"], "total-", "total", whole)
+        edge["attributes"]["glyph"]["attributes"]["line_width"] = 1
+        renderers.append(edge)
+        if len(plot.times) <= MARKED_ROWS:  # easier to hit than the line; the only run has no line
+            edge = _renderer(patterns["marks"], "ends-", "total", whole)
+            renderers.append(edge)
+        else:
+            only = replace(plot, series=(whole,))
+            renderers += _sparse_marks(only, patterns["marks"], source, columns)
+        renderers[0]["attributes"]["data_source"] = source
+        # One box with the parts of a whole: an area can't tell where in it the pointer is.
+        hover = parts["hover"]
+        hover["mode"] = "vline"
+        hover["renderers"] = [{"id": edge["id"]}]
+        hover["tooltips"] = [
+            ["date (UTC)", "$snap_x{%F %T}"],
+            ["total", f"@total{{{number_format}}}"],
+            *([] if plot.complete.all() else [["run", "@run"]]),
+            *(
+                [series.label, f"@y{number}{{{number_format}}}"]
+                for number, series in enumerate(plot.series)
+            ),
+        ]
+    attributes["renderers"] = renderers
+    parts["legend"]["items"] = items
+
+
+def _data(plot: PlotData, columns: Columns) -> dict[str, Json]:
+    data = {"x": columns.add(plot.times), "filled": columns.add(plot.complete.astype(float))}
+    if not plot.complete.all():
+        data["run"] = columns.add(["complete" if one else "incomplete" for one in plot.complete])
+    return data
+
+
+def _renderers(attributes: Json) -> dict[str, Json]:
+    return {one["attributes"]["name"]: one for one in attributes["renderers"]}
+
+
+def _legend_item(item: Json, prefix: str, label: str, renderers: list[Json]) -> Json:
+    entry = _copy(item, prefix)
+    entry["attributes"] |= {
+        "label": {"type": "value", "value": label},
+        "renderers": [{"id": one["id"]} for one in renderers],
+    }
+    return entry
+
+
+def _sparse_marks(plot: PlotData, marks: Json, source: Json, columns: Columns) -> list[Json]:
     """Return one renderer of the points that a line would hide, or none.
 
     These are the points of incomplete runs, and those with no neighbours. For all series they are
     one renderer: one each would make the page twice as slow to open.
     """
-    values = np.array([series.values for series in plot.series]).reshape(-1, len(plot.times))
+    values = np.array([series.values for series in plot.series]).reshape(
+        len(plot.series), len(plot.times)
+    )
     finite = np.isfinite(values)
     beside = np.pad(finite, ((0, 0), (1, 1)))
     isolated = ~beside[:, :-2] & ~beside[:, 2:]
@@ -171,13 +299,13 @@ def _sparse_marks(plot: PlotData, marks: Json, source: Json) -> list[Json]:
     if not len(rows):
         return []
     own = _copy(source, "marks-")
-    own["attributes"]["data"] = _columns(
+    own["attributes"]["data"] = _map(
         {
-            "x": plot.times[rows],
-            "y": values[which, rows],
-            "filled": plot.complete[rows].astype(float),
-            "colour": [plot.series[number].style.colour for number in which],
-            "mark": [plot.series[number].style.mark for number in which],
+            "x": columns.add(plot.times[rows]),
+            "y": columns.add(values[which, rows]),
+            "filled": columns.add(plot.complete[rows].astype(float)),
+            "colour": columns.add([plot.series[number].style.colour for number in which]),
+            "mark": columns.add([plot.series[number].style.mark for number in which]),
         }
     )
     renderer = _copy(marks, "marks-")
@@ -190,11 +318,9 @@ def _sparse_marks(plot: PlotData, marks: Json, source: Json) -> list[Json]:
 
 
 def _renderer(model: Json, prefix: str, column: str, series: Series) -> Json:
-    source = {"id": model["attributes"]["data_source"]["id"]}
-    bare = {**model, "attributes": {**model["attributes"], "data_source": None}}
-    renderer = _copy(bare, prefix)
+    renderer = _sourced(model, prefix, model["attributes"]["data_source"]["id"])
     attributes = renderer["attributes"]
-    attributes |= {"name": series.label, "data_source": source}
+    attributes["name"] = series.label
     for glyph in (attributes["glyph"]["attributes"], attributes["muted_glyph"]["attributes"]):
         glyph["y"] = {"type": "field", "field": column}
         if "size" in glyph:
@@ -206,6 +332,14 @@ def _renderer(model: Json, prefix: str, column: str, series: Series) -> Json:
         else:
             glyph["line_color"] = series.style.colour
             glyph["line_dash"] = list(series.style.dash)
+    return renderer
+
+
+def _sourced(model: Json, prefix: str, source_id: str) -> Json:
+    """Return a renderer's copy that refers to a source with an id of its own."""
+    bare = {**model, "attributes": {**model["attributes"], "data_source": None}}
+    renderer = _copy(bare, prefix)
+    renderer["attributes"]["data_source"] = {"id": source_id}
     return renderer
 
 
@@ -222,9 +356,8 @@ def _set_hover(hover: Json, renderers: list[Json], plot: PlotData, number_format
     ]
 
 
-def _columns(columns: dict[str, Column]) -> Json:
-    encode = Serializer(deferred=False).encode
-    return {"type": "map", "entries": [[name, encode(column)] for name, column in columns.items()]}
+def _map(columns: dict[str, Json]) -> Json:
+    return {"type": "map", "entries": [list(entry) for entry in columns.items()]}
 
 
 def _copy(model: Json, prefix: str) -> Json:

@@ -1,19 +1,37 @@
-"""The newest run at a glance: the totals at the top of the page."""
+"""The newest run at a glance: the top of the page, to be read in five seconds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
+from statistics import median
 
-from jwqlscan.history import GeneralColumns, History
-from jwqlscan.units import TIB_BYTES, format_bytes, format_count
+from jwqlscan.history import History
+from jwqlscan.paths import shown
+from jwqlscan.reporting.filesystems import Filesystem, filesystems
+from jwqlscan.reporting.tab_capacity import interval, told
+from jwqlscan.reporting.tabs import Cell, Size
+from jwqlscan.units import TIB_BYTES, format_seconds
 
-# Growth is told over the run nearest to a month ago: a week wobbles, a year hides the trend.
-_GROWTH = timedelta(days=30)
-_FORECAST = timedelta(days=90)
-_LEAST_FORECAST = timedelta(days=28)
-_FARTHEST_YEARS = 20  # beyond that a forecast says nothing
+_SPANS = (7, 30)  # days
+# A run found for "30 days ago" is at most a third of that off; else there was none.
+_OFF = 1 / 3
+# Nightly runs that are a day and a half old have missed a night.
+_LEAST_STALE = timedelta(hours=36)
+_STALE_INTERVALS = 2.5
+_RECENT_RUNS = 15
+MOST_REASONS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How a number has changed: since when, by how much ("" unknown)."""
+
+    since: str
+    sign: str
+    by: Cell
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,9 +39,30 @@ class Fact:
     """One number, with its name above and what to know about it below."""
 
     name: str
-    value: str
+    value: Cell
     remark: str = ""
-    share: float | None = None
+    changes: tuple[Change, ...] = ()
+    warn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A filesystem in a line: how full, and when it is full.
+
+    Attributes
+    ----------
+    level : str
+        ``ok``, ``high`` (over 90 %) or ``over``.
+    """
+
+    name: str
+    remark: str
+    share: float
+    free: Size
+    size: Size
+    forecast: str
+    interval: str
+    level: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +74,31 @@ class Glance:
     newest : datetime or None
         None if there is no run yet.
     runs : int
-    incomplete, sample : bool
-        Of the newest run.
+    status : str
+        Of the newest run; "" where JWQL's own runs say nothing of it.
+    reasons : tuple of str
+        Why it is not complete.
+    more_reasons : int
+    remark : str
+        How long it took, and what its numbers are if they are not to be trusted.
+    stale_after_s : float
+        A newest run older than this has been missed by the next.
+    sample : bool
+        The newest run was made up.
     facts : tuple of Fact
+    disks : tuple of Disk
     """
 
     newest: datetime | None = None
     runs: int = 0
-    incomplete: bool = False
+    status: str = ""
+    reasons: tuple[str, ...] = ()
+    more_reasons: int = 0
+    remark: str = ""
+    stale_after_s: float = _LEAST_STALE.total_seconds()
     sample: bool = False
     facts: tuple[Fact, ...] = ()
+    disks: tuple[Disk, ...] = ()
 
     @property
     def time(self) -> str:
@@ -54,79 +108,116 @@ class Glance:
 
 def glance(history: History) -> Glance:
     """Return the newest run at a glance."""
-    general = history.general
-    if not general.date:
-        columns = [
-            *(column.date for column in history.products.values() if column.date),
-            *(column.date for column in history.central.values() if column.date),
-        ]
-        last = max((dates[-1] for dates in columns), default=None)
-        return Glance(newest=last, runs=max(map(len, columns), default=0))
-    newest = general.date[-1]
+    dates = _dates(history)
+    if not dates:
+        return Glance()
+    newest, runs = dates[-1], history.runs
+    ours = bool(runs.date) and runs.date[-1] == newest
+    reasons = runs.reasons[-1] if ours else []
+    remark = f"took {format_seconds(runs.seconds[-1])}" if ours else ""
+    facts, of = _facts(history)
+    if of is not None and of != newest:
+        remark += f"{'; ' if remark else ''}the numbers here are of {of:%Y-%m-%d %H:%M} UTC"
+    steps = [(b - a).total_seconds() for a, b in pairwise(dates)]
+    usual = median(steps[-_RECENT_RUNS:]) if steps else 0.0
     return Glance(
         newest=newest,
-        runs=len(general.date),
-        incomplete=newest in history.incomplete_dates,
+        runs=len(dates),
+        status=shown(runs.status[-1]) if ours else "",
+        reasons=tuple(shown(reason) for reason in reasons[:MOST_REASONS]),
+        more_reasons=max(0, len(reasons) - MOST_REASONS),
+        remark=remark,
+        stale_after_s=max(_LEAST_STALE.total_seconds(), _STALE_INTERVALS * usual),
         sample=newest in history.sample_dates,
-        facts=tuple(_facts(general)),
+        facts=tuple(facts),
+        disks=tuple(map(_disk, filesystems(history))),
     )
 
 
-def _facts(general: GeneralColumns) -> list[Fact]:
-    files, size = general.total_file_count, general.total_file_size
-    fits, fits_size = general.fits_file_count, general.fits_file_size
-    facts = [
-        Fact("Files", format_count(files[-1]), _growth(general.date, files, whole=True)),
-        Fact("Size", _size(size[-1]), _growth(general.date, size, whole=False)),
-        Fact(
-            "FITS files",
-            format_count(fits[-1]),
-            f"{_size(fits_size[-1])} · {_percent(fits[-1], files[-1])} of all files",
-        ),
-    ]
-    used, free = general.used[-1], general.available[-1]
-    if used is None or free is None:
-        return [*facts, Fact("Disk", "unknown", "df gave no answer in the newest run")]
-    share = used / (used + free) if used + free > 0 else None
-    facts.append(Fact("Disk used", _size(used), f"of {_size(used + free)}", share))
-    facts.append(Fact("Disk free", _size(free), _forecast(general)))
-    return facts
+def _dates(history: History) -> list[datetime]:
+    """Return when the runs were, our own and JWQL's."""
+    columns = [history.general.date, history.runs.date]
+    if not any(columns):
+        columns = [
+            *(column.date for column in history.products.values()),
+            *(column.date for column in history.central.values()),
+        ]
+    return sorted(set().union(*columns))
 
 
-def _growth(dates: Sequence[datetime], values: Sequence[float], *, whole: bool) -> str:
-    before = [row for row, date in enumerate(dates) if date <= dates[-1] - _GROWTH]
-    row = before[-1] if before else 0
-    if row == len(dates) - 1:
-        return ""
-    change = values[-1] - values[row]
-    text = format_count(int(abs(change))) if whole else _size(abs(change))
-    return f"{'−' if change < 0 else '+'}{text} since {dates[row]:%Y-%m-%d}"
+def _facts(history: History) -> tuple[list[Fact], datetime | None]:
+    """Return the archive's numbers, and of when: the newest run that is complete, if any is."""
+    general = history.general
+    facts: list[Fact] = []
+    of = None
+    if general.date:
+        sound = [row for row, day in enumerate(general.date) if day not in history.incomplete_dates]
+        rows = sound or [len(general.date) - 1]
+        last, of = rows[-1], general.date[rows[-1]]
+        dates = [general.date[row] for row in rows]
+        files = [general.total_file_count[row] for row in rows]
+        sizes = [general.total_file_size[row] * TIB_BYTES for row in rows]
+        fits, fits_size = general.fits_file_count[last], general.fits_file_size[last] * TIB_BYTES
+        facts = [
+            Fact("Files", files[-1], changes=_changes(dates, files, sizes=False)),
+            Fact("Bytes", Size(sizes[-1]), changes=_changes(dates, sizes, sizes=True)),
+            Fact(
+                "FITS share",
+                _percent(fits, files[-1]),
+                f"of files; {_percent(fits_size, sizes[-1])} of bytes",
+                (Change("files", "", fits), Change("bytes", "", Size(fits_size))),
+            ),
+        ]
+    runs = history.runs
+    if runs.date:
+        errors, names = sum(runs.errors[-1].values()), runs.unrecognized[-1]
+        before = names - runs.unrecognized[-2] if len(runs.date) > 1 else 0
+        changes = (_change("last run", before, sizes=False),) if len(runs.date) > 1 else ()
+        facts.append(Fact("Unrecognized names", names, "", changes, warn=before > 0))
+        facts.append(Fact("Read errors", errors, _kinds(runs.errors[-1]), warn=errors > 0))
+    return facts, of
 
 
-def _forecast(general: GeneralColumns) -> str:
-    """Say when the disk is full if it goes on as in the last 90 days."""
-    newest = general.date[-1]
-    known = [
-        (date, used)
-        for date, used in zip(general.date, general.used, strict=True)
-        if used is not None and date >= newest - _FORECAST
-    ]
-    free = general.available[-1]
-    if free is None or not known or newest - known[0][0] < _LEAST_FORECAST:
-        return ""
-    days = (newest - known[0][0]) / timedelta(days=1)
-    per_day = (known[-1][1] - known[0][1]) / days
-    if per_day <= 0:
-        return f"not growing over {days:.0f} days"
-    left_years = free / per_day / 365.25
-    if left_years > _FARTHEST_YEARS:
-        return f"more than {_FARTHEST_YEARS} years at the last {days:.0f} days' rate"
-    full = newest + timedelta(days=free / per_day)
-    return f"full about {full:%b %Y} at the last {days:.0f} days' rate"
+def _kinds(errors: dict[str, int]) -> str:
+    most = sorted(errors.items(), key=lambda one: (-one[1], one[0]))
+    return ", ".join(f"{number:,} {shown(kind)}" for kind, number in most) or "in the newest run"
 
 
-def _size(size_tib: float) -> str:
-    return format_bytes(size_tib * TIB_BYTES)
+def _changes(
+    dates: Sequence[datetime], values: Sequence[float], *, sizes: bool
+) -> tuple[Change, ...]:
+    if len(dates) < 2:
+        return ()
+    changes = [_change("last run", values[-1] - values[-2], sizes=sizes)]
+    for days in _SPANS:
+        wanted = dates[-1] - timedelta(days=days)
+        row = min(range(len(dates)), key=lambda row: abs(dates[row] - wanted))
+        if abs(dates[row] - wanted) <= timedelta(days=days) * _OFF:
+            changes.append(_change(f"{days} days", values[-1] - values[row], sizes=sizes))
+    return tuple(changes)
+
+
+def _change(since: str, by: float, *, sizes: bool) -> Change:
+    sign = "+" if by > 0 else "−" if by < 0 else "±"
+    return Change(since, sign, Size(abs(by)) if sizes else int(abs(by)))
+
+
+def _disk(one: Filesystem) -> Disk:
+    over = one.full is not None and one.full.over
+    high = one.almost_full is not None and one.almost_full.over
+    forecast = told(one.full)
+    if not forecast:
+        forecast = "not growing" if one.trend else "too little data for a forecast"
+    return Disk(
+        name=one.name,
+        remark=one.remark,
+        share=one.share,
+        free=Size(one.available[-1] * TIB_BYTES),
+        size=Size((one.size[-1] or 0.0) * TIB_BYTES),
+        forecast=forecast,
+        interval=interval(one.full),
+        level="over" if over else "high" if high else "ok",
+    )
 
 
 def _percent(part: float, whole: float) -> str:

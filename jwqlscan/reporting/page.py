@@ -1,45 +1,49 @@
-"""The page and the components: figures in, texts of files out."""
+"""The page: tabs of figures in, one HTML file out; and the components beside it."""
 
 from __future__ import annotations
 
 import base64
+import gzip
 import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from importlib import resources
 
 import bokeh
-import numpy as np
 from bokeh.resources import Resources
 from jinja2 import Environment
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from jwqlscan import __version__
 from jwqlscan.history import History
 from jwqlscan.paths import shown
-from jwqlscan.reporting import PAGE
-from jwqlscan.reporting.figures import Figure, draw
+from jwqlscan.reporting import PAGE, theme
+from jwqlscan.reporting.bars import bars
+from jwqlscan.reporting.columns import Columns, Json, compact
+from jwqlscan.reporting.components import MANIFEST, components
+from jwqlscan.reporting.figures import Drawing
 from jwqlscan.reporting.glance import Glance, glance
-from jwqlscan.reporting.plots import SECTIONS, PlotData, plots, sample_spans, time_window
-from jwqlscan.reporting.scripts import COMPONENT_JS, PAGE_JS
-from jwqlscan.reporting.thinning import FloatArray
-from jwqlscan.units import format_count
+from jwqlscan.reporting.overview import overview
+from jwqlscan.reporting.plots import archive_plots, plots, sample_spans, time_window
+from jwqlscan.reporting.series import PlotData
+from jwqlscan.reporting.tab_archive import archive_tab
+from jwqlscan.reporting.tab_capacity import capacity_tab
+from jwqlscan.reporting.tab_central import central_tab
+from jwqlscan.reporting.tab_products import products_tab
+from jwqlscan.reporting.tab_quality import quality_tab
+from jwqlscan.reporting.tabs import Card, Cell, MakeTab, Size, Tab
+from jwqlscan.units import format_bytes, format_count
 
-MANIFEST = "manifest.json"
+__all__ = ["MANIFEST", "PAGE", "TABS", "render"]
+
 TITLE = "JWST archive: filesystem monitor"
 
-
-@dataclass(frozen=True, slots=True)
-class _Card:
-    """A plot's place on the page, and its newest numbers for those who can't see it."""
-
-    title: str
-    div: Markup
-    height: int
-    summary: str
-    noun: str
-    newest: list[tuple[str, str]]
+TABS: tuple[MakeTab, ...] = (
+    archive_tab,
+    products_tab,
+    central_tab,
+    capacity_tab,
+    quality_tab,
+)
 
 
 def render(history: History, *, host: str = "", note: str = "") -> dict[str, str]:
@@ -53,71 +57,75 @@ def render(history: History, *, host: str = "", note: str = "") -> dict[str, str
     note : str
         A sentence for the top of the page; "" leaves it out.
     """
-    samples = sample_spans(history)
-    figures = draw(plots(history), time_window(history), samples)
-    items = {_element_id(figure): _item(figure) for figure in figures}
+    samples, window = sample_spans(history), time_window(history)
+    drawing = Drawing(Columns(), window, samples)
     facts = glance(history)
-    files: dict[str, str] = {}
-    for figure in figures:
-        stem, element_id = figure.plot.file_stem, _element_id(figure)
-        files[f"{stem}_component.html"] = _div(figure) + "\n"
-        files[f"{stem}_component.js"] = COMPONENT_JS.replace("ITEM", items[element_id], 1)
-    files[MANIFEST] = _manifest(figures, facts)
-    if history.empty:
-        figures, items = [], {}
-    files[PAGE] = _page(figures, items, facts, sampled=bool(samples), host=host, note=note)
+    newest = facts.newest.isoformat() if facts.newest else None
+    files = components([drawing.draw(plot) for plot in plots(history)], newest)
+    tabs: list[Tab] = [] if history.empty else [make(history) for make in TABS]
+    data: Json = {}
+    if tabs:
+        strip = archive_plots(history)[0]
+        data = {
+            "overview": overview(strip, window),
+            "window": window,
+            "newest": facts.newest.timestamp() * 1000 if facts.newest else window[1],
+            "dark": theme.DARK,
+            "cards": [_card_data(card) for tab in tabs for card in tab.cards],
+        }
+    files[PAGE] = _page(tabs, data, drawing, facts, bool(samples), host, note)
     return files
 
 
-def _item(figure: Figure) -> str:
-    """Return what ``Bokeh.embed.embed_item`` takes, as text.
-
-    Notes
-    -----
-    JSON is JavaScript as it is; with the characters escaped that HTML gives a meaning, it can
-    stand in a script element too. They occur only inside strings, where the escapes mean the same;
-    U+2028 and everything else that is not ASCII is escaped by `json.dumps`.
-    """
-    item = {
-        "target_id": _element_id(figure),
-        "root_id": figure.root_id,
-        "doc": figure.document,
-        "version": bokeh.__version__,
+def _card_data(card: Card) -> Json:
+    return {
+        "lead": card.lead,
+        "options": [list(choice.options) for choice in card.plots],
+        "plots": [_plot_data(choice.plot, bars=choice.as_bars) for choice in card.plots],
     }
-    text = json.dumps(item, separators=(",", ":"), allow_nan=False)
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
-def _manifest(figures: Sequence[Figure], facts: Glance) -> str:
-    manifest = {
-        "bokeh_version": bokeh.__version__,
-        "jwqlscan_version": __version__,
-        "newest_run": facts.newest.isoformat() if facts.newest else None,
-        "page": PAGE,
-        "plots": [
-            {
-                "title": figure.plot.title,
-                "section": figure.plot.section,
-                "div": f"{figure.plot.file_stem}_component.html",
-                "script": f"{figure.plot.file_stem}_component.js",
-            }
-            for figure in figures
-        ],
+def _plot_data(plot: PlotData, *, bars: bool) -> Json:
+    """Return what the page must know of a plot beside its figure."""
+    smallest = 0.0
+    newest = []
+    for one in plot.series:
+        positive = one.values[one.values > 0]
+        if len(positive):
+            smallest = min(smallest or positive.min(), float(positive.min()))
+            newest.append(float(positive[-1]))
+    ahead = float(plot.future.times[-1]) if plot.future is not None else None
+    return {
+        "title": plot.title,
+        "bytes": plot.unit == theme.TIB,
+        "bars": bars,
+        "stacked": plot.stacked,
+        "smallest": float(smallest),
+        # A line is worth a logarithm where another is twenty times as high.
+        "log": bool(newest) and not plot.stacked and not bars and max(newest) > 20 * min(newest),
+        "ahead": ahead,
     }
-    return json.dumps(manifest, indent=2) + "\n"
 
 
 def _page(
-    figures: Sequence[Figure],
-    items: Mapping[str, str],
+    tabs: Sequence[Tab],
+    data: Json,
+    drawing: Drawing,
     facts: Glance,
-    *,
     sampled: bool,
     host: str,
     note: str,
 ) -> str:
-    scripts = [*_bokehjs(), PAGE_JS] if figures else []
+    figures = [
+        (bars(choice.plot, drawing.columns) if choice.as_bars else drawing.draw(choice.plot))
+        for tab in tabs
+        for card in tab.cards
+        for choice in card.plots
+    ]
+    templates = [figure.template for figure in figures]
+    scripts = [*_bokehjs(), _packaged("page.js")] if tabs else []
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["cell"] = _cell
     return environment.from_string(_packaged("page.html")).render(
         title=TITLE,
         css=Markup(_packaged("page.css")),  # noqa: S704 (ours)
@@ -126,48 +134,45 @@ def _page(
         note=shown(note),
         facts=facts,
         sampled=sampled,
-        sections=[
-            (section, [_card(figure) for figure in figures if figure.plot.section == section])
-            for section in SECTIONS
-        ],
-        items=[Markup(item) for item in items.values()],  # noqa: S704 (escaped by _item)
+        tabs=list(_numbered(tabs)),
+        data=Markup(compact(data)),  # noqa: S704 (escaped by compact)
+        columns=Markup(drawing.columns.used(templates)),  # noqa: S704 (escaped by compact)
+        figures=[_packed(template) for template in templates],
+        heights=[figure.height for figure in figures],
         scripts=[Markup(script) for script in scripts],  # noqa: S704 (Bokeh's and ours)
         version=__version__,
         bokeh_version=bokeh.__version__,
     )
 
 
-def _card(figure: Figure) -> _Card:
-    plot = figure.plot
-    newest = [(series.label, _shown_value(plot, series.values)) for series in plot.series]
-    return _Card(
-        title=plot.title,
-        div=Markup(_div(figure)),  # noqa: S704 (ours)
-        height=figure.height,
-        summary=f"{plot.title} over time: {len(newest)} curves, {len(plot.times)} points each",
-        noun=plot.unit.axis_label,
-        newest=newest,
-    )
+def _numbered(tabs: Sequence[Tab]) -> Iterator[tuple[Tab, list[tuple[int, int, Card]]]]:
+    """Give numbers to the cards and the first figure of each, over all tabs."""
+    card_number = figure_number = 0
+    for tab in tabs:
+        cards = []
+        for card in tab.cards:
+            cards.append((card_number, figure_number, card))
+            card_number += 1
+            figure_number += len(card.plots)
+        yield tab, cards
 
 
-def _shown_value(plot: PlotData, values: FloatArray) -> str:
-    value = float(values[np.flatnonzero(np.isfinite(values))[-1]])
-    if plot.unit.whole:
-        return format_count(int(value))
-    decimals = len(plot.unit.format_for(plot.largest).partition(".")[2])
-    return f"{value:,.{decimals}f}"
+def _packed(text: str) -> str:
+    """Return a figure's JSON as the browser unpacks it when the figure is first seen.
+
+    Its thousand lines of axes and glyphs are much the same in every figure: a twentieth of the
+    size, and nothing that the browser has to parse before it shows the page.
+    """
+    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
 
 
-def _element_id(figure: Figure) -> str:
-    return f"jwqlscan-{figure.plot.file_stem.replace('_', '-')}"
-
-
-def _div(figure: Figure) -> str:
-    """Return the element that BokehJS draws in; its ids are made here, of letters and digits."""
-    return (
-        f'<div id="{_element_id(figure)}" data-root-id="{figure.root_id}" '
-        'style="display: contents;"></div>'
-    )
+def _cell(cell: Cell) -> str | Markup:
+    """Return a cell of a table: a size can change its unit in the page."""
+    if isinstance(cell, Size):
+        return Markup('<span data-bytes="{}">{}</span>').format(
+            round(cell.bytes), format_bytes(cell.bytes)
+        )
+    return format_count(cell) if isinstance(cell, int) else escape(cell)
 
 
 def _bokehjs() -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+from bokeh.core.property.vectorization import Expr
 from bokeh.models import (
     Axis,
     BasicTicker,
@@ -28,11 +29,13 @@ from bokeh.models import (
     Scatter,
     TickFormatter,
     Toolbar,
+    VArea,
     WheelZoomTool,
 )
 
 # These have no type hints in bokeh.models.
 from bokeh.models.annotations import BoxAnnotation, Label, Legend, LegendItem, Title
+from bokeh.models.expressions import Stack
 from bokeh.models.glyph import Glyph
 from bokeh.models.renderers import GlyphRenderer
 
@@ -72,6 +75,12 @@ def pattern(window: tuple[float, float]) -> Plot:
             line_alpha=theme.MUTED_ALPHA,
         ),
     )
+    area: GlyphRenderer[Glyph] = GlyphRenderer(
+        name="area",
+        data_source=source,
+        glyph=VArea(x="x", y1=_stacked(), y2=_stacked(), fill_alpha=0.85),
+        muted_glyph=VArea(x="x", y1=_stacked(), y2=_stacked(), fill_alpha=theme.MUTED_ALPHA),
+    )
     legend = Legend(
         name="legend",
         items=[LegendItem(name="item", label="label", renderers=[line])],
@@ -97,8 +106,8 @@ def pattern(window: tuple[float, float]) -> Plot:
         axis_label="label",
         ticker=BasicTicker(name="value ticker", desired_num_ticks=6),
     )
-    _style(days, _date_format())
-    _style(values, NumeralTickFormatter(name="value format"))
+    style_axis(days, date_format())
+    style_axis(values, NumeralTickFormatter(name="value format"))
     zoom = BoxZoomTool()
     return Plot(
         x_range=Range1d(start=window[0], end=window[1]),
@@ -117,7 +126,7 @@ def pattern(window: tuple[float, float]) -> Plot:
         outline_line_color=None,
         background_fill_color=theme.PAPER,
         border_fill_color=theme.PAPER,
-        renderers=[line, marks],
+        renderers=[line, marks, area, *_future()],
         above=[
             Title(
                 name="sample note",
@@ -171,7 +180,31 @@ def pattern(window: tuple[float, float]) -> Plot:
     )
 
 
-def _style(axis: Axis, formatter: TickFormatter) -> None:
+def _stacked() -> Expr:
+    return Expr(Stack(fields=[]))
+
+
+def _future() -> list[GlyphRenderer[Glyph]]:
+    """Return what draws a forecast: an interval, a line, and the limit it is to reach."""
+    source = ColumnDataSource(
+        name="future", data={name: np.zeros(1) for name in ("x", "low", "high", "line", "limit")}
+    )
+    colour = theme.FORECAST.colour
+    glyphs: dict[str, Glyph] = {
+        "band": VArea(x="x", y1="low", y2="high", fill_color=colour, fill_alpha=0.22),
+        "trend": Line(
+            x="x", y="line", line_width=theme.LINE_WIDTH, line_dash=[6, 4], line_color=colour
+        ),
+        "limit": Line(x="x", y="limit", line_dash=[2, 4], line_color=theme.SIZE.colour),
+    }
+    return [
+        GlyphRenderer(name=name, data_source=source, glyph=glyph, muted_glyph=glyph.clone())
+        for name, glyph in glyphs.items()
+    ]
+
+
+def style_axis(axis: Axis, formatter: TickFormatter) -> None:
+    """Give an axis the report's fonts, quiet colours and a format."""
     axis.formatter = formatter
     axis.axis_label_text_font = axis.major_label_text_font = theme.FONT
     axis.axis_label_text_font_style = "normal"
@@ -184,7 +217,8 @@ def _style(axis: Axis, formatter: TickFormatter) -> None:
     axis.major_label_policy = NoOverlap(min_distance=8)  # a phone has room for three dates
 
 
-def _date_format() -> DatetimeTickFormatter:
+def date_format() -> DatetimeTickFormatter:
+    """Return how dates are written on axes: UTC, shorter the longer the stretch."""
     return DatetimeTickFormatter(
         seconds="%H:%M:%S",
         minsec="%H:%M:%S",

@@ -1,21 +1,17 @@
-"""What the report's plots show: the history's columns as aligned arrays, without Bokeh."""
+"""The plots of JWQL's monitor, by name: what a web page embeds, and the report's tabs show too."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import datetime
-
-import numpy as np
-import numpy.typing as npt
 
 from jwqlscan.history import History, ProductColumns
 from jwqlscan.names import INSTRUMENT_LABELS
 from jwqlscan.reporting import theme
-from jwqlscan.reporting.theme import Style, Unit
-from jwqlscan.reporting.thinning import FloatArray, kept_rows
+from jwqlscan.reporting.series import Curve, PlotData, ms, plot_data
+from jwqlscan.reporting.theme import Style
 from jwqlscan.snapshot import ALL
+from jwqlscan.tally import Product
 
 ARCHIVE = "Archive"
 PRODUCTS = "Products"
@@ -28,70 +24,13 @@ _LEAST_WINDOW_MS = 6 * _DAY_MS  # what the time axis shows of a single run
 _WINDOW_MARGIN = 0.02
 
 
-@dataclass(frozen=True, slots=True)
-class Series:
-    """One curve.
-
-    Attributes
-    ----------
-    label : str
-        Safe to show.
-    style : Style
-    values : ndarray of float, shape (n_rows,)
-        NaN where there is none.
-    """
-
-    label: str
-    style: Style
-    values: FloatArray
-
-
-@dataclass(frozen=True, slots=True)
-class PlotData:
-    """One plot's numbers.
-
-    Attributes
-    ----------
-    title, section : str
-    unit : Unit
-    times : ndarray of float, shape (n_rows,), ms since 1970 in UTC
-    complete : ndarray of bool, shape (n_rows,)
-        False where a run could not read everything.
-    series : tuple of Series
-        The largest newest value first.
-    largest : float
-        Of all values; 0 if there is none.
-    """
-
-    title: str
-    section: str
-    unit: Unit
-    times: FloatArray
-    complete: npt.NDArray[np.bool_]
-    series: tuple[Series, ...]
-    largest: float
-
-    @property
-    def file_stem(self) -> str:
-        """The plot's name in file names."""
-        return self.title.lower().replace(" ", "_")
-
-
-@dataclass(frozen=True, slots=True)
-class _Curve:
-    """A series before its dates are lined up with the others': pieces to be added."""
-
-    label: str
-    style: Style
-    pieces: Sequence[tuple[Sequence[datetime], Sequence[float | None]]]
-
-
 def plots(history: History) -> list[PlotData]:
-    """Return all the plots of the report, in their order, those without data too."""
-    return [
-        _plot(history, title, section, unit, curves)
-        for title, section, unit, curves in _contents(history)
-    ]
+    """Return JWQL's plots, in their order, those without data too."""
+    by_type = product_plots(history)
+    central = plot_data(
+        history, "Central Store stats", CENTRAL, theme.TIB, _central_curves(history)
+    )
+    return [*archive_plots(history), *(plot for both in by_type.values() for plot in both), central]
 
 
 def time_window(history: History) -> tuple[float, float]:
@@ -104,7 +43,7 @@ def time_window(history: History) -> tuple[float, float]:
     ends = [date for dates in columns if dates for date in (dates[0], dates[-1])]
     if not ends:
         return (0.0, _LEAST_WINDOW_MS)
-    start, end = _ms(min(ends)), _ms(max(ends))
+    start, end = ms(min(ends)), ms(max(ends))
     margin = max((end - start) * _WINDOW_MARGIN, (_LEAST_WINDOW_MS - (end - start)) / 2)
     return (start - margin, end + margin)
 
@@ -119,79 +58,79 @@ def sample_spans(history: History) -> list[tuple[float, float]]:
     for date in dates:
         made_up = date in history.sample_dates
         if made_up:
-            time = _ms(date)
+            time = ms(date)
             start = spans.pop()[0] if before else time - _DAY_MS / 2
             spans.append((start, time + _DAY_MS / 2))
         before = made_up
     return spans
 
 
-def _contents(history: History) -> Iterator[tuple[str, str, Unit, list[_Curve]]]:
+def archive_plots(history: History) -> list[PlotData]:
+    """Return the plots of the archive: how many files, and how full the filesystem."""
     general = history.general
     dates = general.date
-    yield (
-        "Total File Counts",
-        ARCHIVE,
-        theme.FILES,
-        [
-            _Curve("all files", theme.ALL_FILES, [(dates, general.total_file_count)]),
-            _Curve("FITS files", theme.FITS_FILES, [(dates, general.fits_file_count)]),
-        ],
-    )
     sizes = [
         None if used is None or free is None else used + free
         for used, free in zip(general.used, general.available, strict=True)
     ]
-    yield (
-        "System stats",
-        ARCHIVE,
-        theme.TIB,
-        [
-            _Curve("total size", theme.SIZE, [(dates, sizes)]),
-            _Curve("used", theme.USED, [(dates, general.used)]),
-            _Curve("free", theme.FREE, [(dates, general.available)]),
-        ],
-    )
-    styles = _filetype_styles(history)
+    contents = [
+        (
+            "Total File Counts",
+            theme.FILES,
+            [
+                Curve("all files", theme.ALL_FILES, [(dates, general.total_file_count)]),
+                Curve("FITS files", theme.FITS_FILES, [(dates, general.fits_file_count)]),
+            ],
+        ),
+        (
+            "System stats",
+            theme.TIB,
+            [
+                Curve("total size", theme.SIZE, [(dates, sizes)]),
+                Curve("used", theme.USED, [(dates, general.used)]),
+                Curve("free", theme.FREE, [(dates, general.available)]),
+            ],
+        ),
+    ]
+    return [plot_data(history, title, ARCHIVE, unit, curves) for title, unit, curves in contents]
+
+
+def product_plots(history: History) -> dict[str, list[PlotData]]:
+    """Return two plots, counts and sizes by type: of all ("") and by instrument's label."""
+    styles = filetype_styles(history)
     everything = list(history.products.items())
-    yield from _by_type("", PRODUCTS, [(key.filetype, col) for key, col in everything], styles)
+    found = {"": list(_by_type(history, "", PRODUCTS, everything, styles))}
     for name, label in INSTRUMENT_LABELS.items():
-        products = [(key.filetype, col) for key, col in everything if key.instrument == name]
-        yield from _by_type(f"{label} ", INSTRUMENTS, products, styles)
-    yield "Central Store stats", CENTRAL, theme.TIB, _central_curves(history)
+        products = [(key, columns) for key, columns in everything if key.instrument == name]
+        found[label] = list(_by_type(history, f"{label} ", INSTRUMENTS, products, styles))
+    return found
 
 
 def _by_type(
+    history: History,
     prefix: str,
     section: str,
-    products: list[tuple[str, ProductColumns]],
+    products: list[tuple[Product, ProductColumns]],
     styles: dict[str, Style],
-) -> Iterator[tuple[str, str, Unit, list[_Curve]]]:
+) -> Iterator[PlotData]:
     by_type: dict[str, list[ProductColumns]] = {}
-    for filetype, columns in products:
+    for key, columns in products:
         if any(columns.count):
-            by_type.setdefault(filetype, []).append(columns)
-    yield (
-        f"{prefix}Total File Count by Type",
-        section,
-        theme.FILES,
-        [
-            _Curve(filetype, styles[filetype], [(col.date, col.count) for col in columns])
+            by_type.setdefault(key.filetype, []).append(columns)
+    for what, unit in (("Count", theme.FILES), ("Size", theme.TIB)):
+        curves = [
+            Curve(
+                filetype,
+                styles[filetype],
+                [(col.date, col.count if unit.whole else col.size) for col in columns],
+            )
             for filetype, columns in by_type.items()
-        ],
-    )
-    yield (
-        f"{prefix}Total File Size by Type",
-        section,
-        theme.TIB,
-        [
-            _Curve(filetype, styles[filetype], [(col.date, col.size) for col in columns])
-            for filetype, columns in by_type.items()
-        ],
-    )
+        ]
+        yield plot_data(history, f"{prefix}Total File {what} by Type", section, unit, curves)
 
 
-def _filetype_styles(history: History) -> dict[str, Style]:
+def filetype_styles(history: History) -> dict[str, Style]:
+    """Return each filetype's style, the same in all plots and from one day to the next."""
     first: dict[str, datetime] = {}
     for key, columns in history.products.items():
         if columns.date:
@@ -200,7 +139,7 @@ def _filetype_styles(history: History) -> dict[str, Style]:
     return theme.styles(sorted(first, key=lambda filetype: (first[filetype], filetype)))
 
 
-def _central_curves(history: History) -> list[_Curve]:
+def _central_curves(history: History) -> list[Curve]:
     central = history.central
     curves = []
     # One filesystem as a rule: `all` says its size. Without it each area says its own.
@@ -208,85 +147,11 @@ def _central_curves(history: History) -> list[_Curve]:
         columns, of_area = central[area], "" if area == ALL else f" of {area}"
         dash = theme.DASHES[number % len(theme.DASHES)]
         size, free = Style(theme.SIZE.colour, dash), Style(theme.FREE.colour, dash)
-        curves.append(_Curve(f"size{of_area}", size, [(columns.date, columns.size)]))
-        curves.append(_Curve(f"free{of_area}", free, [(columns.date, columns.available)]))
+        curves.append(Curve(f"size{of_area}", size, [(columns.date, columns.size)]))
+        curves.append(Curve(f"free{of_area}", free, [(columns.date, columns.available)]))
     area_styles = iter(
         one for one in map(theme.style, range(10_000)) if one not in (theme.SIZE, theme.FREE)
     )
     for area, columns in sorted(central.items(), key=lambda item: (item[0] != ALL, item[0])):
-        curves.append(_Curve(f"used: {area}", next(area_styles), [(columns.date, columns.used)]))
+        curves.append(Curve(f"used: {area}", next(area_styles), [(columns.date, columns.used)]))
     return curves
-
-
-def _plot(history: History, title: str, section: str, unit: Unit, curves: list[_Curve]) -> PlotData:
-    axis = _axis([dates for curve in curves for dates, _ in curve.pieces])
-    lined_up = [_values(axis, curve) for curve in curves]
-    kept = [index for index, values in enumerate(lined_up) if np.isfinite(values).any()]
-    matrix = np.array([lined_up[index] for index in kept]).reshape(len(kept), len(axis))
-    incomplete = history.incomplete_dates
-    complete = np.array([date not in incomplete for date in axis] if incomplete else [True], bool)
-    complete = np.broadcast_to(complete, (len(axis),))
-    rows = kept_rows(matrix, np.flatnonzero(~complete))
-    newest = [_newest(values) for values in matrix]
-    order = sorted(range(len(kept)), key=lambda n: (-newest[n], curves[kept[n]].label))
-    return PlotData(
-        title=title,
-        section=section,
-        unit=unit,
-        times=np.array([_ms(axis[row]) for row in rows]),
-        complete=complete[rows],
-        series=tuple(
-            Series(
-                label=theme.label_text(curves[kept[n]].label),
-                style=curves[kept[n]].style,
-                values=matrix[n, rows],
-            )
-            for n in order
-        ),
-        largest=max(0.0, float(np.nanmax(matrix))) if kept else 0.0,
-    )
-
-
-def _axis(columns: list[Sequence[datetime]]) -> list[datetime]:
-    """Return all dates of the columns, ascending.
-
-    Notes
-    -----
-    As a rule each column is a stretch of the longest; comparing lists is some 20 times as fast as
-    hashing every date.
-    """
-    longest: list[datetime] = []
-    for dates in columns:
-        longest = list(dates) if len(dates) > len(longest) else longest
-    if all(_stretch(longest, dates) is not None for dates in columns):
-        return longest
-    return sorted(set().union(*columns))
-
-
-def _stretch(axis: list[datetime], dates: Sequence[datetime]) -> slice | None:
-    start = bisect_left(axis, dates[0]) if dates else 0
-    stretch = slice(start, start + len(dates))
-    return stretch if axis[stretch] == dates else None
-
-
-def _values(axis: list[datetime], curve: _Curve) -> FloatArray:
-    """Return a curve's values on the axis; the sum of its pieces, where there is any."""
-    total = np.full(len(axis), np.nan)
-    for dates, numbers in curve.pieces:
-        piece = np.full(len(axis), np.nan)
-        place: slice | list[int] | None = _stretch(axis, dates)
-        if place is None:
-            index = {date: row for row, date in enumerate(axis)}
-            place = [index[date] for date in dates]
-        piece[place] = np.array(numbers, dtype=float)
-        both = np.isfinite(total) & np.isfinite(piece)
-        total = np.where(both, total + piece, np.where(np.isfinite(piece), piece, total))
-    return total
-
-
-def _newest(values: FloatArray) -> float:
-    return float(values[np.flatnonzero(np.isfinite(values))[-1]])
-
-
-def _ms(date: datetime) -> float:
-    return date.timestamp() * 1000

@@ -53,6 +53,8 @@ DASHES: tuple[tuple[int, ...], ...] = (
     (14, 4),
     (9, 3, 2, 3, 2, 3),
 )
+# An area has no dash: it is hatched instead.
+_HATCHES = ("", "/", ".", "+", "-", "|")
 _MARKS = ("circle", "square", "triangle", "diamond", "inverted_triangle", "star")
 
 # The commonest products come first, so that the thickest curves are solid and far apart in colour.
@@ -71,12 +73,40 @@ class Style:
         """Bokeh's name of the marker that goes with the dash."""
         return _MARKS[DASHES.index(self.dash)]
 
+    @property
+    def hatch(self) -> str:
+        """Bokeh's hatch pattern that goes with the dash."""
+        return _HATCHES[DASHES.index(self.dash)]
+
 
 SIZE = Style("#4a5560")
 USED = Style("#0072b2")
 FREE = Style("#00875f")
 ALL_FILES = Style("#4a5560")
 FITS_FILES = Style("#d55e00")
+OTHERS = Style("#8a94a0")
+TOTAL = Style(TEXT)
+FORECAST = Style("#aa3377")
+
+# What stands for each of these colours on a dark page: as far apart, and 3:1 or more on its paper.
+DARK_PAPER = "#161f2b"
+DARK = {
+    TEXT: "#e6ebf1",
+    QUIET_TEXT: "#a3b1c2",
+    GRID: "#2a3644",
+    PAPER: DARK_PAPER,
+    SAMPLE: "#d9a441",
+    "#0072b2": "#3d9be0",
+    "#d55e00": "#f07f2e",
+    "#00875f": "#23b286",
+    "#aa3377": "#dd74b0",
+    "#2a94cf": "#7cc8f0",
+    "#a87900": "#d8ab2d",
+    "#882255": "#c4628f",
+    "#5b5fc7": "#9296f0",
+    "#4a5560": "#aab6c3",
+    "#8a94a0": "#77828f",
+}
 
 
 class Unit(NamedTuple):
@@ -108,6 +138,9 @@ class Unit(NamedTuple):
 
 FILES = Unit("Files", "files", whole=True)
 TIB = Unit("Size (TiB)", "TiB", whole=False)
+TIMES = Unit("Occurrences", "times", whole=True)
+SECONDS = Unit("Seconds", "seconds", whole=False)
+RATE = Unit("Files per second", "files/s", whole=False)
 
 
 def style(number: int) -> Style:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from jwqlscan.history import History, ProductColumns
+from jwqlscan.history import FilesystemColumns, History, ProductColumns
 from jwqlscan.store import LastArea
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store.fitting import Column, fitting_rows
@@ -16,6 +16,8 @@ from jwqlscan.tally import Product
 # The aggregate of five years needs 20 MB: with PostgreSQL's default of 4 MB it spills to disk and
 # takes twice as long.
 _HISTORY_WORK_MEM = "64MB"
+
+_NEWEST = "(SELECT run_id FROM scan_run WHERE date >= $1 ORDER BY date DESC LIMIT 1)"
 
 
 class Connection(Protocol):
@@ -90,11 +92,6 @@ async def history(connection: Connection, since: datetime) -> History:
     """Return the rows from a date on, as columns."""
     # date::timestamptz takes a JWQL date without a time zone as UTC, which is the session's.
     await connection.execute(f"SET LOCAL work_mem = '{_HISTORY_WORK_MEM}'")
-    runs = await connection.fetch(
-        "SELECT date, sample, status FROM scan_run"
-        " WHERE date >= $1 AND (sample OR status = 'incomplete')",
-        since,
-    )
     general = await connection.fetch(
         "SELECT date::timestamptz, total_file_count, total_file_size, fits_file_count,"
         " fits_file_size, used, available"
@@ -114,13 +111,50 @@ async def history(connection: Connection, since: datetime) -> History:
         " FROM central_storage WHERE date >= $1::timestamptz ORDER BY date",
         since,
     )
+    sample = await connection.fetch("SELECT date FROM scan_run WHERE sample AND date >= $1", since)
+    # Of a group's areas only `all`: the others are parts of it, and may overlap.
+    rows = await connection.fetch(
+        "SELECT r.date, r.status, r.incomplete_reasons, r.suspicions, r.host, r.version, r.reader,"
+        " r.seconds, a.files, a.directories, a.vanished, a.unrecognized, a.errors, a.skipped"
+        " FROM scan_run r LEFT JOIN scan_area a ON a.run_id = r.run_id AND a.area = 'all'"
+        " WHERE r.date >= $1 ORDER BY r.date",
+        since,
+    )
+    runs = table_rows.run_columns(rows)
+    newest_samples = await connection.fetch(
+        "SELECT unrecognized_samples, error_samples FROM scan_area"  # noqa: S608
+        f" WHERE area = 'all' AND run_id = {_NEWEST}",
+        since,
+    )
     return History(
         general=table_rows.general_columns(general),
         products=_products(products),
         central=table_rows.central_columns(central),
-        sample_dates=frozenset(date for date, sample, _ in runs if sample),
-        incomplete_dates=frozenset(date for date, _, status in runs if status == "incomplete"),
+        sample_dates=frozenset(date for (date,) in sample),
+        incomplete_dates=table_rows.incomplete_dates(runs),
+        filesystems=await _filesystems(connection, since),
+        runs=runs,
+        samples=table_rows.samples(newest_samples),
     )
+
+
+async def _filesystems(connection: Connection, since: datetime) -> dict[str, FilesystemColumns]:
+    # Areas on one filesystem tell the same, give or take what was written between two df.
+    rows = await connection.fetch(
+        "SELECT a.target, max(a.source), max(a.fstype), r.date,"
+        " max(a.size_bytes), max(a.used_bytes), max(a.available_bytes)"
+        " FROM scan_run r JOIN scan_area a ON a.run_id = r.run_id"
+        " WHERE r.date >= $1 AND a.target <> '' AND a.size_bytes IS NOT NULL"
+        " AND a.used_bytes IS NOT NULL AND a.available_bytes IS NOT NULL"
+        " GROUP BY r.date, a.target ORDER BY r.date",
+        since,
+    )
+    areas = await connection.fetch(
+        f"SELECT target, area_group, area FROM scan_area WHERE run_id = {_NEWEST}"  # noqa: S608
+        " AND target <> '' ORDER BY area_group, area",
+        since,
+    )
+    return table_rows.filesystem_columns(rows, areas)
 
 
 def _products(rows: list[Any]) -> dict[Product, ProductColumns]:

@@ -7,7 +7,13 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from jwqlscan.history import CentralColumns, GeneralColumns
+from jwqlscan.history import (
+    CentralColumns,
+    FilesystemColumns,
+    GeneralColumns,
+    RunColumns,
+    Samples,
+)
 from jwqlscan.paths import path_fields, shown
 from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot
 from jwqlscan.store import MONITOR_NAME, LastArea
@@ -166,6 +172,82 @@ def central_columns(rows: Iterable[Sequence[Any]]) -> dict[str, CentralColumns]:
     for area, *values in rows:
         areas.setdefault(area, []).append(values)
     return {area: CentralColumns(*_columns(values, 4)) for area, values in areas.items()}
+
+
+def run_columns(rows: Iterable[Sequence[Any]]) -> RunColumns:
+    """Return `scan_run` joined with its groups' `scan_area`, ascending by date, as columns.
+
+    A run has a row for each group; its counts are added here.
+    """
+    columns = RunColumns()
+    for date, status, reasons, suspicions, host, version, reader, seconds, *area in rows:
+        if not columns.date or columns.date[-1] != date:
+            doubts = json.loads(suspicions)
+            columns.date.append(date)
+            columns.status.append("suspect" if doubts else status)
+            columns.reasons.append([*json.loads(reasons), *doubts])
+            columns.host.append(host)
+            columns.version.append(version)
+            columns.reader.append(reader)
+            columns.seconds.append(seconds)
+            counts = (columns.files, columns.directories, columns.vanished, columns.unrecognized)
+            for column in counts:
+                column.append(0)
+            columns.errors.append({})
+            columns.skipped.append({})
+        if area[0] is None:
+            continue  # a run without areas
+        for column, number in zip(counts, area[:4], strict=True):
+            column[-1] += number
+        for kinds, text in ((columns.errors[-1], area[4]), (columns.skipped[-1], area[5])):
+            for kind, number in json.loads(text).items():
+                kinds[kind] = kinds.get(kind, 0) + number
+    return columns
+
+
+def incomplete_dates(runs: RunColumns) -> frozenset[datetime]:
+    """Return the dates of runs that are anything but complete."""
+    return frozenset(
+        date for date, status in zip(runs.date, runs.status, strict=True) if status != "complete"
+    )
+
+
+def filesystem_columns(
+    rows: Iterable[Sequence[Any]], areas: Iterable[Sequence[str]]
+) -> dict[str, FilesystemColumns]:
+    """Return rows (target, source, fstype, date, size, used, available) as columns a target.
+
+    Parameters
+    ----------
+    rows : iterable of sequence
+        Ascending by date.
+    areas : iterable of (target, group, area)
+        Where the newest run found the areas.
+    """
+    by_target: dict[str, list[Sequence[Any]]] = {}
+    for row in rows:
+        by_target.setdefault(row[0], []).append(row)
+    on: dict[str, list[str]] = {}
+    for target, group, area in areas:
+        on.setdefault(target, []).append(f"{group} {area}")
+    return {
+        target: FilesystemColumns(
+            found[-1][1], found[-1][2], on.get(target, []), *_columns([r[3:] for r in found], 4)
+        )
+        for target, found in by_target.items()
+    }
+
+
+def samples(rows: Iterable[Sequence[str]]) -> Samples:
+    """Return the names that `scan_area` keeps as samples of what went wrong in a run."""
+    found = Samples()
+    for unrecognized, errors in rows:
+        found.unrecognized.extend(one["path"] for one in json.loads(unrecognized).values())
+        found.errors.extend(
+            (str(one["kind"]), str(one["operation"]), str(one["path"]))
+            for one in json.loads(errors)
+        )
+    return found
 
 
 def jwql_last_areas(

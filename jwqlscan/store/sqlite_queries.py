@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import Any
 
-from jwqlscan.history import History, ProductColumns
+from jwqlscan.history import FilesystemColumns, History, ProductColumns, Samples
 from jwqlscan.store import LastArea
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store.rows import TableRows
 from jwqlscan.tally import Product
+
+_NEWEST = "(SELECT run_id FROM scan_run WHERE date >= ? ORDER BY date DESC LIMIT 1)"
 
 
 class _Dates(dict[str, datetime]):
@@ -62,11 +65,6 @@ def history(connection: sqlite3.Connection, since: datetime) -> History:
     dates = _Dates()
     start = date_text(since)
     with transaction(connection, "DEFERRED"):
-        runs = connection.execute(
-            "SELECT date, sample, status FROM scan_run"
-            " WHERE date >= ? AND (sample OR status = 'incomplete')",
-            (start,),
-        ).fetchall()
         general = connection.execute(
             "SELECT date, total_file_count, total_file_size, fits_file_count, fits_file_size,"
             " used, available FROM filesystem_general WHERE date >= ? ORDER BY date",
@@ -77,17 +75,66 @@ def history(connection: sqlite3.Connection, since: datetime) -> History:
             " WHERE date >= ? ORDER BY date",
             (start,),
         )
+        sample = connection.execute(
+            "SELECT date FROM scan_run WHERE sample AND date >= ?", (start,)
+        ).fetchall()
+        runs = table_rows.run_columns((dates[row[0]], *row[1:]) for row in _runs(connection, start))
         return History(
             general=table_rows.general_columns((dates[row[0]], *row[1:]) for row in general),
             products=_products(connection, start, dates),
             central=table_rows.central_columns(
                 (row[0], dates[row[1]], *row[2:]) for row in central
             ),
-            sample_dates=frozenset(dates[date] for date, sample, _ in runs if sample),
-            incomplete_dates=frozenset(
-                dates[date] for date, _, status in runs if status == "incomplete"
-            ),
+            sample_dates=frozenset(dates[date] for (date,) in sample),
+            incomplete_dates=table_rows.incomplete_dates(runs),
+            filesystems=_filesystems(connection, start, dates),
+            runs=runs,
+            samples=_samples(connection, start),
         )
+
+
+def _runs(connection: sqlite3.Connection, start: str) -> Iterator[Sequence[Any]]:
+    # Of a group's areas only `all`: the others are parts of it, and may overlap.
+    yield from connection.execute(
+        "SELECT r.date, r.status, r.incomplete_reasons, r.suspicions, r.host, r.version, r.reader,"
+        " r.seconds, a.files, a.directories, a.vanished, a.unrecognized, a.errors, a.skipped"
+        " FROM scan_run r LEFT JOIN scan_area a ON a.run_id = r.run_id AND a.area = 'all'"
+        " WHERE r.date >= ? ORDER BY r.date",
+        (start,),
+    )
+
+
+def _filesystems(
+    connection: sqlite3.Connection, start: str, dates: _Dates
+) -> dict[str, FilesystemColumns]:
+    # Areas on one filesystem tell the same, give or take what was written between two df.
+    rows = connection.execute(
+        "SELECT a.target, max(a.source), max(a.fstype), r.date,"
+        " max(a.size_bytes), max(a.used_bytes), max(a.available_bytes)"
+        " FROM scan_run r JOIN scan_area a ON a.run_id = r.run_id"
+        " WHERE r.date >= ? AND a.target <> '' AND a.size_bytes IS NOT NULL"
+        " AND a.used_bytes IS NOT NULL AND a.available_bytes IS NOT NULL"
+        " GROUP BY r.date, a.target ORDER BY r.date",
+        (start,),
+    )
+    areas = connection.execute(
+        f"SELECT target, area_group, area FROM scan_area WHERE run_id = {_NEWEST}"  # noqa: S608
+        " AND target <> '' ORDER BY area_group, area",
+        (start,),
+    )
+    return table_rows.filesystem_columns(
+        ((*row[:3], dates[row[3]], *row[4:]) for row in rows), areas
+    )
+
+
+def _samples(connection: sqlite3.Connection, start: str) -> Samples:
+    return table_rows.samples(
+        connection.execute(
+            "SELECT unrecognized_samples, error_samples FROM scan_area"  # noqa: S608
+            f" WHERE area = 'all' AND run_id = {_NEWEST}",
+            (start,),
+        )
+    )
 
 
 def _products(

@@ -1,0 +1,33 @@
+"""The tab Archive: totals over time."""
+
+from __future__ import annotations
+
+from jwqlscan.history import History
+from jwqlscan.reporting import theme
+from jwqlscan.reporting.plots import ARCHIVE, archive_plots
+from jwqlscan.reporting.series import Curve, plot_data
+from jwqlscan.reporting.tabs import Tab, card
+
+
+def archive_tab(history: History) -> Tab:
+    """Return the tab: files, bytes, and the filesystem that holds them."""
+    general = history.general
+    counts, capacity = archive_plots(history)
+    sizes = plot_data(
+        history,
+        "Total File Size",
+        ARCHIVE,
+        theme.TIB,
+        [
+            Curve("all files", theme.ALL_FILES, [(general.date, general.total_file_size)]),
+            Curve("FITS files", theme.FITS_FILES, [(general.date, general.fits_file_size)]),
+        ],
+    )
+    return Tab(
+        "Archive",
+        [
+            card(counts, "Files"),
+            card(sizes, "Bytes"),
+            card(capacity, "Filesystem", remark="Size, used and free, as df has them"),
+        ],
+    )

@@ -1,0 +1,84 @@
+"""The tab Products: by filetype and by instrument, stacked, as lines, and the newest as bars."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from jwqlscan.history import History, ProductColumns
+from jwqlscan.names import INSTRUMENT_LABELS
+from jwqlscan.reporting import theme
+from jwqlscan.reporting.plots import INSTRUMENTS, product_plots
+from jwqlscan.reporting.series import Curve, PlotData, plot_data, stack
+from jwqlscan.reporting.tabs import LINES, NEWEST, STACKED, Card, Choice, Tab
+
+MOST_PARTS = 9  # as many as there are colours: an area has no dash to tell it by
+BY_FILETYPE = "All, by filetype"
+BY_INSTRUMENT = "All, by instrument"
+FILES = "Files"
+BYTES = "Bytes"
+
+
+def products_tab(history: History) -> Tab:
+    """Return the tab: one plot of many, chosen by the reader."""
+    plots = list(_plots(history))
+    empty = {what for what, _, plot in plots if not plot.series}
+    plots = [one for one in plots if one[0] not in empty]
+    if not plots:
+        return Tab("Products")
+    over_time = [
+        choice
+        for what, measure, plot in plots
+        for choice in (
+            Choice((what, measure, STACKED), stack(plot, MOST_PARTS, plot.title)),
+            Choice((what, measure, LINES), plot),
+        )
+    ]
+    newest = [Choice((what, measure), plot, as_bars=True) for what, measure, plot in plots]
+    return Tab(
+        "Products",
+        [
+            Card(
+                "Products over time",
+                tuple(over_time),
+                ("Show", "Measure", "As"),
+                remark=f"Stacked are the {MOST_PARTS} largest; lines have them all",
+                wide=True,
+            ),
+            Card(f"{NEWEST} run", tuple(newest), ("Show", "Measure"), wide=True),
+        ],
+    )
+
+
+def _plots(history: History) -> Iterator[tuple[str, str, PlotData]]:
+    by_type = product_plots(history)
+    yield BY_FILETYPE, FILES, by_type[""][0]
+    yield BY_FILETYPE, BYTES, by_type[""][1]
+    everything = list(history.products.items())
+    labels = INSTRUMENT_LABELS | {
+        key.instrument: key.instrument
+        for key, _ in everything
+        if key.instrument not in INSTRUMENT_LABELS
+    }
+    columns: dict[str, list[ProductColumns]] = {}
+    for key, found in everything:
+        columns.setdefault(key.instrument, []).append(found)
+    for measure, unit in ((FILES, theme.FILES), (BYTES, theme.TIB)):
+        curves = [
+            Curve(
+                label,
+                theme.style(number),
+                [
+                    (one.date, one.count if measure == FILES else one.size)
+                    for one in columns.get(name, [])
+                ],
+            )
+            for number, (name, label) in enumerate(labels.items())
+        ]
+        yield (
+            BY_INSTRUMENT,
+            measure,
+            plot_data(history, f"{measure} by instrument", INSTRUMENTS, unit, curves),
+        )
+    for label in INSTRUMENT_LABELS.values():
+        yield label, FILES, by_type[label][0]
+        yield label, BYTES, by_type[label][1]
