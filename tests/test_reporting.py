@@ -640,3 +640,12 @@ def test_bars_are_the_newest_values_and_the_small_ones_one_bar():
     assert len(data["value"]) == MOST_BARS + 1
     assert sum(data["value"]) == sum(one.values[-1] for one in plot.series)
     assert root.left[0].major_label_overrides[0] == plot.series[0].label
+
+
+def test_incomplete_runs_are_hollow_on_a_stack_too():
+    history = history_of(100, filetypes=3, incomplete=[50])
+    parts = stack(plot_of(history, "Total File Count by Type"), 2, "t")
+    root = Document.from_json(Drawing(Columns(), (0, 1), []).draw(parts).document).roots[0]
+    [marks] = [one for one in root.renderers if isinstance(one.glyph, Scatter)]
+    assert marks.data_source.data["x"].tolist() == [history.general.date[50].timestamp() * 1000]
+    assert marks.data_source.data["filled"].tolist() == [0]

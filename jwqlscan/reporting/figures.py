@@ -235,7 +235,6 @@ def _set_stack(
         total[total == 0] = np.nan  # on both sides of a gap, where no run was
         whole = Series("total", theme.TOTAL, total)
         data["total"] = columns.add(total)
-        source["attributes"]["data"] = _map(data)
         edge = _renderer(patterns["line"], "total-", "total", whole)
         edge["attributes"]["glyph"]["attributes"]["line_width"] = 1
         renderers.append(edge)
@@ -245,6 +244,7 @@ def _set_stack(
         else:
             only = replace(plot, series=(whole,))
             renderers += _sparse_marks(only, patterns["marks"], source, columns)
+        source["attributes"]["data"] = _map(data)
         renderers[0]["attributes"]["data_source"] = source
         # One box with the parts of a whole: an area can't tell where in it the pointer is.
         hover = parts["hover"]
