@@ -472,6 +472,7 @@ def test_the_example_tells_every_default_of_a_scan():
     table = tomllib.loads(EXAMPLE.read_text())["scan"]
     table["stall_timeout_s"] = parse_duration(table.pop("stall_timeout")).total_seconds()
     table["max_runtime_s"] = 0.0  # no limit, so there is no value to write
+    table["ages_from_s"] = 0  # no key: it is the time of the run
     defaults = dataclasses.asdict(ScanSettings()) | {"workers": "auto"}
     assert {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()} == defaults
 
