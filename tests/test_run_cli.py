@@ -167,7 +167,7 @@ def test_the_demo_runs_for_real_twice(home, tmp_path):
     first = jwqlscan("demo", tmp_path / "demo", env=home)
     assert first.returncode == 0, first.stderr
     page = first.stdout.splitlines()[-1].removeprefix("report: ")
-    assert "sample data" in pathlib.Path(page).read_text(encoding="utf-8")
+    assert "<strong>Sample data.</strong>" in pathlib.Path(page).read_text(encoding="utf-8")
     connection = sqlite3.connect(tmp_path / "demo/jwqlscan.db")
     [(instruments,)] = connection.execute(
         "SELECT count(DISTINCT instrument) FROM filesystem_instrument"
