@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jwqlscan import __version__
+from jwqlscan.cli_alert import app as alert_app
 from jwqlscan.cli_common import (
     ConfigFile,
     Database,
@@ -41,6 +42,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
 )
 app.add_typer(look_app)
+app.add_typer(alert_app)
 app.add_typer(db_app, name="db")
 
 

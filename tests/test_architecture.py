@@ -17,7 +17,7 @@ MODULES = {
 
 # From the bottom up: a module imports from its own layer and those before it.
 LAYERS = [
-    ("leaf facts", "errors units paths settings history files tally"),
+    ("leaf facts", "errors units paths settings history files tally forecast"),
     ("names and records", "names snapshot signals"),
     ("a scan's facts", "scanning scanning.mounts scanning.pace scanning.process"),
     ("a scan's rules", "scanning.rules"),
@@ -28,7 +28,7 @@ LAYERS = [
     ("configuration, lock, df, store", "config lock logs df store.*"),
     (
         "measuring, spool, report, looking back",
-        "scanning.measure areas spool reporting.* preflight looking",
+        "scanning.measure areas spool reporting.* preflight looking check metrics",
     ),
     ("the use case", "job"),
     ("showing", "progress tables json_output benchmark demo"),

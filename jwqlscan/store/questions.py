@@ -108,7 +108,7 @@ _RUN_COLUMNS = (
 _LAST_RUNS = f"SELECT {_RUN_COLUMNS} FROM scan_run WHERE NOT sample ORDER BY date DESC LIMIT $1"  # noqa: S608
 _LAST_COMPLETE = (
     f"SELECT {_RUN_COLUMNS} FROM scan_run"  # noqa: S608
-    " WHERE NOT sample AND status = 'complete' ORDER BY date DESC LIMIT 1"
+    " WHERE NOT sample AND status = 'complete' ORDER BY date DESC LIMIT $1"
 )
 _AREAS = (
     "SELECT {text:run_id}, area_group, area, path, state, files, apparent_bytes, allocated_bytes,"
