@@ -26,6 +26,7 @@ from jwqlscan.cli_common import (
 )
 from jwqlscan.cli_db import app as db_app
 from jwqlscan.cli_look import app as look_app
+from jwqlscan.cli_start import app as start_app
 from jwqlscan.errors import EXIT_CODE_HELP, ExitCode
 from jwqlscan.settings import ScanOverrides, parse_workers
 
@@ -41,6 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback must not show the values of variables
     pretty_exceptions_show_locals=False,
 )
+app.add_typer(start_app)
 app.add_typer(look_app)
 app.add_typer(alert_app)
 app.add_typer(db_app, name="db")

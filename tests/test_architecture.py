@@ -28,7 +28,7 @@ LAYERS = [
     ("configuration, lock, df, store", "config lock logs df store.*"),
     (
         "measuring, spool, report, looking back",
-        "scanning.measure areas spool reporting.* preflight looking check metrics",
+        "scanning.measure areas spool reporting.* preflight looking check metrics schedule",
     ),
     ("the use case", "job"),
     ("showing", "progress tables json_output benchmark demo"),
