@@ -1,4 +1,4 @@
-"""The commands that set jwqlscan up on a host: `schedule`."""
+"""The commands that set jwqlscan up on a host: `doctor` and `schedule`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,40 @@ from typing import Annotated
 
 import typer
 
-from jwqlscan.cli_common import ConfigFile, Debug, told
+from jwqlscan.cli_common import (
+    ConfigFile,
+    Database,
+    Debug,
+    Json,
+    print_json,
+    told,
+)
 
 app = typer.Typer()
+
+
+@app.command(epilog="Exit codes: 0 all is well · 1 something is not · 2 the configuration is wrong")
+def doctor(
+    config: ConfigFile = None, database: Database = None, json: Json = False, debug: Debug = False
+) -> None:
+    """Look at everything a run needs, and say for each failure what to do.
+
+    Nothing is measured. Directories and tables that a run would make are made.
+    """
+    with told(debug):
+        from jwqlscan.config import Overrides, load_config
+        from jwqlscan.doctor import examine
+        from jwqlscan.json_output import doctor_object
+        from jwqlscan.signals import run_until_signalled
+
+        settings = load_config(config, Overrides(database=database))
+        found = run_until_signalled(examine, settings)
+        if json:
+            print_json(doctor_object(found))
+        for one in found if not json else ():
+            # its names are escaped already
+            sys.stdout.write(f"{'ok  ' if one.well else 'FAIL'}  {one.what}: {one.text}\n")
+        raise typer.Exit(0 if all(one.well for one in found) else 1)
 
 
 @app.command()

@@ -11,6 +11,7 @@ from jwqlscan.settings import AUTO
 
 if TYPE_CHECKING:
     from jwqlscan.benchmark import Benchmark, Rate
+    from jwqlscan.doctor import Diagnosis
     from jwqlscan.job import Outcome
     from jwqlscan.looking import RunStatus, Series, Status
     from jwqlscan.scanning.measure import Measurement
@@ -174,4 +175,12 @@ def history_object(series: Series) -> dict[str, Any]:
         "instrument": shown(series.instrument) or None,
         "filetype": shown(series.filetype) or None,
         "points": [{**point._asdict(), "date": point.date.isoformat()} for point in series.points],
+    }
+
+
+def doctor_object(found: list[Diagnosis]) -> dict[str, Any]:
+    """Return what `jwqlscan doctor --json` prints."""
+    return {
+        "well": all(one.well for one in found),
+        "checks": [{"what": one.what, "well": one.well, "text": one.text} for one in found],
     }

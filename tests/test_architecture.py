@@ -30,7 +30,7 @@ LAYERS = [
         "measuring, spool, report, looking back",
         "scanning.measure areas spool reporting.* preflight looking check metrics schedule",
     ),
-    ("the use case", "job"),
+    ("the use cases", "job doctor"),
     ("showing", "progress tables json_output benchmark demo"),
     ("the command line", "cli_common cli_* cli __main__ __init__"),
 ]
