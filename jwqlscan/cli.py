@@ -13,16 +13,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jwqlscan import __version__
+from jwqlscan.cli_alert import app as alert_app
 from jwqlscan.cli_common import (
     ConfigFile,
     Database,
     Debug,
+    Json,
+    age_in_seconds,
     print_json,
     print_line,
     show_in_browser,
     told,
 )
 from jwqlscan.cli_db import app as db_app
+from jwqlscan.cli_look import app as look_app
+from jwqlscan.cli_start import app as start_app
 from jwqlscan.errors import EXIT_CODE_HELP, ExitCode
 from jwqlscan.settings import ScanOverrides, parse_workers
 
@@ -38,6 +43,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # a traceback must not show the values of variables
     pretty_exceptions_show_locals=False,
 )
+app.add_typer(start_app)
+app.add_typer(look_app)
+app.add_typer(alert_app)
 app.add_typer(db_app, name="db")
 
 
@@ -97,20 +105,10 @@ Background = Annotated[
 ]
 
 
-def _seconds(text: str | None) -> str | None:
-    """Check a duration, and return it in seconds, as text."""
-    from jwqlscan.units import parse_duration
-
-    try:
-        return text if text is None else str(parse_duration(text).total_seconds())
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
 MaxRuntime = Annotated[
     str | None,
     typer.Option(
-        callback=_seconds,
+        callback=age_in_seconds,
         metavar="TIME",
         envvar="JWQLSCAN_MAX_RUNTIME",
         help="End the walk after 30s, 10min, 12h and keep what is known. Default: no limit.",
@@ -120,7 +118,6 @@ ReaderOption = Annotated[
     ReaderName | None,
     typer.Option(envvar="JWQLSCAN_READER", help="How directories are read. Default: auto."),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 
 
@@ -182,7 +179,7 @@ def run(
     wait: Annotated[
         str | None,
         typer.Option(
-            callback=_seconds,
+            callback=age_in_seconds,
             metavar="TIME",
             help="Wait so long (30s, 10min) while another run holds the lock. Default: do not.",
         ),

@@ -6,6 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -48,7 +49,28 @@ Database = Annotated[
         help="sqlite:///FILE or postgresql://USER@HOST/DATABASE; password: ~/.pgpass.",
     ),
 ]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+
+
+def age_in_seconds(text: str | None) -> str | None:
+    """Check a duration, and return it in seconds, as text."""
+    from jwqlscan.units import parse_duration
+
+    try:
+        return text if text is None else str(parse_duration(text).total_seconds())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def long_ago(seconds: str | None) -> datetime | None:
+    """Return the moment so many seconds ago; None for None."""
+    if seconds is None:
+        return None
+    try:
+        return datetime.now(UTC) - timedelta(seconds=float(seconds))
+    except OverflowError:
+        raise typer.BadParameter("longer ago than dates go back", param_hint="--since") from None
 
 
 def print_line(text: str) -> None:

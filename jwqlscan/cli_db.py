@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 import typer
@@ -43,6 +44,29 @@ def flush(
         print_line(f"snapshots stored: {flushed.stored}")
         if flushed.set_aside:
             raise typer.Exit(ExitCode.INCOMPLETE)
+
+
+@app.command(epilog=EXIT_CODE_HELP)
+def migrate(config: ConfigFile = None, database: Database = None, debug: Debug = False) -> None:
+    """Make the tables, or bring them up to this version, and print where they are.
+
+    Every command that opens the store does so by itself. This is for a database whose user may
+    not create tables: run it once with --database and one who may.
+    """
+    with told(debug):
+        from jwqlscan.config import Overrides, load_config
+        from jwqlscan.signals import run_until_signalled
+
+        settings = load_config(config, Overrides(database=database))
+        sys.stdout.write(run_until_signalled(_migrate, settings.database_url) + "\n")
+
+
+async def _migrate(database_url: str) -> str:
+    from jwqlscan.store import open_store
+    from jwqlscan.store.schema import migrations
+
+    async with open_store(database_url) as store:
+        return f"{store.location}: schema version {migrations('sqlite')[-1].version}"
 
 
 async def _flush(config: Config) -> Flushed:

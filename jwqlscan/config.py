@@ -9,7 +9,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from jwqlscan.errors import ConfigError
@@ -21,9 +21,11 @@ from jwqlscan.settings import (
     DEFAULT_OUTPUT_MODE,
     READERS,
     Area,
+    Limits,
     Outputs,
     ScanOverrides,
     ScanSettings,
+    Thresholds,
     parse_workers,
 )
 from jwqlscan.snapshot import ALL
@@ -58,6 +60,10 @@ class Config:
         Directory of the lock, the spool and the default store.
     max_drop_percent : int
         A run whose totals fall by more than this against the last complete one is suspect.
+    thresholds : Thresholds
+        What `jwqlscan check` compares with.
+    metrics_path : str or None
+        Where a run writes its metrics.
     """
 
     file: str
@@ -72,6 +78,8 @@ class Config:
     log_path: str | None
     state_path: str
     max_drop_percent: int = DEFAULT_MAX_DROP_PERCENT
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    metrics_path: str | None = None
 
     @property
     def source(self) -> str:
@@ -279,6 +287,7 @@ def _build(table: _Table, over: Overrides, file: str) -> Config:
     scan, database = table.table("scan"), table.table("database")
     outputs, df = table.table("outputs"), table.table("df")
     log, state = table.table("log"), table.table("state")
+    check, metrics = table.table("check"), table.table("metrics")
     table.finish()
 
     state_path = state.directory("path") or _default_state_path()
@@ -311,8 +320,10 @@ def _build(table: _Table, over: Overrides, file: str) -> Config:
         df_timeout_s=_duration(df, "timeout", "30s"),
         log_path=log.directory("path"),
         state_path=state_path,
+        thresholds=_thresholds(check),
+        metrics_path=metrics.directory("path"),
     )
-    for part in (archive, central, scan, database, outputs, df, log, state):
+    for part in (archive, central, scan, database, outputs, df, log, state, check, metrics):
         part.finish()
     return config
 
@@ -348,6 +359,42 @@ def _scan_settings(table: _Table, over: Overrides) -> ScanSettings:
         max_runtime_s=_duration(table, "max_runtime", None),
     )
     return settings.overridden(over.scan)
+
+
+def _thresholds(table: _Table) -> Thresholds:
+    defaults = Thresholds()
+    return Thresholds(
+        max_age_s=_limits(table, "max_age", defaults.max_age_s, ages=True),
+        **{
+            key: _limits(table, key, getattr(defaults, key))
+            for key in (field.name for field in fields(Thresholds) if field.name != "max_age_s")
+        },
+    )
+
+
+def _limits(
+    table: _Table, key: str, default: Limits | None, *, ages: bool = False
+) -> Limits | None:
+    """Take [warning, critical], in that order of gravity; [] turns the threshold off."""
+    what = "[warning, critical]" + (" such as ['36h', '72h']" if ages else "")
+    values = table.take(key, list, what, None)
+    if values is None:
+        return default
+    if not values:
+        return None
+    kinds = {str} if ages else {int, float}
+    if len(values) != 2 or not {type(value) for value in values} <= kinds:
+        raise table.error(key, f"expected {what}, or [] for none")
+    try:
+        read = [parse_duration(v).total_seconds() if ages else float(v) for v in values]
+    except (ValueError, OverflowError) as error:
+        raise table.error(key, shown(str(error))) from None
+    warning, critical = read
+    if not all(0 <= value < float("inf") for value in read):
+        raise table.error(key, "expected numbers that are not negative")
+    if (warning < critical) if key.startswith("min") else (warning > critical):
+        raise table.error(key, "critical would come before warning: swap the two")
+    return warning, critical
 
 
 def _outputs(table: _Table, over: Overrides, state_path: str) -> Outputs:

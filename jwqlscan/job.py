@@ -20,12 +20,14 @@ from jwqlscan.df import DfError, capacity
 from jwqlscan.display import Display
 from jwqlscan.errors import (
     ExitCode,
+    JwqlscanError,
     ReportError,
     StoreError,
     first_cause,
     most_severe,
 )
 from jwqlscan.lock import waited_lock
+from jwqlscan.metrics import write_metrics
 from jwqlscan.paths import shown
 from jwqlscan.reporting import warm_up, write_report
 from jwqlscan.scanning.measure import AreaMeasure, Measurement, measure, survey_seconds
@@ -130,6 +132,11 @@ async def run(
                 written = await report(config)
             except (ReportError, StoreError) as error:
                 codes.append(ExitCode.REPORT_FAILED)
+                warnings.append(str(error))
+        if config.metrics_path and ExitCode.SPOOLED not in codes:
+            try:
+                await write_metrics(config.database_url, config.metrics_path)
+            except JwqlscanError as error:  # monitoring sees the old ones; the run is as good
                 warnings.append(str(error))
         for warning in warnings:
             log.warning("%s", warning)

@@ -14,7 +14,9 @@ from jwqlscan.settings import AUTO
 if TYPE_CHECKING:
     from jwqlscan.benchmark import Benchmark, Rate
     from jwqlscan.cube import Cube
+    from jwqlscan.doctor import Diagnosis
     from jwqlscan.job import Outcome
+    from jwqlscan.looking import RunStatus, Series, Status
     from jwqlscan.scanning.measure import Measurement
     from jwqlscan.snapshot import AreaSnapshot, Capacity
     from jwqlscan.tally import Tally
@@ -152,4 +154,54 @@ def _capacity_object(capacity: Capacity) -> dict[str, Any]:
         "inodes_available": capacity.inodes_available,
         "fstype": shown(capacity.fstype),
         "target": shown(capacity.target),
+    }
+
+
+def status_object(status: Status) -> dict[str, Any]:
+    """Return what `jwqlscan status --json` prints."""
+    return {"store": status.store, "runs": [_run_status_object(one) for one in status.runs]}
+
+
+def _run_status_object(one: RunStatus) -> dict[str, Any]:
+    run = one.run
+    return {
+        "run_id": run.run_id,
+        "timestamp": run.date.isoformat(),
+        "ended": run.ended.isoformat(),
+        "age_seconds": round(one.age.total_seconds(), 3),
+        "seconds": round(run.seconds, 6),
+        "status": run.status,
+        "host": run.host,
+        "version": run.version,
+        "incomplete": list(run.incomplete_reasons),
+        "totals": [
+            {
+                "area": total.area.label,
+                "files": total.area.files,
+                "bytes": total.area.apparent_bytes,
+                "files_change": total.files_change,
+                "bytes_change": total.bytes_change,
+                "used_bytes": total.area.used_bytes,
+                "available_bytes": total.area.available_bytes,
+            }
+            for total in one.totals
+        ],
+    }
+
+
+def history_object(series: Series) -> dict[str, Any]:
+    """Return what `jwqlscan history --json` prints: one object a point, None for no number."""
+    return {
+        "area": shown(series.area),
+        "instrument": shown(series.instrument) or None,
+        "filetype": shown(series.filetype) or None,
+        "points": [{**point._asdict(), "date": point.date.isoformat()} for point in series.points],
+    }
+
+
+def doctor_object(found: list[Diagnosis]) -> dict[str, Any]:
+    """Return what `jwqlscan doctor --json` prints."""
+    return {
+        "well": all(one.well for one in found),
+        "checks": [{"what": one.what, "well": one.well, "text": one.text} for one in found],
     }

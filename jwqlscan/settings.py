@@ -138,3 +138,32 @@ class Area:
     name: str
     path: str
     key: str
+
+
+Limits = tuple[float, float]  # warning, critical
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """When `jwqlscan check` warns, and when it is critical; None is never.
+
+    Attributes
+    ----------
+    max_age_s : Limits or None
+        Of the last complete run.
+    min_free_percent, min_free_inodes_percent : Limits or None
+        Of the filesystems under the archive and central storage.
+    min_days_until_full : Limits or None
+    max_change_percent : Limits or None
+        Of the number of files, up or down, since the run before.
+    max_errors, max_unrecognized : Limits or None
+        Of the last run.
+    """
+
+    max_age_s: Limits | None = (36 * 3600.0, 72 * 3600.0)
+    min_free_percent: Limits | None = (10.0, 5.0)
+    min_free_inodes_percent: Limits | None = (10.0, 5.0)
+    min_days_until_full: Limits | None = (90.0, 30.0)
+    max_change_percent: Limits | None = (10.0, 50.0)
+    max_errors: Limits | None = (0.0, 1000.0)
+    max_unrecognized: Limits | None = None

@@ -14,10 +14,11 @@ from jwqlscan.cube import OTHER, Cube, Sum
 from jwqlscan.paths import shown
 from jwqlscan.projections import ORDERED, projection
 from jwqlscan.settings import AUTO
-from jwqlscan.units import format_bytes, format_count, format_seconds
+from jwqlscan.units import format_age, format_bytes, format_count, format_seconds
 
 if TYPE_CHECKING:
     from jwqlscan.benchmark import Benchmark
+    from jwqlscan.looking import Series, Status
     from jwqlscan.scanning.measure import Measurement
     from jwqlscan.tally import Tally
 
@@ -94,6 +95,74 @@ def print_bench(result: Benchmark, console: Console) -> None:
         f"--reader {best.reader} --workers {best.workers or AUTO}",
         highlight=False,
     )
+
+
+def print_status(status: Status, console: Console) -> None:
+    """Print the newest runs, a row a run and group, and why the newest is incomplete."""
+    if not status.runs:
+        console.print(
+            Text(f"no runs in {shown(status.store)} yet: `jwqlscan run` makes one"), soft_wrap=True
+        )
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("run (UTC)", "status"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("age", "took"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("area", no_wrap=True)
+    for heading in ("files", "change", "size", "change", "available"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for one in status.runs:
+        head: list[str | Text] = [
+            f"{one.run.date:%Y-%m-%d %H:%M:%S}",
+            Text(one.run.status, style="" if one.run.complete else "bold red"),
+            format_age(one.age.total_seconds()),
+            format_seconds(one.run.seconds),
+        ]
+        for total in one.totals:
+            area, files, size = total.area, total.files_change, total.bytes_change
+            available = area.available_bytes
+            table.add_row(
+                *head,
+                area.label,
+                format_count(area.files),
+                "" if files is None else f"{files:+,}",
+                format_bytes(area.apparent_bytes),
+                "" if size is None else ("+" if size >= 0 else "") + format_bytes(size),
+                "unknown" if available is None else format_bytes(available),
+            )
+            head = ["", "", "", ""]
+    console.print(table)
+    for reason in status.runs[0].run.incomplete_reasons:
+        console.print(Text(f"incomplete: {reason}"), soft_wrap=True)
+
+
+def print_series(series: Series, console: Console) -> None:
+    """Print a series, a row a date; columns without any number are left out."""
+    if not series.points:
+        console.print("nothing is stored of that, so far back")
+        return
+    sizes = ("bytes", "fits_bytes", "size_bytes", "used_bytes", "available_bytes")
+    headings = {"bytes": "size", "fits_files": "FITS files", "fits_bytes": "FITS size"}
+    headings |= {"size_bytes": "capacity", "used_bytes": "used", "available_bytes": "available"}
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("date (UTC)", no_wrap=True)
+    table.add_column("status", no_wrap=True)
+    names = [
+        name
+        for name in series.points[0]._fields[2:]
+        if any(getattr(point, name) is not None for point in series.points)
+    ]
+    for name in names:
+        table.add_column(headings.get(name, name), justify="right", no_wrap=True)
+    for point in series.points:
+        cells = []
+        for name in names:
+            value = getattr(point, name)
+            known = format_bytes if name in sizes else format_count
+            cells.append("" if value is None else known(value))
+        table.add_row(f"{point.date:%Y-%m-%d %H:%M}", point.status or "JWQL", *cells)
+    console.print(table)
 
 
 def _products(tally: Tally) -> Table:

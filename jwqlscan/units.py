@@ -50,6 +50,17 @@ def format_seconds(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min"
 
 
+def format_age(seconds: float) -> str:
+    """Return how long ago something was: ``42 s``, ``5 min``, ``3.2 h`` or ``12 d``."""
+    if seconds < 60:
+        return f"{max(seconds, 0):.0f} s"
+    if seconds < 3600:
+        return f"{seconds / 60:.0f} min"
+    if seconds < 2 * 86_400:
+        return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86_400:.0f} d"
+
+
 def parse_duration(text: str) -> timedelta:
     """Read a duration such as ``30s``, ``10min``, ``12h``, ``7d``, ``2w``, ``6mo`` or ``2y``.
 

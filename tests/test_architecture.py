@@ -17,7 +17,7 @@ MODULES = {
 
 # From the bottom up: a module imports from its own layer and those before it.
 LAYERS = [
-    ("leaf facts", "errors units paths settings history files cube tally"),
+    ("leaf facts", "errors units paths settings history files cube tally forecast"),
     ("names and records", "names snapshot signals projections"),
     ("a scan's facts", "scanning scanning.mounts scanning.pace scanning.process"),
     ("a scan's rules", "scanning.rules"),
@@ -26,10 +26,13 @@ LAYERS = [
     ("the walk", "scanning.readers scanning.pool scanning.orders display"),
     ("the scanning process", "scanning.scanner_child scanning.scanner"),
     ("configuration, lock, df, store", "config lock logs df store.*"),
-    ("measuring, spool, report", "scanning.measure areas spool reporting.* preflight"),
-    ("the use case", "job"),
+    (
+        "measuring, spool, report, looking back",
+        "scanning.measure areas spool reporting.* preflight looking check metrics schedule",
+    ),
+    ("the use cases", "job doctor"),
     ("showing", "progress tables json_output benchmark demo"),
-    ("the command line", "cli_common cli_db cli __main__ __init__"),
+    ("the command line", "cli_common cli_* cli __main__ __init__"),
 ]
 
 # Who may import what is heavy, or has an idea of its own.
@@ -38,7 +41,7 @@ ONLY_IN = {
     "asyncpg": "store.postgresql*",
     "sqlite3": "store.sqlite*",
     "rich": "progress tables cli",
-    "typer": "cli cli_common cli_db",
+    "typer": "cli cli_*",
     "aiofiles": "files",
     "threading": "scanning.* signals",
 }

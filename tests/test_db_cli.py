@@ -109,3 +109,15 @@ def test_flush_into_a_file_that_is_no_database_exits_1_and_keeps_both(state):
     assert "is not an SQLite database" in done.stderr
     assert len(os.listdir(state / "spool")) == 2
     assert (state.parent / "s.db").read_text() == text
+
+
+def test_migrate_makes_the_tables_and_says_where_without_the_password(state, pg_url):
+    done = subprocess.run(
+        [sys.executable, "-m", "jwqlscan", "db", "migrate"],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(state.parent), "JWQLSCAN_DATABASE": pg_url},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "schema version" in done.stdout and pg_url.split(":")[2].split("@")[0] not in done.stdout

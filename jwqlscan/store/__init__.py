@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Protocol, Self
 
 from jwqlscan.history import History
 from jwqlscan.snapshot import Snapshot
@@ -77,6 +77,10 @@ class Store(Protocol):
 
         Empty before there is one. JWQL's rows are not asked: they counted files twice.
         """
+        ...
+
+    async def select(self, question: str, *values: object) -> list[Sequence[Any]]:
+        """Return the rows of a question that `store.questions` words for both dialects."""
         ...
 
     async def history(self, since: datetime | None = None) -> History:

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
-from typing import Self
+from typing import Any, Self
 
 import anyio
 import asyncpg
@@ -197,6 +197,11 @@ class PostgresqlStore:
         """Return what the newest real run that is complete found, by (group, area)."""
         async with self._transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
             return await queries.last_complete_areas(connection)
+
+    async def select(self, question: str, *values: object) -> list[Sequence[Any]]:
+        """Return the rows of a question of `store.questions`."""
+        async with self._transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
+            return await queries.select(connection, question, values)
 
     async def history(self, since: datetime | None = None) -> History:
         """Return the rows from `since` on, as columns."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
@@ -86,6 +87,16 @@ async def copy(connection: Connection, wanted: TableRows) -> None:
         await connection.copy_records_to_table(
             wanted.table, columns=wanted.columns, records=wanted.rows
         )
+
+
+async def select(
+    connection: Connection, question: str, values: Sequence[object]
+) -> list[Sequence[Any]]:
+    """Return the rows of a question of `store.questions`."""
+    # ::timestamptz takes a JWQL date without a time zone as UTC; ::text a label out of its ENUM.
+    sql = re.sub(r"\{date:([^}]*)\}", r"\1::timestamptz", question)
+    sql = re.sub(r"\{text:([^}]*)\}", r"\1::text", sql)
+    return await connection.fetch(sql, *values)
 
 
 async def history(connection: Connection, since: datetime) -> History:

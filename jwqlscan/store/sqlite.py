@@ -6,11 +6,11 @@ import errno
 import os
 import sqlite3
 import stat
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import anyio
 from anyio import CapacityLimiter, to_thread
@@ -127,6 +127,10 @@ class SqliteStore:
     async def last_complete_areas(self) -> Mapping[tuple[str, str], LastArea]:
         """Return what the newest real run that is complete found, by (group, area)."""
         return await self._call(queries.last_complete_areas)
+
+    async def select(self, question: str, *values: object) -> list[Sequence[Any]]:
+        """Return the rows of a question of `store.questions`."""
+        return await self._call(lambda connection: queries.select(connection, question, values))
 
     async def history(self, since: datetime | None = None) -> History:
         """Return the rows from `since` on, as columns."""

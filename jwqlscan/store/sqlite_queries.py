@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -199,6 +200,16 @@ def last_areas(connection: sqlite3.Connection) -> Mapping[tuple[str, str], LastA
         return table_rows.jwql_last_areas(
             None if archive is None else archive[0], ((area, used) for area, used, _ in central)
         )
+
+
+def select(
+    connection: sqlite3.Connection, question: str, values: Sequence[object]
+) -> list[Sequence[Any]]:
+    """Return the rows of a question of `store.questions`."""
+    sql = re.sub(r"\{(?:date|text):([^}]*)\}", r"\1", question)
+    sql = re.sub(r"\$([0-9]+)", r"?\1", sql)
+    texts = [date_text(value) if isinstance(value, datetime) else value for value in values]
+    return connection.execute(sql, texts).fetchall()
 
 
 def number(connection: sqlite3.Connection, sql: str, *values: str) -> int:

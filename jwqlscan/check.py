@@ -1,0 +1,218 @@
+"""The verdict of `jwqlscan check`: the last runs against the thresholds of the configuration.
+
+Notes
+-----
+The form is that of the Nagios plugin guidelines: one line, ``|``, performance data as
+``'label'=value[unit];warning;critical;min;max``, and 0, 1, 2 or 3 as the exit status.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import IntEnum
+
+from jwqlscan.forecast import WINDOW, Forecast, forecast
+from jwqlscan.settings import Limits, Thresholds
+from jwqlscan.snapshot import ALL
+from jwqlscan.store import open_store
+from jwqlscan.store.questions import (
+    AreaRow,
+    Point,
+    RunRow,
+    archive_points,
+    central_points,
+    last_complete_run,
+    last_runs,
+)
+from jwqlscan.units import format_age, format_bytes, format_count
+
+
+class Level(IntEnum):
+    """Exit statuses of a plugin."""
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+    UNKNOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at."""
+
+    level: Level
+    text: str
+    perfdata: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """All findings; the worst one is the level, and critical is worse than unknown."""
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def level(self) -> Level:
+        """The worst level."""
+        order = (Level.CRITICAL, Level.WARNING, Level.UNKNOWN)
+        levels = {finding.level for finding in self.findings}
+        return next((level for level in order if level in levels), Level.OK)
+
+    @property
+    def line(self) -> str:
+        """The plugin's line: what is wrong, or else what is fine."""
+        told = [f for f in self.findings if f.level] or list(self.findings)
+        told.sort(key=lambda finding: (finding.level is not Level.CRITICAL, finding.level))
+        text = "; ".join(finding.text for finding in told).replace("|", "/")
+        perfdata = " ".join(f.perfdata for f in self.findings if f.perfdata)
+        return f"JWQLSCAN {self.level.name} - {text}" + (f" | {perfdata}" if perfdata else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What is judged.
+
+    Attributes
+    ----------
+    runs : sequence of RunRow
+        The newest and the one before it, as far as there are any.
+    complete : RunRow or None
+        The newest complete one.
+    points : mapping of str to sequence of Point
+        The recent past by group.
+    """
+
+    runs: Sequence[RunRow]
+    complete: RunRow | None
+    points: Mapping[str, Sequence[Point]] = field(default_factory=dict)
+
+    def forecast(self, group: str) -> Forecast | None:
+        """Return when a group's filesystem is full."""
+        points = self.points.get(group, ())
+        sizes = [
+            p.used_bytes + p.available_bytes
+            if p.used_bytes is not None and p.available_bytes is not None
+            else None
+            for p in points
+        ]
+        return forecast([p.date for p in points], [p.used_bytes for p in points], sizes)
+
+
+async def gather(database_url: str) -> Evidence:
+    """Ask the store for what `judge` needs."""
+    async with open_store(database_url) as store:
+        runs = await last_runs(store, 2)
+        if not runs:
+            return Evidence((), None)
+        since = runs[0].date - WINDOW
+        # central_storage has no column for what df says is used: it is what is not available.
+        central = [
+            p._replace(
+                used_bytes=None
+                if p.size_bytes is None or p.available_bytes is None
+                else p.size_bytes - p.available_bytes
+            )
+            for p in await central_points(store, ALL, since)
+        ]
+        archive = await archive_points(store, since)
+        points = {
+            "archive": [p for p in archive if p.status != "sample"],
+            "central": [p for p in central if p.status != "sample"],
+        }
+        return Evidence(runs, await last_complete_run(store), points)
+
+
+def judge(evidence: Evidence, limits: Thresholds, now: datetime | None = None) -> Verdict:
+    """Compare with the thresholds; one that is None is not looked at."""
+    if not evidence.runs:
+        return Verdict((Finding(Level.UNKNOWN, "no run is stored yet"),))
+    now = now or datetime.now(UTC)
+    newest = evidence.runs[0]
+    findings = [_age(evidence.complete, limits.max_age_s, now)] if limits.max_age_s else []
+    if not newest.complete:
+        reason = f": {newest.incomplete_reasons[0]}" if newest.incomplete_reasons else ""
+        findings.append(Finding(Level.WARNING, f"the last run is {newest.status}{reason}"))
+    for area in newest.areas:
+        if area.name == ALL:
+            findings += _capacity(area, limits)
+            if limits.min_days_until_full:
+                findings += _until_full(
+                    area.group, evidence.forecast(area.group), limits.min_days_until_full
+                )
+            previous = evidence.runs[1].area(area.group) if len(evidence.runs) > 1 else None
+            findings += _contents(area, previous, limits)
+    if not findings:
+        findings.append(Finding(Level.OK, "no threshold is set"))
+    return Verdict(tuple(findings))
+
+
+def _age(complete: RunRow | None, limits: Limits, now: datetime) -> Finding:
+    if complete is None:
+        return Finding(Level.CRITICAL, "no complete run is stored")
+    age = max(0.0, (now - complete.date).total_seconds())
+    text = f"last complete run {format_age(age)} ago"
+    return _above("age", age, "s", limits, text)
+
+
+def _capacity(area: AreaRow, limits: Thresholds) -> list[Finding]:
+    findings = []
+    available, used = area.available_bytes, area.used_bytes
+    if limits.min_free_percent and available is not None and used is not None:
+        free = 100 * available / (used + available) if used + available else 0.0
+        text = f"{area.group} {free:.1f} % free ({format_bytes(available)})"
+        findings.append(_below(f"{area.group}_free", free, "%", limits.min_free_percent, text))
+    if limits.min_free_inodes_percent and area.inodes and area.inodes_available is not None:
+        free = 100 * area.inodes_available / area.inodes
+        text = f"{area.group} {free:.1f} % of inodes free"
+        findings.append(
+            _below(f"{area.group}_inodes_free", free, "%", limits.min_free_inodes_percent, text)
+        )
+    return findings
+
+
+def _until_full(group: str, when: Forecast | None, limits: Limits) -> list[Finding]:
+    if when is None or math.isinf(when.days):
+        return []  # too short a history, or it does not fill: nothing to alert of
+    text = f"{group} full in {when.days:.0f} days"
+    return [_below(f"{group}_days_until_full", when.days, "", limits, text)]
+
+
+def _contents(area: AreaRow, previous: AreaRow | None, limits: Thresholds) -> list[Finding]:
+    findings = []
+    if limits.max_change_percent and previous is not None and previous.files:
+        change = 100 * (area.files - previous.files) / previous.files
+        text = f"{area.group} {format_count(area.files)} files, {change:+.1f} % since the last run"
+        finding = _above(
+            f"{area.group}_files_change", abs(change), "%", limits.max_change_percent, text
+        )
+        findings.append(finding)
+    if limits.max_errors:
+        errors = sum(area.errors.values())
+        text = f"{area.group} {format_count(errors)} errors"
+        findings.append(_above(f"{area.group}_errors", errors, "", limits.max_errors, text))
+    if limits.max_unrecognized:
+        text = f"{area.group} {format_count(area.unrecognized)} names not recognized"
+        label = f"{area.group}_unrecognized"
+        findings.append(_above(label, area.unrecognized, "", limits.max_unrecognized, text))
+    return findings
+
+
+def _above(label: str, value: float, unit: str, limits: Limits, text: str) -> Finding:
+    warning, critical = limits
+    level = Level(2 if value > critical else 1 if value > warning else 0)
+    perfdata = f"'{label}'={_number(value)}{unit};{_number(warning)};{_number(critical)};0"
+    return Finding(level, text, perfdata)
+
+
+def _below(label: str, value: float, unit: str, limits: Limits, text: str) -> Finding:
+    warning, critical = limits
+    level = Level(2 if value < critical else 1 if value < warning else 0)
+    perfdata = f"'{label}'={_number(value)}{unit};{_number(warning)}:;{_number(critical)}:;0"
+    return Finding(level, text, perfdata)
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}".rstrip("0").rstrip(".")  # never with an exponent

@@ -1,0 +1,127 @@
+"""What a run needs, looked at one by one, each failure with what to do about it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from jwqlscan import preflight
+from jwqlscan.areas import choose_areas, survey_paths
+from jwqlscan.config import Config
+from jwqlscan.df import DfError, capacity
+from jwqlscan.errors import JwqlscanError
+from jwqlscan.paths import shown
+from jwqlscan.scanning.measure import survey_seconds
+from jwqlscan.scanning.readers import available_readers
+from jwqlscan.scanning.scanner import Scanner
+from jwqlscan.store import open_store
+from jwqlscan.store.questions import last_runs
+from jwqlscan.units import format_bytes
+
+ROOM_BYTES = 2**30  # years of snapshots and a report are far less
+EARLIEST_CLOCK = datetime(2026, 1, 1, tzinfo=UTC)  # this version is younger
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnosis:
+    """One thing looked at: what, whether it is well, and what was found or is to be done."""
+
+    what: str
+    well: bool
+    text: str
+
+
+async def examine(config: Config) -> list[Diagnosis]:
+    """Look at everything a run needs; nothing is measured, nothing is stored.
+
+    Returns
+    -------
+    list of Diagnosis
+        Failures are among them, none is raised. What a run would make (the state and output
+        directories, the database's tables) is made.
+    """
+    checks: list[tuple[str, Callable[[Config], Awaitable[str]]]] = [
+        ("directories a run writes to", _places),
+        ("areas", _areas),
+        ("df", _df),
+        ("database", _database),
+        ("reader", _reader),
+        ("disk space", _room),
+        ("clock", _clock),
+    ]
+    found = [Diagnosis("configuration", True, shown(config.file) or "none, only defaults")]
+    for what, look in checks:
+        try:
+            found.append(Diagnosis(what, True, await look(config)))
+        except (JwqlscanError, DfError) as error:
+            found.append(Diagnosis(what, False, str(error)))
+        except OSError as error:
+            found.append(Diagnosis(what, False, f"{shown(str(error.filename))}: {error.strerror}"))
+    return found
+
+
+async def _places(config: Config) -> str:
+    await preflight.check(config)
+    return f"{shown(config.state_path)}, {shown(config.outputs.directory)} can be written"
+
+
+async def _areas(config: Config) -> str:
+    scanner = Scanner()  # a process of its own: a mount that hangs is given up there
+    try:
+        found = await scanner.survey(survey_paths(config), survey_seconds(config.scan))
+    finally:
+        scanner.close()
+    areas = choose_areas(config, found, None, False)
+    await preflight.check_outside(config, areas, found)
+    return f"{len(areas)} can be read: " + ", ".join(f"{a.group} {shown(a.name)}" for a in areas)
+
+
+async def _df(config: Config) -> str:
+    texts = []
+    for path in (config.archive_path, config.central_path):
+        if path:
+            room = await capacity(path, config.df_timeout_s)
+            texts.append(f"{shown(path)} has {format_bytes(room.available_bytes)} left")
+    return ", ".join(texts)
+
+
+async def _database(config: Config) -> str:
+    async with open_store(config.database_url) as store:
+        runs = await last_runs(store, 1)
+        newest = f"last run {runs[0].date:%Y-%m-%d %H:%M} UTC" if runs else "no run yet"
+        return f"{store.location}, schema up to date, {newest}"
+
+
+async def _reader(config: Config) -> str:
+    readers = available_readers()
+    if "native" not in readers and config.scan.reader != "scandir":
+        raise JwqlscanError(
+            "the compiled reader is not there, so that scans take longer: install a C compiler and"
+            " Python's headers, then jwqlscan again; or set scan.reader to 'scandir'"
+        )
+    return ", ".join(readers)
+
+
+async def _room(config: Config) -> str:
+    room = await capacity(config.state_path, config.df_timeout_s)
+    if room.available_bytes < ROOM_BYTES:
+        raise OSError(
+            errno.ENOSPC,
+            f"only {format_bytes(room.available_bytes)} left: make room, or set state.path",
+            config.state_path,
+        )
+    return f"{shown(config.state_path)} has {format_bytes(room.available_bytes)} left"
+
+
+async def _clock(config: Config) -> str:
+    now = datetime.now(UTC)
+    state = os.stat(config.state_path).st_mtime
+    if now < EARLIEST_CLOCK or state > time.time() + 86_400:
+        raise JwqlscanError(
+            f"it says {now:%Y-%m-%d %H:%M} UTC, which is past: set it, or start NTP"
+        )
+    return f"{now:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,139 @@
+"""What `status` and `history` show: the last runs with what changed, and one series over time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import zip_longest
+
+from jwqlscan.errors import ConfigError
+from jwqlscan.paths import shown
+from jwqlscan.snapshot import ALL
+from jwqlscan.store import open_store
+from jwqlscan.store.questions import (
+    AreaRow,
+    Point,
+    RunRow,
+    archive_area_points,
+    archive_points,
+    central_points,
+    last_runs,
+    product_points,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """A group's whole in a run, and what changed since the run before; None if nothing is known."""
+
+    area: AreaRow
+    files_change: int | None
+    bytes_change: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunStatus:
+    """A run, how old it is, and its totals."""
+
+    run: RunRow
+    age: timedelta
+    totals: tuple[Total, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The newest runs, newest first, and where they are."""
+
+    store: str
+    runs: tuple[RunStatus, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One series: what it is of, and its points, ascending by date."""
+
+    area: str
+    instrument: str
+    filetype: str
+    points: tuple[Point, ...]
+
+
+async def status(database_url: str, count: int, now: datetime | None = None) -> Status:
+    """Return the newest runs.
+
+    Parameters
+    ----------
+    database_url : str
+    count : int
+    now : datetime, optional
+        Aware; what ages count from.
+    """
+    now = now or datetime.now(UTC)
+    async with open_store(database_url) as store:
+        runs = await last_runs(store, count + 1)  # one more: what the oldest shown changed since
+        found = tuple(
+            RunStatus(run, now - run.date, _totals(run, previous))
+            for run, previous in zip_longest(runs, runs[1:])
+        )
+        return Status(store.location, found[:count])
+
+
+async def series(
+    database_url: str,
+    area: str = "",
+    instrument: str = "",
+    filetype: str = "",
+    since: datetime | None = None,
+) -> Series:
+    """Return one series.
+
+    Parameters
+    ----------
+    database_url : str
+    area : str
+        ``archive``, ``central``, ``archive/AREA`` or ``central/AREA``; "" is the archive.
+    instrument, filetype : str
+        Only those files of the archive; "" is any.
+    since : datetime, optional
+        Aware.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such area, or it is not kept by product.
+    """
+    group, _, name = (area or "archive").partition("/")
+    if group not in ("archive", "central") or (area and area.endswith("/")):
+        raise ConfigError(
+            f"no area {shown(area)}: write archive, central, archive/AREA or central/AREA"
+        )
+    if (instrument or filetype) and (group, name) != ("archive", ""):
+        raise ConfigError(
+            f"products are kept for the whole archive only: leave out --area {shown(area)},"
+            " or --instrument and --filetype"
+        )
+    async with open_store(database_url) as store:
+        if instrument or filetype:
+            points = await product_points(store, instrument.casefold(), filetype.casefold(), since)
+        elif group == "central":
+            points = await central_points(store, name or ALL, since)
+        elif name:
+            points = await archive_area_points(store, name, since)
+        else:
+            points = await archive_points(store, since)
+    return Series(area or "archive", instrument, filetype, tuple(points))
+
+
+def _totals(run: RunRow, previous: RunRow | None) -> tuple[Total, ...]:
+    totals = []
+    for area in run.areas:
+        if area.name == ALL:
+            old = previous.area(area.group) if previous else None
+            totals.append(
+                Total(
+                    area,
+                    None if old is None else area.files - old.files,
+                    None if old is None else area.apparent_bytes - old.apparent_bytes,
+                )
+            )
+    return tuple(totals)

@@ -1,0 +1,236 @@
+"""What is asked of a store besides the history for the report; one wording for both dialects.
+
+Every question has a limit or a date, so none reads a whole table. Parameters are written ``$1``;
+``{date}`` and ``{text}`` stand for a column as each dialect gives it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Protocol
+
+from jwqlscan.store.rows import EARLIEST
+from jwqlscan.units import TIB_BYTES
+
+
+class Asked(Protocol):
+    """The part of a store that answers questions."""
+
+    async def select(self, question: str, *values: object) -> list[Sequence[Any]]:
+        """Return the rows of a question of this module."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class AreaRow:
+    """What a stored run says of an area; sizes in bytes, None where df gave no answer."""
+
+    run_id: str
+    group: str
+    name: str
+    path: str
+    state: str
+    files: int
+    apparent_bytes: int
+    allocated_bytes: int
+    directories: int
+    fits_files: int
+    fits_bytes: int
+    unrecognized: int
+    vanished: int
+    errors: dict[str, int]
+    skipped: dict[str, int]
+    size_bytes: int | None
+    used_bytes: int | None
+    available_bytes: int | None
+    inodes: int | None
+    inodes_available: int | None
+
+    @property
+    def label(self) -> str:
+        """``archive``, ``archive/public``, ``central/logs``: as `history --area` takes it."""
+        return self.group if self.name == "all" else f"{self.group}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunRow:
+    """A stored run that was no sample.
+
+    Attributes
+    ----------
+    status : str
+        ``complete``; anything else is not complete.
+    areas : tuple of AreaRow
+        The archive's first, and each group's whole before its parts.
+    """
+
+    run_id: str
+    date: datetime
+    ended: datetime
+    host: str
+    version: str
+    seconds: float
+    status: str
+    incomplete_reasons: tuple[str, ...]
+    areas: tuple[AreaRow, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything was read."""
+        return self.status == "complete"
+
+    def area(self, group: str, name: str = "all") -> AreaRow | None:
+        """Return one area; None if the run did not measure it."""
+        return next((a for a in self.areas if (a.group, a.name) == (group, name)), None)
+
+
+class Point(NamedTuple):
+    """A filesystem or area at a date, in bytes; None where a row has no number."""
+
+    date: datetime
+    status: str
+    files: int | None = None
+    bytes: int | None = None
+    fits_files: int | None = None
+    fits_bytes: int | None = None
+    size_bytes: int | None = None
+    used_bytes: int | None = None
+    available_bytes: int | None = None
+
+
+_RUN_COLUMNS = (
+    "{text:run_id}, {date:date}, {date:ended}, host, version, seconds, status, incomplete_reasons"
+)
+# The ids apart: a LIMIT within IN (...) is fine for both dialects, and the index on date serves it.
+_LAST_RUNS = f"SELECT {_RUN_COLUMNS} FROM scan_run WHERE NOT sample ORDER BY date DESC LIMIT $1"  # noqa: S608
+_LAST_COMPLETE = (
+    f"SELECT {_RUN_COLUMNS} FROM scan_run"  # noqa: S608
+    " WHERE NOT sample AND status = 'complete' ORDER BY date DESC LIMIT $1"
+)
+_AREAS = (
+    "SELECT {text:run_id}, area_group, area, path, state, files, apparent_bytes, allocated_bytes,"
+    " directories, fits_files, fits_bytes, unrecognized, vanished, errors, skipped, size_bytes,"
+    " used_bytes, available_bytes, inodes, inodes_available FROM scan_area WHERE run_id IN"
+    " (SELECT run_id FROM scan_run WHERE NOT sample ORDER BY date DESC LIMIT $1)"
+    " ORDER BY area_group, CASE area WHEN 'all' THEN 0 ELSE 1 END, area"
+)
+
+_GENERAL = (
+    "SELECT {date:t.date},"
+    " CASE WHEN r.sample THEN 'sample' ELSE coalesce(r.status, '') END,"
+    " total_file_count, total_file_size, fits_file_count,"
+    " fits_file_size, used, available FROM filesystem_general t"
+    " LEFT JOIN scan_run r ON r.date = {date:t.date}"
+    " WHERE {date:t.date} >= {date:$1} ORDER BY 1"
+)
+_CENTRAL = (
+    "SELECT {date:t.date},"
+    " CASE WHEN r.sample THEN 'sample' ELSE coalesce(r.status, '') END,"
+    " used, size, available FROM central_storage t"
+    " LEFT JOIN scan_run r ON r.date = {date:t.date}"
+    " WHERE {text:area} = $2 AND {date:t.date} >= {date:$1} ORDER BY 1"
+)
+_ARCHIVE_AREA = (
+    "SELECT {date:r.date},"
+    " CASE WHEN r.sample THEN 'sample' ELSE coalesce(r.status, '') END,"
+    " files, apparent_bytes, fits_files, fits_bytes,"
+    " size_bytes, used_bytes, available_bytes FROM scan_area a JOIN scan_run r USING (run_id)"
+    " WHERE area_group = 'archive' AND area = $2 AND r.date >= {date:$1} ORDER BY 1"
+)
+_PRODUCT = (
+    "SELECT {date:t.date}, "
+    " min(CASE WHEN r.sample THEN 'sample' ELSE coalesce(r.status, '') END),"
+    " CAST(sum(count) AS BIGINT), sum(size)"
+    " FROM filesystem_instrument t LEFT JOIN scan_run r ON r.date = {date:t.date}"
+    " WHERE {date:t.date} >= {date:$1} AND ($2 = '' OR {text:instrument} = $2)"
+    " AND ($3 = '' OR {text:filetype} = $3) GROUP BY 1 ORDER BY 1"
+)
+
+
+async def last_runs(store: Asked, count: int) -> list[RunRow]:
+    """Return the newest runs, the newest first, with their areas."""
+    runs = [_run(row) for row in await store.select(_LAST_RUNS, count)]
+    areas: dict[str, list[AreaRow]] = {run.run_id: [] for run in runs}
+    for row in await store.select(_AREAS, count):
+        area = _area(row)
+        areas.get(area.run_id, []).append(area)  # a run stored between the two questions has none
+    return [replace(run, areas=tuple(areas[run.run_id])) for run in runs]
+
+
+async def last_complete_run(store: Asked) -> RunRow | None:
+    """Return the newest run that read everything, without its areas."""
+    rows = await store.select(_LAST_COMPLETE, 1)
+    return _run(rows[0]) if rows else None
+
+
+async def archive_points(store: Asked, since: datetime | None = None) -> list[Point]:
+    """Return the archive over time, JWQL's rows among them; ascending by date."""
+    return [
+        Point(_date(date), status, files, _bytes(size), fits, _bytes(fits_size), None)._replace(
+            used_bytes=_bytes(used), available_bytes=_bytes(available)
+        )
+        for date, status, files, size, fits, fits_size, used, available in await store.select(
+            _GENERAL, since or EARLIEST
+        )
+    ]
+
+
+async def central_points(store: Asked, area: str, since: datetime | None = None) -> list[Point]:
+    """Return an area of central storage over time, JWQL's rows among them."""
+    return [
+        Point(_date(date), status, bytes=_bytes(used))._replace(
+            size_bytes=_bytes(size), available_bytes=_bytes(available)
+        )
+        for date, status, used, size, available in await store.select(
+            _CENTRAL, since or EARLIEST, area
+        )
+    ]
+
+
+async def archive_area_points(
+    store: Asked, area: str, since: datetime | None = None
+) -> list[Point]:
+    """Return an area of the archive over time; JWQL has no rows of it."""
+    rows = await store.select(_ARCHIVE_AREA, since or EARLIEST, area)
+    return [Point(_date(date), *values) for date, *values in rows]
+
+
+async def product_points(
+    store: Asked, instrument: str = "", filetype: str = "", since: datetime | None = None
+) -> list[Point]:
+    """Return the files of an instrument, of a filetype, or of both, over time; "" is any."""
+    rows = await store.select(_PRODUCT, since or EARLIEST, instrument, filetype)
+    return [Point(_date(date), status, count, _bytes(size)) for date, status, count, size in rows]
+
+
+def _run(row: Sequence[Any]) -> RunRow:
+    run_id, date, ended, host, version, seconds, run_status, reasons = row
+    return RunRow(
+        run_id=run_id,
+        date=_date(date),
+        ended=_date(ended),
+        host=host,
+        version=version,
+        seconds=seconds,
+        status=run_status,
+        incomplete_reasons=tuple(json.loads(reasons)),
+    )
+
+
+def _area(row: Sequence[Any]) -> AreaRow:
+    run_id, *values = row
+    values[12:14] = (json.loads(values[12]), json.loads(values[13]))
+    return AreaRow(run_id, *values)
+
+
+def _date(value: datetime | str) -> datetime:
+    date = datetime.fromisoformat(value) if isinstance(value, str) else value
+    return date.astimezone(UTC)
+
+
+def _bytes(size_tib: float | None) -> int | None:
+    """Return bytes out of a JWQL column: exact below 8 PiB."""
+    return None if size_tib is None else round(size_tib * TIB_BYTES)

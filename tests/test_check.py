@@ -1,0 +1,252 @@
+"""The verdict, the forecast below it, and the metrics, read by their consumers' parsers."""
+
+import math
+import re
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from snapshots import CAPACITY, START, make_area, make_snapshot, make_tally
+
+from jwqlscan.check import Level, gather, judge
+from jwqlscan.forecast import forecast
+from jwqlscan.metrics import exposition
+from jwqlscan.settings import Thresholds
+from jwqlscan.snapshot import Capacity
+from jwqlscan.store import open_store
+
+TIB = 2**40
+# https://nagios-plugins.org/doc/guidelines.html#AEN197
+PERFDATA = re.compile(
+    r"'[^'=]+'=-?[0-9.]+(s|%|B|c)?;(-?[0-9.]+:?)?;(-?[0-9.]+:?)?(;-?[0-9.]*)?(;-?[0-9.]*)?"
+)
+NEVER = Thresholds(None, None, None, None, None, None, None)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/s.db"
+    return request.getfixturevalue("pg_url")
+
+
+async def evidence_of(url, *snapshots):
+    async with open_store(url) as store:
+        for snapshot in snapshots:
+            await store.record(snapshot)
+    return await gather(url)
+
+
+def run(day=0, *, files=10, capacity=CAPACITY, state="complete", **counts):
+    tally = make_tally(files, **counts)
+    return make_snapshot(day, make_area(tally=tally, capacity=capacity, state=state))
+
+
+def verdict(evidence, hours=1, **limits):
+    from dataclasses import replace
+
+    newest = evidence.runs[0].date if evidence.runs else START
+    return judge(evidence, replace(NEVER, **limits), newest + timedelta(hours=hours))
+
+
+async def test_without_a_run_the_state_is_unknown(url):
+    assert verdict(await evidence_of(url)).level is Level.UNKNOWN
+
+
+@pytest.mark.parametrize(("hours", "level"), [(1, 0), (37, 1), (73, 2)])
+async def test_an_old_run_is_told_by_its_age(tmp_path, hours, level):
+    evidence = await evidence_of(f"sqlite:///{tmp_path}/s.db", run())
+    assert verdict(evidence, hours, max_age_s=(36 * 3600, 72 * 3600)).level == level
+
+
+async def test_the_age_is_that_of_the_last_complete_run(url):
+    evidence = await evidence_of(url, run(0), run(3, state="stalled"))
+    found = verdict(evidence, max_age_s=(36 * 3600, 72 * 3600))
+    assert found.level is Level.CRITICAL
+    assert "last complete run 3 d ago" in found.line and "last run is incomplete" in found.line
+
+
+async def test_no_complete_run_at_all_is_critical(url):
+    evidence = await evidence_of(url, run(state="stalled"))
+    assert verdict(evidence, max_age_s=(1, 2)).level is Level.CRITICAL
+
+
+@pytest.mark.parametrize(("available", "level"), [(20, 0), (8, 1), (4, 2), (0, 2)])
+async def test_free_space_is_in_percent_of_what_can_be_used(tmp_path, available, level):
+    capacity = Capacity(100 * TIB, (100 - available) * TIB, available * TIB)
+    evidence = await evidence_of(f"sqlite:///{tmp_path}/s.db", run(capacity=capacity))
+    assert verdict(evidence, min_free_percent=(10, 5)).level == level
+
+
+async def test_inodes_that_run_out_are_told(url):
+    capacity = Capacity(100, 10, 90, inodes=1000, inodes_used=930, inodes_available=70)
+    evidence = await evidence_of(url, run(capacity=capacity))
+    found = verdict(evidence, min_free_inodes_percent=(10, 5))
+    assert found.level is Level.WARNING and "7.0 % of inodes" in found.line
+
+
+@pytest.mark.parametrize(("files", "level"), [(105, 0), (70, 1), (130, 1), (40, 2), (160, 2)])
+async def test_a_drop_or_a_jump_in_files_is_told(tmp_path, files, level):
+    evidence = await evidence_of(
+        f"sqlite:///{tmp_path}/s.db", run(0, files=100), run(1, files=files)
+    )
+    assert verdict(evidence, max_change_percent=(10, 50)).level == level
+
+
+async def test_errors_and_unrecognized_names_are_counted(url):
+    evidence = await evidence_of(url, run(errors={"io": 2, "stale": 3}, unrecognized=7))
+    found = verdict(evidence, max_errors=(0, 10), max_unrecognized=(1, 5))
+    assert found.level is Level.CRITICAL
+    assert "'archive_errors'=5;0;10;0" in found.line
+    assert "'archive_unrecognized'=7;1;5;0" in found.line
+
+
+async def test_a_filesystem_that_fills_is_told_in_days(url):
+    days = [
+        run(day, capacity=Capacity(100 * TIB, (50 + day) * TIB, (50 - day) * TIB))
+        for day in range(10)
+    ]
+    evidence = await evidence_of(url, *days)
+    found = verdict(evidence, min_days_until_full=(90, 30))
+    assert found.level is Level.WARNING and "full in 41 days" in found.line
+
+
+async def test_the_line_is_one_line_with_perfdata_as_the_guidelines_have_it(url):
+    evidence = await evidence_of(url, run(0), run(1, errors={"io": 2}))
+    found = judge(evidence, Thresholds(max_unrecognized=(5, 9)), START + timedelta(days=1))
+    text, _, perfdata = found.line.partition(" | ")
+    assert text.startswith("JWQLSCAN WARNING - ") and "|" not in text
+    assert "\n" not in found.line
+    assert len(perfdata.split()) >= 5
+    assert all(PERFDATA.fullmatch(one) for one in perfdata.split())
+
+
+def test_a_forecast_of_a_straight_line_is_exact():
+    dates = [START + timedelta(days=day) for day in range(30)]
+    found = forecast(dates, [100.0 + 2 * day for day in range(30)], [258.0] * 30)
+    assert (found.bytes_per_day, found.days) == (pytest.approx(2), pytest.approx(50))
+    assert found.low <= found.bytes_per_day <= found.high
+
+
+def test_a_forecast_is_not_moved_by_wild_points():
+    dates = [START + timedelta(days=day) for day in range(30)]
+    used = [100.0 + 2 * day for day in range(30)]
+    used[7], used[20] = 0.0, 10_000.0
+    assert forecast(dates, used, [258.0] * 30).bytes_per_day == pytest.approx(2, rel=0.05)
+
+
+def test_what_shrinks_is_never_full():
+    dates = [START + timedelta(days=day) for day in range(30)]
+    found = forecast(dates, [100.0 - day for day in range(30)], [258.0] * 30)
+    assert math.isinf(found.days)
+
+
+def test_a_forecast_needs_some_days_and_some_points():
+    dates = [START + timedelta(minutes=minute) for minute in range(30)]
+    assert forecast(dates, [1.0] * 30, [2.0] * 30) is None
+    assert forecast([], [], []) is None
+    days = [START + timedelta(days=day) for day in range(30)]
+    assert forecast(days, [None] * 30, [2.0] * 30) is None
+
+
+def test_a_forecast_looks_at_the_recent_past_only():
+    dates = [START + timedelta(days=day) for day in range(200)]
+    used = [1000.0] * 100 + [1000.0 + day for day in range(100)]
+    assert forecast(dates, used, [2000.0] * 200).bytes_per_day == pytest.approx(1)
+
+
+async def test_prometheus_own_parser_reads_the_metrics(url):
+    evidence = await evidence_of(url, run(0), run(1, errors={"io": 2}))
+    families = {f.name: f for f in text_string_to_metric_families(exposition(evidence))}
+    assert all(family.type == "gauge" and family.documentation for family in families.values())
+    [sample] = families["jwqlscan_area_files"].samples
+    assert (sample.labels, sample.value) == ({"group": "archive", "area": "all"}, 10)
+    [sample] = families["jwqlscan_last_run_timestamp_seconds"].samples
+    assert sample.value == (START + timedelta(days=1)).timestamp()
+    [sample] = families["jwqlscan_area_errors"].samples
+    assert (sample.labels["kind"], sample.value) == ("io", 2)
+
+
+async def test_a_name_with_quotes_survives_the_metrics(tmp_path):
+    snapshot = make_snapshot(0, make_area(), make_area("central", 'a"b\\c'))
+    evidence = await evidence_of(f"sqlite:///{tmp_path}/s.db", snapshot)
+    families = {f.name: f for f in text_string_to_metric_families(exposition(evidence))}
+    names = {sample.labels["area"] for sample in families["jwqlscan_area_files"].samples}
+    assert names == {area.name for area in evidence.runs[0].areas}
+
+
+def jwqlscan(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "jwqlscan", *map(str, arguments)],
+        env={"PATH": "/usr/bin:/bin"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+async def test_check_exits_with_its_level_and_prints_one_line(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    done = jwqlscan("check", "--database", url)
+    assert (done.returncode, done.stderr) == (3, "")
+    assert done.stdout == "JWQLSCAN UNKNOWN - no run is stored yet\n"
+
+
+def test_check_of_a_wrong_configuration_is_unknown_in_one_line(tmp_path):
+    (tmp_path / "c.toml").write_text("[check]\nmax_age = 3\n")
+    done = jwqlscan("check", "-c", tmp_path / "c.toml")
+    assert done.returncode == 3
+    assert done.stdout.startswith("JWQLSCAN UNKNOWN - ") and "check.max_age" in done.stdout
+    assert len(done.stdout.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "max_age = ['72h', '36h']",
+        "max_age = ['often', 'never']",
+        "min_free_percent = [5, 10]",
+        "min_free_percent = [5]",
+        "max_errors = [-1, 2]",
+        "max_errors = [true, 2]",
+        "max_errors = [nan, 2]",
+        "max_erors = [1, 2]",
+    ],
+)
+def test_bad_thresholds_are_refused_by_name(tmp_path, line):
+    (tmp_path / "c.toml").write_text(f"[check]\n{line}\n")
+    done = jwqlscan("status", "-c", tmp_path / "c.toml")
+    assert done.returncode == 2
+    assert f"check.{line.split()[0]}" in done.stderr and len(done.stderr.splitlines()) == 1
+
+
+async def test_metrics_are_written_whole_for_other_users_to_read(tmp_path):
+    url = f"sqlite:///{tmp_path}/s.db"
+    await evidence_of(url, run())
+    done = jwqlscan("metrics", "--database", url, "-o", tmp_path / "j.prom")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "j.prom").stat().st_mode & 0o777 == 0o644
+    printed = jwqlscan("metrics", "--database", url).stdout
+    assert (tmp_path / "j.prom").read_text() == printed
+    assert sorted(path.name for path in tmp_path.iterdir() if "tmp" in path.name) == []
+
+
+@pytest.mark.parametrize("name", ["j.txt", "nowhere/j.prom"])
+def test_metrics_that_nobody_would_read_are_refused(tmp_path, name):
+    url = f"sqlite:///{tmp_path}/s.db"
+    done = jwqlscan("metrics", "--database", url, "-o", tmp_path / name)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+
+
+def test_a_run_writes_its_metrics_at_its_end(tmp_path):
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive/a.fits").write_text("x")
+    (tmp_path / "c.toml").write_text(
+        "[archive]\npath = 'archive'\n[state]\npath = 'state'\n[metrics]\npath = 'm.prom'\n"
+    )
+    done = jwqlscan("run", "-c", tmp_path / "c.toml", "--no-report")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert 'jwqlscan_area_files{group="archive",area="all"} 1' in (tmp_path / "m.prom").read_text()
