@@ -1,6 +1,5 @@
 """The verdict, the forecast below it, and the metrics, read by their consumers' parsers."""
 
-import math
 import re
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from snapshots import CAPACITY, START, make_area, make_snapshot, make_tally
 
 from jwqlscan.check import Level, gather, judge
-from jwqlscan.forecast import forecast
 from jwqlscan.metrics import exposition
 from jwqlscan.settings import Thresholds
 from jwqlscan.snapshot import Capacity
@@ -121,40 +119,6 @@ async def test_the_line_is_one_line_with_perfdata_as_the_guidelines_have_it(url)
     assert "\n" not in found.line
     assert len(perfdata.split()) >= 5
     assert all(PERFDATA.fullmatch(one) for one in perfdata.split())
-
-
-def test_a_forecast_of_a_straight_line_is_exact():
-    dates = [START + timedelta(days=day) for day in range(30)]
-    found = forecast(dates, [100.0 + 2 * day for day in range(30)], [258.0] * 30)
-    assert (found.bytes_per_day, found.days) == (pytest.approx(2), pytest.approx(50))
-    assert found.low <= found.bytes_per_day <= found.high
-
-
-def test_a_forecast_is_not_moved_by_wild_points():
-    dates = [START + timedelta(days=day) for day in range(30)]
-    used = [100.0 + 2 * day for day in range(30)]
-    used[7], used[20] = 0.0, 10_000.0
-    assert forecast(dates, used, [258.0] * 30).bytes_per_day == pytest.approx(2, rel=0.05)
-
-
-def test_what_shrinks_is_never_full():
-    dates = [START + timedelta(days=day) for day in range(30)]
-    found = forecast(dates, [100.0 - day for day in range(30)], [258.0] * 30)
-    assert math.isinf(found.days)
-
-
-def test_a_forecast_needs_some_days_and_some_points():
-    dates = [START + timedelta(minutes=minute) for minute in range(30)]
-    assert forecast(dates, [1.0] * 30, [2.0] * 30) is None
-    assert forecast([], [], []) is None
-    days = [START + timedelta(days=day) for day in range(30)]
-    assert forecast(days, [None] * 30, [2.0] * 30) is None
-
-
-def test_a_forecast_looks_at_the_recent_past_only():
-    dates = [START + timedelta(days=day) for day in range(200)]
-    used = [1000.0] * 100 + [1000.0 + day for day in range(100)]
-    assert forecast(dates, used, [2000.0] * 200).bytes_per_day == pytest.approx(1)
 
 
 async def test_prometheus_own_parser_reads_the_metrics(url):
