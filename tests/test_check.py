@@ -121,6 +121,15 @@ async def test_the_line_is_one_line_with_perfdata_as_the_guidelines_have_it(url)
     assert all(PERFDATA.fullmatch(one) for one in perfdata.split())
 
 
+async def test_a_suspect_run_is_a_warning_and_its_reason(url):
+    newest = make_snapshot(1, suspicions=("archive all: 1 files, down by 90 %",))
+    evidence = await evidence_of(url, run(0), newest)
+    assert (evidence.runs[0].status, evidence.complete.date) == ("suspect", START)
+    found = verdict(evidence)
+    assert found.level is Level.WARNING
+    assert "the last run is suspect: archive all: 1 files, down by 90 %" in found.line
+
+
 async def test_prometheus_own_parser_reads_the_metrics(url):
     evidence = await evidence_of(url, run(0), run(1, errors={"io": 2}))
     families = {f.name: f for f in text_string_to_metric_families(exposition(evidence))}
