@@ -111,6 +111,7 @@ async def test_a_filesystem_that_fills_is_told_in_days(url):
     assert found.level is Level.WARNING and "full in 41 days" in found.line
 
 
+@pytest.mark.case("S10")
 async def test_the_line_is_one_line_with_perfdata_as_the_guidelines_have_it(url):
     evidence = await evidence_of(url, run(0), run(1, errors={"io": 2}))
     found = judge(evidence, Thresholds(max_unrecognized=(5, 9)), START + timedelta(days=1))
@@ -142,6 +143,7 @@ async def test_prometheus_own_parser_reads_the_metrics(url):
     assert (sample.labels["kind"], sample.value) == ("io", 2)
 
 
+@pytest.mark.case("S10")
 async def test_a_name_with_quotes_survives_the_metrics(tmp_path):
     snapshot = make_snapshot(0, make_area(), make_area("central", 'a"b\\c'))
     evidence = await evidence_of(f"sqlite:///{tmp_path}/s.db", snapshot)
