@@ -1,18 +1,20 @@
 """A run that is killed at every point where it changes a file or sends something to a server.
 
 Whatever the point: the report is whole, the database sound, and after the next run every snapshot
-that had reached the disk is stored, once. With JWQLSCAN_SOAK=1 all points are tried, else as many
-as take a minute.
+that had reached the disk is stored, once, and nothing half-made is left. With JWQLSCAN_SOAK=1 all
+points are tried, else those where something becomes final, and some between them.
 """
 
 import asyncio
 import contextlib
 import json
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import asyncpg
@@ -22,7 +24,7 @@ from trees import make_tree, required
 from jwqlscan.snapshot import Snapshot
 
 HERE = Path(__file__).parent / "crash"
-POINTS_IN_CI = 20
+POINTS_IN_CI = 12
 REPORT = "outputs/monitor_filesystem"
 CAL = "jw01018001001_02101_00001_nrca1_cal.fits"
 
@@ -120,12 +122,29 @@ def files_of(place):
     }
 
 
-def chosen(points):
+def chosen(points, always=()):
     """Return all points with JWQLSCAN_SOAK=1, else some that are evenly spread, and the ends."""
     if os.environ.get("JWQLSCAN_SOAK") == "1":
         return points
-    step = max(1, len(points) // POINTS_IN_CI)
-    return sorted({*points[::step], points[-1]})
+    step = -(-len(points) // POINTS_IN_CI)
+    return sorted({*points[::step], points[-1], *always})
+
+
+def decisive(log):
+    """Return the points at which a snapshot or the page becomes final, and those right after."""
+    spooled = next(n for n, *call in log if is_spooling(*call))
+    removed = next(n for n, *call in log if is_removing(*call))
+    committed = max(n for n, call, _ in log[:removed] if call == "fdatasync")
+    page = next(n for n, *call in log if is_page(*call))
+    return sorted({n + more for n in (spooled, committed, removed, page) for more in (0, 1)})
+
+
+def litter(place):
+    """Return the temporary files below a directory, made to look as if they were old."""
+    found = sorted(place.glob("*/**/.*.tmp"))
+    for path in found:
+        os.utime(path, (0, 0))
+    return found
 
 
 def endings(files):
@@ -136,24 +155,38 @@ def is_spooling(call, path):
     return "rename" in call and "/spool/" in path
 
 
+def is_removing(call, path):
+    return call == "unlink" and "/spool/" in path
+
+
+def is_page(call, path):
+    return "rename" in call and path.endswith("/filesystem_monitor.html")
+
+
 def try_points(place, killer, runs, points):
-    """Kill a run at each point, run again, and check that nothing was lost, torn or doubled."""
+    """Kill a run at each point, run again, and check that nothing was lost, torn or doubled.
+
+    Returns the calls before which runs were killed: another run may have others at a point.
+    """
     config = place / "config.toml"
     old = files_of(place)
-    tried = 0
+    tried = []
     for at in points:
         before = runs.run_ids()
         if killer(config, at, place / "log") == 0:  # this run had fewer points
             assert at > 0.7 * max(points)
             break
-        tried += 1
         *done, (number, *here) = read_log(place / "log")
+        tried.append(here)
         assert number == at
         reached = {*runs.run_ids(), *spooled_ids(place)} - {*before}
         # From the moment that the spool file has its name, the snapshot is safe.
         assert len(reached) == any(is_spooling(*call) for _, *call in done), here
         assert endings(files_of(place)) == endings(old), here
+        half_made = litter(place)
+        assert len(half_made) <= len(old) + 1, here
         assert killer(config) == 0, f"the run after {here}"
+        assert litter(place) == [], here
         after = runs.run_ids()
         assert len(after) == len({*after}) == len(before) + len(reached) + 1, here
         assert reached <= {*after}, here
@@ -167,7 +200,7 @@ def read_log(path):
     return [(int(number), call, where) for number, call, where in lines]
 
 
-@pytest.mark.case("P01", "P13")
+@pytest.mark.case("P01", "P13", "P15")
 def test_a_run_killed_at_any_point_loses_nothing_and_tears_nothing(tmp_path, killer):
     config = make_host(tmp_path, "")
     assert killer(config) == 0
@@ -175,9 +208,58 @@ def test_a_run_killed_at_any_point_loses_nothing_and_tears_nothing(tmp_path, kil
     log = read_log(tmp_path / "log")
     calls = {call for _, call, _ in log}
     assert {"fsync"} < calls and len(log) > 60, calls
-    runs = SqliteRuns(tmp_path)
-    tried = try_points(tmp_path, killer, runs, chosen([n for n, _, _ in log]))
-    print(f"killed at {tried} of {len(log)} points")
+    points = chosen([n for n, _, _ in log], decisive(log))
+    tried = try_points(tmp_path, killer, SqliteRuns(tmp_path), points)
+    for final in (is_spooling, is_removing, is_page):
+        assert any(final(*call) for call in tried), tried
+    print(f"killed at {len(tried)} of {len(log)} points")
+
+
+@pytest.mark.case("P01")
+def test_no_call_that_changes_a_file_escapes_the_count(tmp_path, killer):
+    config = make_host(tmp_path, "")
+    for _ in range(2):
+        assert killer(config, 0, tmp_path / "log") == 0
+    counted = Counter(call.removesuffix("64") for _, call, _ in read_log(tmp_path / "log"))
+    calls = "write writev pwrite64 pwritev pwritev2 fsync fdatasync sync_file_range ftruncate"
+    calls += " truncate fallocate copy_file_range rename renameat renameat2 unlink unlinkat link"
+    calls += " linkat symlink symlinkat"
+    strace = [required("strace"), "-f", "-qq", "-y", "-o", str(tmp_path / "trace")]
+    strace += ["-e", "trace=" + calls.replace(" ", ",")]
+    run = [sys.executable, "-m", "jwqlscan", "run", "-c", config]
+    subprocess.run([*strace, *run], check=True, timeout=120)
+    below = re.compile(rf"\d+ +(\w+)\(.*{re.escape(str(tmp_path))}/(state|outputs)[/>]")
+    seen = filter(None, map(below.match, (tmp_path / "trace").read_text().splitlines()))
+    assert Counter(call[1].removesuffix("64") for call in seen) == counted
+
+
+@pytest.mark.case("P03")
+def test_all_that_a_run_writes_is_on_disk_before_its_name_and_before_anything_relies_on_it(
+    tmp_path, killer
+):
+    config = make_host(tmp_path, "")
+    for _ in range(2):
+        assert killer(config, 0, tmp_path / "log") == 0
+    log = read_log(tmp_path / "log")
+    renamed = [(n, path) for n, call, path in log if "rename" in call]
+    assert {Path(path).name for _, path in renamed} > {*files_of(tmp_path)}
+    for n, path in renamed:
+        directory, name = os.path.split(path)
+        half_made = re.compile(rf"{re.escape(directory)}/\.{re.escape(name)}\.[0-9a-f]{{16}}\.tmp")
+        before = [call for _, call, where in log[: n - 1] if half_made.fullmatch(where)]
+        assert before[-1] == "fsync" and "write" in before, path
+        assert ("fsync", directory) in [(*call,) for _, *call in log[n:]], path
+    # Nothing else is written but the database, whose rules SQLite keeps, and the lock.
+    others = {path for _, call, path in log if "write" in call and not path.endswith(".tmp")}
+    assert {Path(path).name.split("-")[0] for path in others} == {"jwqlscan.db", "lock"}
+    # The spool's file has its name for good before the store hears of it; it goes after the commit.
+    [removed] = [n for n, *call in log if is_removing(*call)]
+    [spooled] = [n for n, *call in log if is_spooling(*call)]
+    wal = [(n, call) for n, call, path in log[spooled:removed] if path.endswith(".db-wal")]
+    named = next(n for n, call, path in log[spooled:] if (call, path[-6:]) == ("fsync", "/spool"))
+    assert named < wal[0][0] and wal[-1][1] == "fdatasync"
+    # The page comes last: what it says is there is there.
+    assert is_page("rename", renamed[-1][1])
 
 
 @pytest.mark.case("P01", "P17")
@@ -205,7 +287,7 @@ def test_a_run_killed_at_any_message_to_postgresql_is_stored_once(tmp_path, kill
     sends = [n for n, call, _ in log if call == "send"]
     assert len(sends) > 5
     tried = try_points(tmp_path, killer, PostgresqlRuns(pg_url), chosen(sends))
-    print(f"killed at {tried} of {len(sends)} messages")
+    print(f"killed at {len(tried)} of {len(sends)} messages")
 
 
 # ---- power loss ----
