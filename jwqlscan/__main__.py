@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import io
-import logging
 import os
+import signal
 import sys
 
 # Commands that scan: their scanning process starts before anything else is imported.
@@ -14,6 +14,10 @@ SCANNING = ("run", "scan")
 
 def main() -> None:
     """Run the command line."""
+    # Ctrl-C while modules are imported and options read ends in silence, as in a program that
+    # needs no time for it; a command then hears of it (`cli_common.told`).
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     _prepare_streams()
     if len(sys.argv) > 2 and sys.argv[1] in SCANNING:
         from jwqlscan.scanning.process import start_early
@@ -34,6 +38,8 @@ def _end(code: int | str | None) -> None:
     """End at once: taking all objects apart takes another 0.3 s after a report."""
     if not isinstance(code, int):
         raise SystemExit(code)
+    import logging
+
     logging.shutdown()
     try:
         sys.stdout.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -100,6 +101,8 @@ def show_in_browser(path: str) -> None:
 def told(debug: bool) -> Iterator[None]:
     """Turn a failure into one line and its exit code; whatever is made meanwhile is private."""
     os.umask(0o077)  # what the configuration opens, it opens file by file
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # it was to end in silence until now
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
         sys.stdout.flush()
