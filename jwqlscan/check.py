@@ -8,13 +8,11 @@ The form is that of the Nagios plugin guidelines: one line, ``|``, performance d
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 
-from jwqlscan.forecast import WINDOW, Forecast, forecast
 from jwqlscan.settings import Limits, Thresholds
 from jwqlscan.snapshot import ALL
 from jwqlscan.store import open_store
@@ -71,6 +69,13 @@ class Verdict:
         return f"JWQLSCAN {self.level.name} - {text}" + (f" | {perfdata}" if perfdata else "")
 
 
+# As much of the past as a forecast looks at.
+RECENT = timedelta(days=90)
+
+# What a trend is not drawn through: made up, or not all there.
+UNTRUSTED = ("sample", "incomplete", "suspect")
+
+
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What is judged.
@@ -89,16 +94,28 @@ class Evidence:
     complete: RunRow | None
     points: Mapping[str, Sequence[Point]] = field(default_factory=dict)
 
-    def forecast(self, group: str) -> Forecast | None:
-        """Return when a group's filesystem is full."""
-        points = self.points.get(group, ())
-        sizes = [
-            p.used_bytes + p.available_bytes
-            if p.used_bytes is not None and p.available_bytes is not None
-            else None
-            for p in points
+    def days_until_full(self, group: str) -> float | None:
+        """Return how long a group's filesystem lasts from its newest run on.
+
+        0 if it is full; None if too little is known, or it does not fill.
+        """
+        from jwqlscan.forecast import reached, trend  # numpy: only when it is needed
+
+        known = [
+            (point.date, point.used_bytes, point.used_bytes + point.available_bytes)
+            for point in self.points.get(group, ())
+            if point.used_bytes is not None and point.available_bytes is not None
         ]
-        return forecast([p.date for p in points], [p.used_bytes for p in points], sizes)
+        if not known:
+            return None
+        dates, used, sizes = zip(*known, strict=True)
+        full = reached(trend(dates, used), used[-1], sizes[-1])
+        if full is not None and full.over:
+            return 0.0
+        if full is None or full.date is None:
+            return None
+        left: timedelta = full.date - dates[-1]
+        return left / timedelta(days=1)
 
 
 async def gather(database_url: str) -> Evidence:
@@ -107,7 +124,7 @@ async def gather(database_url: str) -> Evidence:
         runs = await last_runs(store, 2)
         if not runs:
             return Evidence((), None)
-        since = runs[0].date - WINDOW
+        since = runs[0].date - RECENT
         # central_storage has no column for what df says is used: it is what is not available.
         central = [
             p._replace(
@@ -119,8 +136,8 @@ async def gather(database_url: str) -> Evidence:
         ]
         archive = await archive_points(store, since)
         points = {
-            "archive": [p for p in archive if p.status != "sample"],
-            "central": [p for p in central if p.status != "sample"],
+            "archive": [p for p in archive if p.status not in UNTRUSTED],
+            "central": [p for p in central if p.status not in UNTRUSTED],
         }
         return Evidence(runs, await last_complete_run(store), points)
 
@@ -140,7 +157,7 @@ def judge(evidence: Evidence, limits: Thresholds, now: datetime | None = None) -
             findings += _capacity(area, limits)
             if limits.min_days_until_full:
                 findings += _until_full(
-                    area.group, evidence.forecast(area.group), limits.min_days_until_full
+                    area.group, evidence.days_until_full(area.group), limits.min_days_until_full
                 )
             previous = evidence.runs[1].area(area.group) if len(evidence.runs) > 1 else None
             findings += _contents(area, previous, limits)
@@ -173,11 +190,11 @@ def _capacity(area: AreaRow, limits: Thresholds) -> list[Finding]:
     return findings
 
 
-def _until_full(group: str, when: Forecast | None, limits: Limits) -> list[Finding]:
-    if when is None or math.isinf(when.days):
+def _until_full(group: str, days: float | None, limits: Limits) -> list[Finding]:
+    if days is None:
         return []  # too short a history, or it does not fill: nothing to alert of
-    text = f"{group} full in {when.days:.0f} days"
-    return [_below(f"{group}_days_until_full", when.days, "", limits, text)]
+    text = f"{group} full in {days:.0f} days"
+    return [_below(f"{group}_days_until_full", days, "", limits, text)]
 
 
 def _contents(area: AreaRow, previous: AreaRow | None, limits: Thresholds) -> list[Finding]:

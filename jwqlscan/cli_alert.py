@@ -14,7 +14,7 @@ app = typer.Typer()
 
 @app.command(epilog="Exit codes: 0 OK · 1 WARNING · 2 CRITICAL · 3 UNKNOWN")
 def check(config: ConfigFile = None, database: Database = None, debug: Debug = False) -> None:
-    """Compare the last runs with the thresholds under [check], as a Nagios or Icinga plugin.
+    """Compare the last runs with the thresholds of the configuration, as a Nagios or Icinga plugin.
 
     One line and performance data. What can't be judged, a wrong configuration or a database that
     is down, is UNKNOWN.

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import os
-import pwd
 import re
 import stat
 import tomllib
@@ -29,6 +27,7 @@ from jwqlscan.settings import (
     parse_workers,
 )
 from jwqlscan.snapshot import ALL
+from jwqlscan.toml_table import Table, expanded, home
 from jwqlscan.units import parse_duration
 
 SYSTEM_FILE = "/etc/jwqlscan/config.toml"
@@ -115,27 +114,17 @@ def load_config(file: str | None = None, overrides: Overrides | None = None) -> 
         message names the key and the file.
     """
     path = file or next((p for p in (_user_file(), SYSTEM_FILE) if os.path.isfile(p)), "")
-    table = _Table({}, "", path)
+    table = Table({}, "", path)
     if path:
         path = os.path.abspath(path)
-        table = _Table(_parse(path), "", path)
+        table = Table(_parse(path), "", path)
     return _build(table, overrides or Overrides(), path)
-
-
-def _home() -> str:
-    # cron and systemd may give no HOME
-    if home := os.environ.get("HOME"):
-        return home
-    try:
-        return pwd.getpwuid(os.getuid()).pw_dir
-    except KeyError:
-        raise ConfigError(f"user {os.getuid()} has no home directory: set HOME") from None
 
 
 def _base(variable: str, *below_home: str) -> str:
     """Return a base directory of the XDG specification, by which a relative one is no one."""
     value = os.environ.get(variable, "")
-    return value if os.path.isabs(value) else os.path.join(_home(), *below_home)
+    return value if os.path.isabs(value) else os.path.join(home(), *below_home)
 
 
 def _user_file() -> str:
@@ -190,99 +179,7 @@ def holds_password(url: str) -> bool:
     return ":" in rest.rpartition("@")[0] or re.search(r"[?&](ssl)?password=", rest) is not None
 
 
-def _kind(value: object) -> str:
-    """Return what TOML calls a value of that type."""
-    names = {bool: "a boolean", int: "an integer", float: "a float", str: "a string"}
-    names |= {list: "an array", dict: "a table"}
-    return names.get(type(value), "a date or time")
-
-
-class _Table:
-    """A TOML table that is taken from key by key; what is left at the end is unknown."""
-
-    def __init__(self, values: Mapping[str, Any], name: str, file: str) -> None:
-        self._values = dict(values)
-        self._name = name
-        self._file = file
-        self._known: list[str] = []
-
-    def error(self, key: str, problem: str) -> ConfigError:
-        label = f"{self._name}.{key}" if self._name else key
-        return ConfigError(f"{shown(self._file)}: {shown(label)}: {problem}")
-
-    def take(self, key: str, kind: type | tuple[type, ...], what: str, default: object) -> Any:  # noqa: ANN401
-        self._known.append(key)
-        if key not in self._values:
-            return default
-        value = self._values.pop(key)
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            # The value itself may be, or hold, a password: it is not repeated.
-            raise self.error(key, f"expected {what}, not {_kind(value)}")
-        return value
-
-    def table(self, key: str) -> _Table:
-        label = f"{self._name}.{key}" if self._name else key
-        return _Table(self.take(key, dict, "a table", {}), label, self._file)
-
-    def text(self, key: str) -> str | None:
-        value: str | None = self.take(key, str, "a string", None)
-        if value == "" or (value is not None and "\0" in value):
-            raise self.error(key, "expected a string that is not empty")
-        return value
-
-    def flag(self, key: str, default: bool) -> bool:
-        value: bool = self.take(key, bool, "true or false", default)
-        return value
-
-    def texts(self, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
-        values = self.take(key, list, "a list of strings", None)
-        if values is None:
-            return default
-        if not all(isinstance(value, str) and value for value in values):
-            raise self.error(key, "expected a list of strings that are not empty")
-        return tuple(values)
-
-    def directory(self, key: str) -> str | None:
-        """Take a path; a relative one is below the file's own directory, never below the cwd."""
-        value = self.text(key)
-        if value is None:
-            return None
-        return os.path.normpath(os.path.join(os.path.dirname(self._file), _expanded(value)))
-
-    def areas(self, key: str, group: str, base: str) -> tuple[Area, ...] | None:
-        """Take a table of area names to sub-directories or absolute paths."""
-        if key not in self._values:
-            self._known.append(key)
-            return None
-        table = self.table(key)
-        areas = []
-        for name in list(table._values):
-            path = table.text(name)
-            assert path is not None
-            if not name:
-                raise table.error('""', "an area needs a name")
-            if name == ALL:
-                raise table.error(name, f"'{ALL}' is the whole of {group}, pick another name")
-            full = os.path.normpath(os.path.join(base, _expanded(path)))
-            areas.append(Area(group, name, full, f"{group}.{key}.{name}"))
-        return tuple(areas)
-
-    def finish(self) -> None:
-        """Refuse keys that nobody took."""
-        for key in self._values:
-            close = difflib.get_close_matches(key, self._known, n=1)
-            known = ", ".join(sorted(self._known))
-            hint = f"did you mean {close[0]!r}?" if close else f"known here: {known}"
-            raise self.error(key, f"unknown key; {hint}")
-
-
-def _expanded(path: str) -> str:
-    if path == "~" or path.startswith("~/"):
-        return _home() + path[1:]
-    return path
-
-
-def _build(table: _Table, over: Overrides, file: str) -> Config:
+def _build(table: Table, over: Overrides, file: str) -> Config:
     archive, central = table.table("archive"), table.table("central")
     scan, database = table.table("scan"), table.table("database")
     outputs, df = table.table("outputs"), table.table("df")
@@ -328,7 +225,7 @@ def _build(table: _Table, over: Overrides, file: str) -> Config:
     return config
 
 
-def _scan_settings(table: _Table, over: Overrides) -> ScanSettings:
+def _scan_settings(table: Table, over: Overrides) -> ScanSettings:
     defaults = ScanSettings()
     try:
         workers = parse_workers(str(table.take("workers", (int, str), "auto or a number", AUTO)))
@@ -361,7 +258,7 @@ def _scan_settings(table: _Table, over: Overrides) -> ScanSettings:
     return settings.overridden(over.scan)
 
 
-def _thresholds(table: _Table) -> Thresholds:
+def _thresholds(table: Table) -> Thresholds:
     defaults = Thresholds()
     return Thresholds(
         max_age_s=_limits(table, "max_age", defaults.max_age_s, ages=True),
@@ -372,9 +269,7 @@ def _thresholds(table: _Table) -> Thresholds:
     )
 
 
-def _limits(
-    table: _Table, key: str, default: Limits | None, *, ages: bool = False
-) -> Limits | None:
+def _limits(table: Table, key: str, default: Limits | None, *, ages: bool = False) -> Limits | None:
     """Take [warning, critical], in that order of gravity; [] turns the threshold off."""
     what = "[warning, critical]" + (" such as ['36h', '72h']" if ages else "")
     values = table.take(key, list, what, None)
@@ -397,7 +292,7 @@ def _limits(
     return warning, critical
 
 
-def _outputs(table: _Table, over: Overrides, state_path: str) -> Outputs:
+def _outputs(table: Table, over: Overrides, state_path: str) -> Outputs:
     path = table.directory("path") or os.path.join(state_path, "outputs")
     text = table.text("mode")
     try:
@@ -414,7 +309,7 @@ def _outputs(table: _Table, over: Overrides, state_path: str) -> Outputs:
     )
 
 
-def _duration(table: _Table, key: str, default: str | None) -> float:
+def _duration(table: Table, key: str, default: str | None) -> float:
     """Take a duration in seconds; without a default it may be missing: 0."""
     text = table.text(key) or default
     if text is None:
@@ -428,7 +323,7 @@ def _duration(table: _Table, key: str, default: str | None) -> float:
     return seconds
 
 
-def _percent(table: _Table, key: str, default: int) -> int:
+def _percent(table: Table, key: str, default: int) -> int:
     percent: int = table.take(key, int, "a number of percent", default)
     if not 1 <= percent <= 100:
         raise table.error(key, f"expected 1 to 100 (percent), not {percent}")
@@ -440,7 +335,7 @@ def _database_url(url: str | None, state_path: str, file: str) -> str:
     if url is None:
         return f"sqlite:///{os.path.join(state_path, 'jwqlscan.db')}"
     if url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
-        path = _expanded(url.removeprefix("sqlite:///"))
+        path = expanded(url.removeprefix("sqlite:///"))
         return f"sqlite:///{os.path.abspath(os.path.join(os.path.dirname(file), path))}"
     if url.startswith(("postgresql://", "postgres://")):
         return url

@@ -1,12 +1,13 @@
-"""When a filesystem is full: a robust line through its recent past.
+"""When a filesystem is full: a robust trend over the recent window, with its uncertainty.
 
-A pure function of columns, for `jwqlscan check` and the metrics. It knows neither store nor report.
-
-Notes
------
-Theil-Sen: the median of the slopes between all pairs of points, which up to 29 % of wild points
-(a clean-up, a mistaken df) do not move. The interval is Sen's, out of Kendall's statistic
-(P. K. Sen, 1968, J. Am. Stat. Assoc. 63, 1379), for points that are independent of each other.
+The slope is that of Theil (1950) and Sen (1968): the median of the slopes between all pairs of
+points. Up to 29 % of the points may be anything (a purge that was undone, a mount that was
+missing) and it does not follow them; a line between two points, or of least squares, does. Its
+interval is Sen's: the slopes whose ranks are as far from the median's as Kendall's statistic would
+stray by chance, 5 % on each side. The trend starts at the median of what is left of the newest
+quarter of the points when the slope is taken off, so that a step in the window (a clean-up, a bulk
+load) moves the level and not the slope; the points' scatter around it, as 1.4826 times the median
+deviation, is added to both ends of the interval.
 """
 
 from __future__ import annotations
@@ -15,84 +16,134 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from statistics import median
 
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+# Shorter and one busy week is taken for the trend; longer and the trend is that of a year ago.
 WINDOW = timedelta(days=90)
+LEAST_SPAN = timedelta(days=7)
 LEAST_POINTS = 5
-LEAST_SPAN = timedelta(days=3)  # hours of one night say nothing of a month
-MOST_POINTS = 200  # 19,900 pairs take some milliseconds; more points are thinned evenly
-_DAY_S = 86_400.0
-_Z = 1.96  # 95 %
+FARTHEST = timedelta(days=20 * 365.25)  # beyond that a forecast says nothing
+# All pairs of so many points are 45,000 slopes, 1 ms; more points are thinned evenly.
+_MOST_POINTS = 300
+_NORMAL_95 = 1.6449  # 5 % on each side: the interval holds 90 %
+_MAD_TO_SIGMA = 1.4826
 
 
 @dataclass(frozen=True, slots=True)
-class Forecast:
-    """How fast a filesystem fills.
+class Trend:
+    """A straight line, and how far it may be off.
 
     Attributes
     ----------
-    bytes_per_day, low, high : float
-        The slope, and its interval of 95 %.
-    days, earliest_days, latest_days : float
-        From the last point until it is full, by those slopes; infinite where it does not fill.
+    start : datetime
+        The newest run's date; the trend begins there.
+    level : float
+        The value there, without the newest points' scatter.
+    per_day, low_per_day, high_per_day : float
+    scatter : float
+        One standard deviation of the points around the line.
+    days : float
+        How long the window was.
     """
 
-    bytes_per_day: float
-    low: float
-    high: float
+    start: datetime
+    level: float
+    per_day: float
+    low_per_day: float
+    high_per_day: float
+    scatter: float
     days: float
-    earliest_days: float
-    latest_days: float
+
+    def at(self, days: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Return the line, its lower and its upper end, so many days after the start."""
+        spread = _NORMAL_95 * self.scatter
+        return (
+            self.level + self.per_day * days,
+            self.level + self.low_per_day * days - spread,
+            self.level + self.high_per_day * days + spread,
+        )
 
 
-def forecast(
-    dates: Sequence[datetime],
-    used: Sequence[float | None],
-    size: Sequence[float | None],
-    window: timedelta = WINDOW,
-) -> Forecast | None:
-    """Tell how fast a filesystem fills, and when it is full.
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """The day a limit is reached.
+
+    Attributes
+    ----------
+    over : bool
+        It is reached already; there are no dates then.
+    date, earliest, latest : datetime or None
+        `latest` is None where the interval of the slope holds zero: perhaps never. All are None if
+        that day is beyond `FARTHEST`.
+    """
+
+    over: bool = False
+    date: datetime | None = None
+    earliest: datetime | None = None
+    latest: datetime | None = None
+
+
+def trend(dates: Sequence[datetime], values: Sequence[float]) -> Trend | None:
+    """Return the trend of the newest `WINDOW`, or None where there is too little to tell.
 
     Parameters
     ----------
     dates : sequence of datetime
-        Ascending.
-    used, size : sequence of float or None, bytes
-        What is in use, and what there is to use; a point that lacks one is left out.
-    window : timedelta
-        How much of the past, back from the last point, counts.
-
-    Returns
-    -------
-    Forecast or None
-        None for less than `LEAST_POINTS` points, or for less time than `LEAST_SPAN`.
+        Ascending; runs that are not complete have been left out.
+    values : sequence of float
     """
-    points = [
-        (date, in_use, whole)
-        for date, in_use, whole in zip(dates, used, size, strict=True)
-        if in_use is not None and whole is not None
-    ]
-    points = [point for point in points if points[-1][0] - point[0] <= window]
-    if len(points) < LEAST_POINTS or points[-1][0] - points[0][0] < LEAST_SPAN:
+    rows = [row for row, date in enumerate(dates) if date >= dates[-1] - WINDOW]
+    if len(rows) > _MOST_POINTS:
+        rows = [rows[n] for n in np.linspace(0, len(rows) - 1, _MOST_POINTS).round().astype(int)]
+    if len(rows) < LEAST_POINTS or dates[rows[-1]] - dates[rows[0]] < LEAST_SPAN:
         return None
-    room = points[-1][2] - points[-1][1]
-    step = math.ceil(len(points) / MOST_POINTS)
-    points = points[::-1][::step][::-1]  # the last stays
-    slopes = sorted(
-        (later[1] - earlier[1]) * _DAY_S / (later[0] - earlier[0]).total_seconds()
-        for number, later in enumerate(points)
-        for earlier in points[:number]
-        if later[0] > earlier[0]
-    )
-    n = len(points)
-    spread = _Z * math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
-    low = slopes[max(0, math.floor((len(slopes) - spread) / 2))]
-    high = slopes[min(len(slopes) - 1, math.ceil((len(slopes) + spread) / 2))]
-    slope = median(slopes)
-    return Forecast(slope, low, high, _days(room, slope), _days(room, high), _days(room, low))
+    start = dates[-1]
+    x = np.array([(dates[row] - start) / timedelta(days=1) for row in rows])
+    y = np.array([values[row] for row in rows], dtype=float)
+    first, second = np.triu_indices(len(x), 1)
+    gaps = x[second] - x[first]
+    slopes = np.sort((y[second] - y[first])[gaps > 0] / gaps[gaps > 0])
+    slope = float(np.median(slopes))
+    n = len(x)
+    # Sen's interval, from the variance of Kendall's statistic without ties.
+    stray = _NORMAL_95 * math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
+    low = slopes[max(0, math.floor((len(slopes) - stray) / 2))]
+    high = slopes[min(len(slopes) - 1, math.ceil((len(slopes) + stray) / 2))]
+    newest = (y - slope * x)[-max(LEAST_POINTS, n // 4) :]
+    level = float(np.median(newest))
+    scatter = float(_MAD_TO_SIGMA * np.median(np.abs(newest - level)))
+    return Trend(start, level, slope, float(low), float(high), scatter, float(x[-1] - x[0]))
 
 
-def _days(room: float, slope: float) -> float:
-    if room <= 0:
-        return 0.0
-    return room / slope if slope > 0 else math.inf
+def reached(line: Trend | None, newest: float, limit: float) -> Reached | None:
+    """Return when a limit is reached; None where nothing can be said, or it does not grow.
+
+    Parameters
+    ----------
+    line : Trend or None
+    newest : float
+        What is there now.
+    limit : float
+    """
+    if newest >= limit:
+        return Reached(over=True)
+    if line is None or line.per_day <= 0:
+        return None
+    left = limit - line.level
+    spread = _NORMAL_95 * line.scatter
+    date = _after(line.start, left / line.per_day)
+    if date is None:
+        return Reached()
+    earliest = _after(line.start, (left - spread) / line.high_per_day)
+    latest = None
+    if line.low_per_day > 0:
+        latest = _after(line.start, (left + spread) / line.low_per_day)
+    return Reached(date=date, earliest=earliest, latest=latest)
+
+
+def _after(start: datetime, days: float) -> datetime | None:
+    return start + timedelta(days=max(days, 0.0)) if days < FARTHEST.days else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -104,9 +103,9 @@ def _metrics(evidence: Evidence) -> Iterator[Metric]:
     )
     yield from _gauge("area_errors", "Entries that could not be read, by kind.", errors)
     days = (
-        ({"group": group}, when.days * 86_400)
+        ({"group": group}, days * 86_400)
         for group in evidence.points
-        if (when := evidence.forecast(group)) is not None and math.isfinite(when.days)
+        if (days := evidence.days_until_full(group)) is not None
     )
     text = "From the last run until the filesystem is full, at the pace of 90 days."
     yield from _gauge("seconds_until_full", text, days)

@@ -33,6 +33,14 @@ def shown(path: str) -> str:
     return _UNSAFE.sub(_escaped, path)
 
 
+def harmless(text: str) -> str:
+    r"""Return text that was to be safe already, such as a stored name, as safe to print.
+
+    Unlike :func:`shown` it leaves a backslash as it is: what was shown once is not escaped again.
+    """
+    return _UNSAFE.sub(lambda match: "\\" if match[0] == "\\" else _escaped(match), text)
+
+
 def path_fields(path: str, key: str = "path") -> dict[str, str]:
     """Return the JSON fields for a path: as shown and, where not UTF-8, as base64 too."""
     fields = {key: shown(path)}

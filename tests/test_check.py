@@ -1,6 +1,5 @@
 """The verdict, the forecast below it, and the metrics, read by their consumers' parsers."""
 
-import math
 import re
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from snapshots import CAPACITY, START, make_area, make_snapshot, make_tally
 
 from jwqlscan.check import Level, gather, judge
-from jwqlscan.forecast import forecast
 from jwqlscan.metrics import exposition
 from jwqlscan.settings import Thresholds
 from jwqlscan.snapshot import Capacity
@@ -113,6 +111,7 @@ async def test_a_filesystem_that_fills_is_told_in_days(url):
     assert found.level is Level.WARNING and "full in 41 days" in found.line
 
 
+@pytest.mark.case("S10")
 async def test_the_line_is_one_line_with_perfdata_as_the_guidelines_have_it(url):
     evidence = await evidence_of(url, run(0), run(1, errors={"io": 2}))
     found = judge(evidence, Thresholds(max_unrecognized=(5, 9)), START + timedelta(days=1))
@@ -123,38 +122,13 @@ async def test_the_line_is_one_line_with_perfdata_as_the_guidelines_have_it(url)
     assert all(PERFDATA.fullmatch(one) for one in perfdata.split())
 
 
-def test_a_forecast_of_a_straight_line_is_exact():
-    dates = [START + timedelta(days=day) for day in range(30)]
-    found = forecast(dates, [100.0 + 2 * day for day in range(30)], [258.0] * 30)
-    assert (found.bytes_per_day, found.days) == (pytest.approx(2), pytest.approx(50))
-    assert found.low <= found.bytes_per_day <= found.high
-
-
-def test_a_forecast_is_not_moved_by_wild_points():
-    dates = [START + timedelta(days=day) for day in range(30)]
-    used = [100.0 + 2 * day for day in range(30)]
-    used[7], used[20] = 0.0, 10_000.0
-    assert forecast(dates, used, [258.0] * 30).bytes_per_day == pytest.approx(2, rel=0.05)
-
-
-def test_what_shrinks_is_never_full():
-    dates = [START + timedelta(days=day) for day in range(30)]
-    found = forecast(dates, [100.0 - day for day in range(30)], [258.0] * 30)
-    assert math.isinf(found.days)
-
-
-def test_a_forecast_needs_some_days_and_some_points():
-    dates = [START + timedelta(minutes=minute) for minute in range(30)]
-    assert forecast(dates, [1.0] * 30, [2.0] * 30) is None
-    assert forecast([], [], []) is None
-    days = [START + timedelta(days=day) for day in range(30)]
-    assert forecast(days, [None] * 30, [2.0] * 30) is None
-
-
-def test_a_forecast_looks_at_the_recent_past_only():
-    dates = [START + timedelta(days=day) for day in range(200)]
-    used = [1000.0] * 100 + [1000.0 + day for day in range(100)]
-    assert forecast(dates, used, [2000.0] * 200).bytes_per_day == pytest.approx(1)
+async def test_a_suspect_run_is_a_warning_and_its_reason(url):
+    newest = make_snapshot(1, suspicions=("archive all: 1 files, down by 90 %",))
+    evidence = await evidence_of(url, run(0), newest)
+    assert (evidence.runs[0].status, evidence.complete.date) == ("suspect", START)
+    found = verdict(evidence)
+    assert found.level is Level.WARNING
+    assert "the last run is suspect: archive all: 1 files, down by 90 %" in found.line
 
 
 async def test_prometheus_own_parser_reads_the_metrics(url):
@@ -169,6 +143,7 @@ async def test_prometheus_own_parser_reads_the_metrics(url):
     assert (sample.labels["kind"], sample.value) == ("io", 2)
 
 
+@pytest.mark.case("S10")
 async def test_a_name_with_quotes_survives_the_metrics(tmp_path):
     snapshot = make_snapshot(0, make_area(), make_area("central", 'a"b\\c'))
     evidence = await evidence_of(f"sqlite:///{tmp_path}/s.db", snapshot)

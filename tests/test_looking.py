@@ -171,6 +171,7 @@ async def test_status_prints_a_table_and_json(tmp_path):
     assert result["runs"][0]["totals"][0]["files_change"] == 5
 
 
+@pytest.mark.case("S10")
 async def test_history_prints_a_table_csv_and_json(tmp_path):
     url = f"sqlite:///{tmp_path}/s.db"
     await record(url, grown(0, 10), grown(1, 15))

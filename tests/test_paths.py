@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from jwqlscan.paths import path_fields, shown
+from jwqlscan.paths import harmless, path_fields, shown
 
 ESCAPE = re.compile(r"\\(?:\\|x([0-9a-f]{2})|u([0-9a-f]{4}))")
 
@@ -82,3 +82,9 @@ def test_a_console_prints_it_as_it_is(path):
     out = io.StringIO()
     Console(file=out, width=10_000).print(Text(shown(path)), soft_wrap=True)
     assert out.getvalue() == shown(path) + "\n"
+
+
+def test_what_was_shown_once_is_not_escaped_again():
+    name = "a\\b\x1b\udcff\u202e"
+    assert harmless(shown(name)) == shown(name)
+    assert harmless("\x1b[2J\u202e\udcff") == shown("\x1b[2J\u202e\udcff")

@@ -7,6 +7,7 @@ import socket
 import sqlite3
 import stat
 import traceback
+import uuid
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, replace
 from datetime import timedelta, timezone
@@ -28,7 +29,7 @@ from snapshots import (
 
 from jwqlscan.errors import ConfigError, StoreError, StoreUnavailableError
 from jwqlscan.paths import shown
-from jwqlscan.store import MONITOR_NAME, LastArea, Store, open_store
+from jwqlscan.store import MONITOR_NAME, LastArea, Store, open_store, schema
 from jwqlscan.store.dsn import redacted
 from jwqlscan.store.postgresql import PostgresqlStore
 from jwqlscan.store.schema import migrations
@@ -386,6 +387,28 @@ async def test_a_sum_beyond_64_bits_is_stored_as_the_largest_number_there_is(bac
         await store.record(make_snapshot(0, make_area(tally=make_tally(apparent_bytes=2**63))))
     [(stored,)] = await backend.query("SELECT apparent_bytes FROM scan_area")
     assert stored == 2**63 - 1
+
+
+@pytest.mark.case("P17")
+async def test_a_store_of_the_first_version_is_brought_up_with_what_it_holds(backend, monkeypatch):
+    monkeypatch.setattr(schema, "migrations", lambda dialect: migrations(dialect)[:1])
+    async with backend.open():
+        pass
+    monkeypatch.undo()
+    sample = "0" if backend.url.startswith("sqlite") else "false"
+    date = "2025-01-02T03:04:05.000000Z"
+    await backend.query(
+        "INSERT INTO scan_run (run_id, date, started, ended, host, version, reader, workers,"
+        " seconds, status, incomplete_reasons, sample, log_file) VALUES"
+        f" ('{uuid.UUID(int=7)}', '{date}', '{date}', '{date}', 'h', '0', 'native', 1, 2.5,"
+        f" 'complete', '[]', {sample}, '')"
+    )
+    async with backend.open() as store:
+        await store.record(make_snapshot(suspicions=("fewer",)))
+        runs = (await store.history()).runs
+    assert runs.status == ["complete", "suspect"]
+    assert runs.reasons == [[], ["fewer"]]
+    assert runs.seconds == [2.5, 88.5]
 
 
 @pytest.mark.case("P17")

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from jwqlscan.forecast import Reached, Trend, reached, trend
 from jwqlscan.history import FilesystemColumns, History
-from jwqlscan.reporting.forecast import Reached, Trend, reached, trend
 from jwqlscan.reporting.theme import label_text
 from jwqlscan.snapshot import ALL
 from jwqlscan.units import TIB_BYTES

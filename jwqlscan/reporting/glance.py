@@ -9,7 +9,7 @@ from itertools import pairwise
 from statistics import median
 
 from jwqlscan.history import History
-from jwqlscan.paths import shown
+from jwqlscan.paths import harmless
 from jwqlscan.reporting.filesystems import Filesystem, filesystems
 from jwqlscan.reporting.tab_capacity import interval, told
 from jwqlscan.reporting.tabs import Cell, Size
@@ -123,8 +123,8 @@ def glance(history: History) -> Glance:
     return Glance(
         newest=newest,
         runs=len(dates),
-        status=shown(runs.status[-1]) if ours else "",
-        reasons=tuple(shown(reason) for reason in reasons[:MOST_REASONS]),
+        status=harmless(runs.status[-1]) if ours else "",
+        reasons=tuple(harmless(reason) for reason in reasons[:MOST_REASONS]),
         more_reasons=max(0, len(reasons) - MOST_REASONS),
         remark=remark,
         stale_after_s=max(_LEAST_STALE.total_seconds(), _STALE_INTERVALS * usual),
@@ -180,7 +180,7 @@ def _facts(history: History) -> tuple[list[Fact], datetime | None]:
 
 def _kinds(errors: dict[str, int]) -> str:
     most = sorted(errors.items(), key=lambda one: (-one[1], one[0]))
-    return ", ".join(f"{number:,} {shown(kind)}" for kind, number in most) or "in the newest run"
+    return ", ".join(f"{number:,} {harmless(kind)}" for kind, number in most) or "in the newest run"
 
 
 def _changes(

@@ -15,7 +15,7 @@ from markupsafe import Markup, escape
 
 from jwqlscan import __version__
 from jwqlscan.history import History
-from jwqlscan.paths import shown
+from jwqlscan.paths import harmless
 from jwqlscan.reporting import PAGE, theme
 from jwqlscan.reporting.bars import bars
 from jwqlscan.reporting.columns import Columns, Json, compact
@@ -130,8 +130,8 @@ def _page(
         title=TITLE,
         css=Markup(_packaged("page.css")),  # noqa: S704 (ours)
         policy=_content_security_policy(scripts),
-        host=shown(host),
-        note=shown(note),
+        host=harmless(host),
+        note=harmless(note),
         facts=facts,
         sampled=sampled,
         tabs=list(_numbered(tabs)),

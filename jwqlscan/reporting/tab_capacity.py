@@ -7,10 +7,10 @@ from datetime import timedelta
 
 import numpy as np
 
+from jwqlscan.forecast import Reached
 from jwqlscan.history import History
 from jwqlscan.reporting import theme
 from jwqlscan.reporting.filesystems import Filesystem, filesystems
-from jwqlscan.reporting.forecast import Reached
 from jwqlscan.reporting.series import Curve, Future, PlotData, ms, plot_data
 from jwqlscan.reporting.tabs import Card, Choice, Size, Tab, Table
 from jwqlscan.units import TIB_BYTES

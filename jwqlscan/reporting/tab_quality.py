@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jwqlscan.history import History, RunColumns
-from jwqlscan.paths import shown
+from jwqlscan.paths import harmless
 from jwqlscan.reporting import theme
 from jwqlscan.reporting.series import Curve, PlotData, plot_data
 from jwqlscan.reporting.tabs import Card, Cell, Tab, Table, card
@@ -87,7 +87,7 @@ def _runs(runs: RunColumns) -> Table:
         rows.append(
             (
                 f"{runs.date[row]:%Y-%m-%d %H:%M:%S}",
-                shown(runs.status[row]),
+                harmless(runs.status[row]),
                 runs.files[row],
                 runs.directories[row],
                 format_seconds(seconds),
@@ -96,8 +96,8 @@ def _runs(runs: RunColumns) -> Table:
                 sum(runs.skipped[row].values()),
                 runs.vanished[row],
                 runs.unrecognized[row],
-                shown(f"{runs.host[row]}, {runs.version[row]} {runs.reader[row]}"),
-                "; ".join(shown(reason) for reason in reasons[:_MOST_REASONS]) + more,
+                harmless(f"{runs.host[row]}, {runs.version[row]} {runs.reader[row]}"),
+                "; ".join(harmless(reason) for reason in reasons[:_MOST_REASONS]) + more,
             )
         )
     marked = frozenset(number for number, row in enumerate(order) if runs.status[row] != "complete")

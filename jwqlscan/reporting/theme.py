@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from jwqlscan.paths import shown
+from jwqlscan.paths import harmless
 
 PLOT_HEIGHT = 330  # px of a plot without its legend
 LEGEND_ROW_PX = 18
@@ -171,4 +171,4 @@ _TEX = re.compile(r"(?<=\$)(?=\$)|(?<=\\)(?=[\[\](){}])")
 
 def label_text(text: str) -> str:
     """Return a label from the data as text that can do nothing but be read."""
-    return _TEX.sub("\u2060", shown(text)) or "(unnamed)"
+    return _TEX.sub("\u2060", harmless(text)) or "(unnamed)"

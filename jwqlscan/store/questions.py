@@ -62,7 +62,7 @@ class RunRow:
     Attributes
     ----------
     status : str
-        ``complete``; anything else is not complete.
+        ``complete``; anything else, ``incomplete`` or ``suspect``, is not to be relied on.
     areas : tuple of AreaRow
         The archive's first, and each group's whole before its parts.
     """
@@ -102,7 +102,8 @@ class Point(NamedTuple):
 
 
 _RUN_COLUMNS = (
-    "{text:run_id}, {date:date}, {date:ended}, host, version, seconds, status, incomplete_reasons"
+    "{text:run_id}, {date:date}, {date:ended}, host, version, seconds,"
+    " CASE WHEN suspicions = '[]' THEN status ELSE 'suspect' END, incomplete_reasons, suspicions"
 )
 # The ids apart: a LIMIT within IN (...) is fine for both dialects, and the index on date serves it.
 _LAST_RUNS = f"SELECT {_RUN_COLUMNS} FROM scan_run WHERE NOT sample ORDER BY date DESC LIMIT $1"  # noqa: S608
@@ -118,36 +119,41 @@ _AREAS = (
     " ORDER BY area_group, CASE area WHEN 'all' THEN 0 ELSE 1 END, area"
 )
 
+# What a row's run was; "" is a row that JWQL itself wrote.
+_TOLD = (
+    "CASE WHEN r.sample THEN 'sample' WHEN r.suspicions <> '[]' THEN 'suspect'"
+    " ELSE coalesce(r.status, '') END"
+)
 _GENERAL = (
     "SELECT {date:t.date},"
-    " CASE WHEN r.sample THEN 'sample' ELSE coalesce(r.status, '') END,"
+    " {told},"
     " total_file_count, total_file_size, fits_file_count,"
     " fits_file_size, used, available FROM filesystem_general t"
     " LEFT JOIN scan_run r ON r.date = {date:t.date}"
     " WHERE {date:t.date} >= {date:$1} ORDER BY 1"
-)
+).replace("{told}", _TOLD)
 _CENTRAL = (
     "SELECT {date:t.date},"
-    " CASE WHEN r.sample THEN 'sample' ELSE coalesce(r.status, '') END,"
+    " {told},"
     " used, size, available FROM central_storage t"
     " LEFT JOIN scan_run r ON r.date = {date:t.date}"
     " WHERE {text:area} = $2 AND {date:t.date} >= {date:$1} ORDER BY 1"
-)
+).replace("{told}", _TOLD)
 _ARCHIVE_AREA = (
     "SELECT {date:r.date},"
-    " CASE WHEN r.sample THEN 'sample' ELSE coalesce(r.status, '') END,"
+    " {told},"
     " files, apparent_bytes, fits_files, fits_bytes,"
     " size_bytes, used_bytes, available_bytes FROM scan_area a JOIN scan_run r USING (run_id)"
     " WHERE area_group = 'archive' AND area = $2 AND r.date >= {date:$1} ORDER BY 1"
-)
+).replace("{told}", _TOLD)
 _PRODUCT = (
     "SELECT {date:t.date}, "
-    " min(CASE WHEN r.sample THEN 'sample' ELSE coalesce(r.status, '') END),"
+    " min({told}),"
     " CAST(sum(count) AS BIGINT), sum(size)"
     " FROM filesystem_instrument t LEFT JOIN scan_run r ON r.date = {date:t.date}"
     " WHERE {date:t.date} >= {date:$1} AND ($2 = '' OR {text:instrument} = $2)"
     " AND ($3 = '' OR {text:filetype} = $3) GROUP BY 1 ORDER BY 1"
-)
+).replace("{told}", _TOLD)
 
 
 async def last_runs(store: Asked, count: int) -> list[RunRow]:
@@ -207,7 +213,7 @@ async def product_points(
 
 
 def _run(row: Sequence[Any]) -> RunRow:
-    run_id, date, ended, host, version, seconds, run_status, reasons = row
+    run_id, date, ended, host, version, seconds, run_status, reasons, suspicions = row
     return RunRow(
         run_id=run_id,
         date=_date(date),
@@ -216,7 +222,7 @@ def _run(row: Sequence[Any]) -> RunRow:
         version=version,
         seconds=seconds,
         status=run_status,
-        incomplete_reasons=tuple(json.loads(reasons)),
+        incomplete_reasons=(*json.loads(reasons), *json.loads(suspicions)),
     )
 
 
