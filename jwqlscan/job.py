@@ -302,6 +302,16 @@ def _together(
     )
 
 
+async def _store_at_once(store: Store, snapshot: Snapshot, unspooled: StoreError) -> list[str]:
+    """Store what the spool can't keep; what waits in the spool waits on. Return warnings."""
+    try:
+        async with store, store.exclusive():
+            warnings = await store.record(snapshot)
+    except StoreError as error:
+        raise StoreError(f"{unspooled}; nor is it stored: {error}") from error
+    return [*warnings, f"{unspooled}; it is stored all the same"]
+
+
 _ACCEPT = "see what is missing or, if it was removed, run once with --allow-drop"
 
 
@@ -313,7 +323,12 @@ async def _store(
     warnings = [f"incomplete: {reason}" for reason in snapshot.incomplete_reasons]
     warnings += [f"suspect: {doubt}; {_ACCEPT}" for doubt in snapshot.suspicions]
     directory = os.path.join(config.state_path, "spool")
-    spooled = await spool.put(directory, snapshot)
+    try:
+        spooled = await spool.put(directory, snapshot)
+    except StoreError as error:
+        # Measuring took hours, perhaps: another disk, or a server, may take what this one can't.
+        warnings += await _store_at_once(store, snapshot, error)
+        return codes, warnings, store.location
     try:
         async with store:
             warnings += await spool.flush(directory, store)

@@ -78,8 +78,7 @@ async def put(directory: str, snapshot: Snapshot) -> str:
         await write_atomically(path, json.dumps(snapshot.to_record()), mode=SPOOL_MODE, group=None)
     except OSError as error:
         raise StoreError(
-            f"spool {shown(directory)}: {error.strerror}: the snapshot is not kept; make room"
-            " there and run again"
+            f"spool {shown(directory)}: {error.strerror}: the snapshot is not kept there; make room"
         ) from error
     return path
 

@@ -49,7 +49,7 @@ _LATER = {
     sqlite3.SQLITE_LOCKED: "is locked by another process: find it with fuser, or try again",
     sqlite3.SQLITE_PROTOCOL: "is locked by another process: find it with fuser, or try again",
     sqlite3.SQLITE_FULL: "can't grow, the disk is full: make room",
-    sqlite3.SQLITE_IOERR: "can't be read or written: check the disk and the mount",
+    sqlite3.SQLITE_IOERR: "can't be read or written: make room, and check the disk and the mount",
 }
 _NEVER = {
     sqlite3.SQLITE_NOTADB: "is not an SQLite database: name another file, or move this one away",
