@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import io
 import os
@@ -41,9 +42,10 @@ def _end(code: int | str | None) -> None:
     import logging
 
     logging.shutdown()
+    with contextlib.suppress(OSError, ValueError):  # a closed terminal hears nothing more
+        sys.stderr.flush()
     try:
         sys.stdout.flush()
-        sys.stderr.flush()
     except (OSError, ValueError):  # the other end is closed; Python says what it has to
         raise SystemExit(code) from None
     os._exit(code)

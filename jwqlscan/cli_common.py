@@ -97,6 +97,12 @@ def show_in_browser(path: str) -> None:
         sys.stderr.write("jwqlscan: no browser could be started; open the file named above\n")
 
 
+def _tell(text: str) -> None:
+    """Write a line to standard error; where nobody can read it, the exit code has to do."""
+    with contextlib.suppress(OSError):  # the terminal is closed
+        sys.stderr.write(f"jwqlscan: {text}\n")
+
+
 @contextlib.contextmanager
 def told(debug: bool) -> Iterator[None]:
     """Turn a failure into one line and its exit code; whatever is made meanwhile is private."""
@@ -107,15 +113,15 @@ def told(debug: bool) -> Iterator[None]:
         yield
         sys.stdout.flush()
     except SignalledError as error:
-        sys.stderr.write(f"jwqlscan: {error}\n")
+        _tell(f"{error}")
         raise typer.Exit(128 + error.number) from None
     except JwqlscanError as error:
         if debug:
             raise
-        sys.stderr.write(f"jwqlscan: {error}\n")
+        _tell(f"{error}")
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
-        sys.stderr.write("jwqlscan: interrupted, nothing more is stored\n")
+        _tell("interrupted, nothing more is stored")
         raise typer.Exit(128 + 2) from None
     except BrokenPipeError:  # `| head`: the reader has what it wants
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -125,5 +131,5 @@ def told(debug: bool) -> Iterator[None]:
     except Exception as error:
         if debug:
             raise
-        sys.stderr.write(f"jwqlscan: a bug: {type(error).__name__}; --debug shows where\n")
+        _tell(f"a bug: {type(error).__name__}; --debug shows where")
         raise typer.Exit(ExitCode.FAILED) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from types import TracebackType
 from typing import Self
@@ -60,7 +61,8 @@ class TerminalDisplay(Display):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._live.stop()
+        with contextlib.suppress(OSError):  # a terminal that is closed needs no tidying
+            self._live.stop()
 
     def phase(self, text: str) -> None:
         """Show what is being done now."""

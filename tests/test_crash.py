@@ -25,6 +25,11 @@ from jwqlscan.snapshot import Snapshot
 
 HERE = Path(__file__).parent / "crash"
 POINTS_IN_CI = 12
+# What makes something final: a part of the call, and of the path.
+SPOOLING = ("rename", "/spool/")
+REMOVING = ("unlink", "/spool/")
+PAGE = ("rename", "/filesystem_monitor.html")
+FINAL = (SPOOLING, REMOVING, PAGE)
 REPORT = "outputs/monitor_filesystem"
 CAL = "jw01018001001_02101_00001_nrca1_cal.fits"
 
@@ -40,7 +45,7 @@ def shim(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def killer(shim):
-    """Yield a function that runs a configuration, killed at a point, and returns its exit code."""
+    """Yield a function that runs a configuration, killed at a point, and returns the exit code."""
     environment = {**os.environ, "LD_PRELOAD": str(shim)}
     with subprocess.Popen(
         [sys.executable, HERE / "crashing_runs.py"],
@@ -132,10 +137,10 @@ def chosen(points, always=()):
 
 def decisive(log):
     """Return the points at which a snapshot or the page becomes final, and those right after."""
-    spooled = next(n for n, *call in log if is_spooling(*call))
-    removed = next(n for n, *call in log if is_removing(*call))
+    spooled, removed, page = (
+        next(n for n, *call in log if is_call(final, *call)) for final in FINAL
+    )
     committed = max(n for n, call, _ in log[:removed] if call == "fdatasync")
-    page = next(n for n, *call in log if is_page(*call))
     return sorted({n + more for n in (spooled, committed, removed, page) for more in (0, 1)})
 
 
@@ -151,16 +156,8 @@ def endings(files):
     return {name: content[-16:] for name, content in files.items()}
 
 
-def is_spooling(call, path):
-    return "rename" in call and "/spool/" in path
-
-
-def is_removing(call, path):
-    return call == "unlink" and "/spool/" in path
-
-
-def is_page(call, path):
-    return "rename" in call and path.endswith("/filesystem_monitor.html")
+def is_call(sought, call, path):
+    return sought[0] in call and sought[1] in path
 
 
 def try_points(place, killer, runs, points):
@@ -174,14 +171,14 @@ def try_points(place, killer, runs, points):
     for at in points:
         before = runs.run_ids()
         if killer(config, at, place / "log") == 0:  # this run had fewer points
-            assert at > 0.7 * max(points)
+            assert at > 0.7 * points[-1]
             break
         *done, (number, *here) = read_log(place / "log")
         tried.append(here)
-        assert number == at
+        assert number == at if isinstance(at, int) else is_call(at, *here)
         reached = {*runs.run_ids(), *spooled_ids(place)} - {*before}
         # From the moment that the spool file has its name, the snapshot is safe.
-        assert len(reached) == any(is_spooling(*call) for _, *call in done), here
+        assert len(reached) == any(is_call(SPOOLING, *call) for _, *call in done), here
         assert endings(files_of(place)) == endings(old), here
         half_made = litter(place)
         assert len(half_made) <= len(old) + 1, here
@@ -209,9 +206,7 @@ def test_a_run_killed_at_any_point_loses_nothing_and_tears_nothing(tmp_path, kil
     calls = {call for _, call, _ in log}
     assert {"fsync"} < calls and len(log) > 60, calls
     points = chosen([n for n, _, _ in log], decisive(log))
-    tried = try_points(tmp_path, killer, SqliteRuns(tmp_path), points)
-    for final in (is_spooling, is_removing, is_page):
-        assert any(final(*call) for call in tried), tried
+    tried = try_points(tmp_path, killer, SqliteRuns(tmp_path), [*FINAL, *points])
     print(f"killed at {len(tried)} of {len(log)} points")
 
 
@@ -253,13 +248,13 @@ def test_all_that_a_run_writes_is_on_disk_before_its_name_and_before_anything_re
     others = {path for _, call, path in log if "write" in call and not path.endswith(".tmp")}
     assert {Path(path).name.split("-")[0] for path in others} == {"jwqlscan.db", "lock"}
     # The spool's file has its name for good before the store hears of it; it goes after the commit.
-    [removed] = [n for n, *call in log if is_removing(*call)]
-    [spooled] = [n for n, *call in log if is_spooling(*call)]
+    [removed] = [n for n, *call in log if is_call(REMOVING, *call)]
+    [spooled] = [n for n, *call in log if is_call(SPOOLING, *call)]
     wal = [(n, call) for n, call, path in log[spooled:removed] if path.endswith(".db-wal")]
     named = next(n for n, call, path in log[spooled:] if (call, path[-6:]) == ("fsync", "/spool"))
     assert named < wal[0][0] and wal[-1][1] == "fdatasync"
     # The page comes last: what it says is there is there.
-    assert is_page("rename", renamed[-1][1])
+    assert is_call(PAGE, "rename", renamed[-1][1])
 
 
 @pytest.mark.case("P01", "P17")
@@ -267,7 +262,7 @@ def test_the_first_run_of_all_killed_at_any_point_leaves_nothing_in_the_way(tmp_
     config = make_host(tmp_path, "")
     assert killer(config, 0, tmp_path / "log") == 0
     log = read_log(tmp_path / "log")
-    stored = next(n for n, *call in log if is_spooling(*call))
+    stored = next(n for n, *call in log if is_call(SPOOLING, *call))
     for at in chosen([n for n, _, _ in log if n <= stored + 40])[::2]:
         for made in ("state", "outputs"):
             shutil.rmtree(tmp_path / made)
@@ -352,7 +347,7 @@ def test_power_loss_at_any_point_loses_nothing_that_was_spooled_and_tears_nothin
             break
         *done, (_, *point) = read_log(here / "log")
         # Safe is what has its name, and whose directory was written down to the disk.
-        renamed = [n for n, *call in done if is_spooling(*call)]
+        renamed = [n for n, *call in done if is_call(SPOOLING, *call)]
         written = [n for n, call, path in done if call == "fsync" and path.endswith("/spool")]
         safe = bool(renamed and written and written[-1] > renamed[0])
         with after_power_loss() as there:

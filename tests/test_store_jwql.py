@@ -233,7 +233,7 @@ async def test_before_our_first_run_the_last_areas_are_those_of_jwql(jwql_url):
             ("central", "logs"): LastArea(0, 0),
         }
         await store.record(make_snapshot(1))
-        assert (await store.last_areas())["archive", "all"] == LastArea(10, 14)
+        assert (await store.last_areas())["archive", "all"] == LastArea(10, 14, 2**41)
 
 
 async def test_jwql_tables_that_are_missing_are_made(jwql_url):

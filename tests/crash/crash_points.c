@@ -16,15 +16,20 @@
 
 static char below[2][PATH_MAX];
 static long kill_at; /* 0: never */
+static char kill_call[64], kill_path[PATH_MAX]; /* instead: parts of the call and of the path */
 static long count;
 static int log_fd = -1;
 static int armed;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* From now on: kill before the Nth call; write each to a descriptor, if there is one. */
+/* From now on: kill before the Nth call, or before the first whose name and path have these parts;
+ * write each to a descriptor, if there is one.
+ */
 void
-crash_arm(const char *first, const char *second, long at, int log)
+crash_arm(const char *first, const char *second, long at, const char *call, const char *path, int log)
 {
+    snprintf(kill_call, sizeof(kill_call), "%s", call);
+    snprintf(kill_path, PATH_MAX, "%s", path);
     snprintf(below[0], PATH_MAX, "%s/", first);
     snprintf(below[1], PATH_MAX, "%s/", second);
     kill_at = at;
@@ -45,7 +50,8 @@ point(const char *call, const char *path)
         int length = snprintf(line, sizeof(line), "%ld %s %s\n", count, call, path);
         NEXT(ssize_t, "write", int, const void *, size_t)(log_fd, line, (size_t)length);
     }
-    if (count == kill_at) {
+    if (count == kill_at ||
+        (kill_call[0] && strstr(call, kill_call) != NULL && strstr(path, kill_path) != NULL)) {
         kill(getpid(), SIGKILL);
         pause();
     }

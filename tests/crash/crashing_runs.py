@@ -1,6 +1,7 @@
 """Runs jwqlscan in forked processes that are killed at a point; see test_crash.py.
 
-Reads one JSON line an order: ``{"config": path, "at": n, "log": path or null}``; n 0 is never.
+Reads one JSON line an order: ``{"config": path, "at": n, "log": path or null}``; n 0 is never, and
+``[call, part of a path]`` in its place is the first such call.
 Answers with one line: ``{"code": exit code, or minus the signal}``. Forking from a process that has
 imported all makes a point take a second, not three.
 """
@@ -12,6 +13,7 @@ import json
 import os
 import sys
 import traceback
+from typing import Any
 
 from jwqlscan import job, signals
 from jwqlscan.config import load_config
@@ -30,7 +32,7 @@ def main() -> None:
         print(json.dumps({"code": os.waitstatus_to_exitcode(status)}), flush=True)
 
 
-def run(shim: ctypes.CDLL, order: dict[str, str]) -> int:
+def run(shim: ctypes.CDLL, order: dict[str, Any]) -> int:
     try:
         config = load_config(order["config"])
         log = -1
@@ -39,7 +41,9 @@ def run(shim: ctypes.CDLL, order: dict[str, str]) -> int:
         places = [
             os.fsencode(os.path.realpath(p)) for p in (config.state_path, config.outputs.directory)
         ]
-        shim.crash_arm(*places, order["at"], log)
+        at = order["at"]
+        number, call = (at, ["", ""]) if isinstance(at, int) else (0, at)
+        shim.crash_arm(*places, number, *map(str.encode, call), log)
         return int(signals.run_until_signalled(job.run, config).exit_code)
     except BaseException:
         traceback.print_exc()
