@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple, Protocol, Self
 
 from jwqlscan.history import History
+from jwqlscan.insight import Insight
 from jwqlscan.snapshot import Snapshot
 
 MONITOR_NAME = "filesystem_monitor"
@@ -85,6 +86,10 @@ class Store(Protocol):
 
     async def history(self, since: datetime | None = None) -> History:
         """Return the JWQL tables' rows from `since` on (UTC, aware), as columns."""
+        ...
+
+    async def insight(self) -> Insight:
+        """Return what the newest run that looked knows of its areas, and what grew until then."""
         ...
 
 

