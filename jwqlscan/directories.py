@@ -1,13 +1,14 @@
-"""Directories with all that is below them: every one down to a depth, and the largest below that.
+"""Directories with all that is below them: each down to a depth, and the largest below that.
 
 Bounded: of each of the two kinds so many are kept, the largest by apparent bytes. What is dropped
-is in its parents' sums all the same. Sums are final when they come here, one a directory, so keeping
-the largest of two such tables is the same in any order.
+is in its parents' sums all the same. A directory comes here once, when its sum is final, so that
+keeping the largest of two such tables is the same in any order.
 """
 
 from __future__ import annotations
 
 import heapq
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -139,5 +140,9 @@ class Directories:
 
 
 def largest(sums: Mapping[str, DirectorySum], count: int) -> list[tuple[str, DirectorySum]]:
-    """Return the largest by apparent bytes, of equal ones the first by path."""
-    return heapq.nsmallest(count, sums.items(), key=lambda item: (-item[1].apparent_bytes, item[0]))
+    """Return the largest by apparent bytes, of equal ones the first by path, byte by byte."""
+    return heapq.nsmallest(count, sums.items(), key=_largest_first)
+
+
+def _largest_first(item: tuple[str, DirectorySum]) -> tuple[int, bytes]:
+    return -item[1].apparent_bytes, os.fsencode(item[0])

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields, replace
 
+from jwqlscan.directories import NO_DIRECTORIES
+from jwqlscan.directories import Limits as DirectoryLimits
+
 AUTO = "auto"
 MAX_WORKERS = 1024
 
@@ -76,6 +79,8 @@ class ScanSettings:
     ages_from_s : int
         The time that ages of files are counted from, in seconds since 1970, for a cube of classes,
         owners, ages and sizes; 0: none is made.
+    directories : jwqlscan.directories.Limits
+        Which directories' sums are told.
     """
 
     workers: int = 0
@@ -90,6 +95,7 @@ class ScanSettings:
     stall_timeout_s: float = DEFAULT_STALL_TIMEOUT_S
     max_runtime_s: float = 0.0
     ages_from_s: int = 0
+    directories: DirectoryLimits = NO_DIRECTORIES
 
     def overridden(self, over: ScanOverrides) -> ScanSettings:
         """Return these settings with what the command line says."""

@@ -22,7 +22,7 @@ LAYERS = [
     ("a scan's facts", "scanning scanning.mounts scanning.pace scanning.process"),
     ("a scan's rules", "scanning.rules"),
     ("the readers' contract", "scanning.reader"),
-    ("readers", "scanning.scandir_reader scanning.native_reader"),
+    ("readers", "scanning.ledger scanning.scandir_reader scanning.native_reader"),
     ("the walk", "scanning.readers scanning.pool scanning.orders display"),
     ("the scanning process", "scanning.scanner_child scanning.scanner"),
     ("configuration, lock, df, store", "config lock logs df store.*"),

@@ -33,6 +33,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+from jwqlscan.directories import Limits
 from jwqlscan.names import Classifier
 from jwqlscan.scanning.mounts import read_mount_table
 from jwqlscan.scanning.orders import number_roots
@@ -241,6 +242,7 @@ class _Child:
                 mounts=mounts,
                 roots=numbers,
                 age_limits=tuple(settings["age_limits"]),
+                directories=Limits(*settings["directories"]),
             ),
             Classifier(settings["extra_filetypes"]),
             Pace(settings["max_rate"]),
@@ -285,6 +287,7 @@ class _Child:
             self._send({"failed": "".join(traceback.format_exception(pool.failure))})
             return
         self._send({"progress": list(pool.progress)})
+        pool.gather()
         self._send(
             {
                 "result": {
