@@ -262,7 +262,7 @@ def _snapshot(
             "archive",
             ALL,
             config.archive_path,
-            measurement.union(archive),
+            measurement.union(archive, config.archive_path),
             _together(archive, capacities),
             worst,
             next((f"{a.area.name}: {a.note}" for a in archive if a.note and a.state == worst), ""),

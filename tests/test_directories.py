@@ -13,11 +13,13 @@ from trees import ROOT_FLAGS, Hardlink, Symlink, make_chain, make_tree, walk
 from jwqlscan.directories import MOST_BYTES, Directories, DirectorySum, Limits, largest
 from jwqlscan.names import Classifier
 from jwqlscan.scanning.ledger import SPARE_ROWS, Account, Ledger
+from jwqlscan.scanning.measure import scan
 from jwqlscan.scanning.mounts import read_mount_table
 from jwqlscan.scanning.pool import Pool
 from jwqlscan.scanning.reader import OpenDirectory, Root
 from jwqlscan.scanning.readers import available_readers, make_reader
 from jwqlscan.scanning.rules import ScanRules
+from jwqlscan.settings import ScanSettings
 
 readers = pytest.mark.parametrize("reader", available_readers())
 ALL = Limits(2, 10**6, 10**6)
@@ -239,3 +241,32 @@ def test_a_ledger_keeps_no_more_than_twice_what_it_is_to_tell():
     assert list(table.lower.values()) == [DirectorySum(1, n) for n in (1999, 1998, 1997)]
     assert table.upper == {"/": DirectorySum(2000, 1999000)}
     assert table.lower_dropped == 1996  # the one of no bytes is none of the largest
+
+
+# ---- areas ----
+
+
+@readers
+async def test_areas_that_nest_and_repeat_each_have_their_own_directories(tmp_path, reader):
+    top = tmp_path / "c"
+    make_tree(
+        top,
+        {
+            "logs": {"a": {"b": {"c": {"f": 10}}}, "l.fits": 1},
+            "out": {"x": {"y": {"z": {"f": 100}, "w": {"f": 7}}, "f": 5}},
+            "f": 3,
+        },
+    )
+    (tmp_path / "alias").symlink_to("c/out")
+    limits = Limits(2, 100, 100)
+    paths = [str(top), f"{top}/logs", f"{top}/out/x/y", str(tmp_path / "alias")]
+    found = await scan(paths, ScanSettings(reader=reader, directories=limits))
+    for one in found.areas:
+        where = os.path.realpath(one.area.path)
+        wanted = expected(where, limits).moved(where, one.area.path)
+        assert one.tally.tree == wanted, one.area.path
+    union = found.union(found.areas[1:3], str(top)).tree
+    assert union.upper[str(top)] == DirectorySum(*by_find(f"{top}/logs")[f"{top}/logs"]).plus(
+        by_find(f"{top}/out/x/y")[f"{top}/out/x/y"]
+    )
+    assert f"{top}/logs/a/b/c" in union.lower
