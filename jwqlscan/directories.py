@@ -62,6 +62,7 @@ class Limits(NamedTuple):
 
 
 NO_DIRECTORIES = Limits(0, 0, 0)
+DEFAULT_DIRECTORIES = Limits()
 
 
 class Directories:

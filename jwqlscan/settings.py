@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields, replace
 
-from jwqlscan.directories import NO_DIRECTORIES
+from jwqlscan.cube import MOST_CLASSES, MOST_OWNERS, MOST_PROGRAMS
+from jwqlscan.directories import DEFAULT_DIRECTORIES, NO_DIRECTORIES
 from jwqlscan.directories import Limits as DirectoryLimits
 
 AUTO = "auto"
@@ -144,6 +145,29 @@ class Area:
     name: str
     path: str
     key: str
+
+
+@dataclass(frozen=True, slots=True)
+class InsightSettings:
+    """What a run finds out of files beside their totals; the keys of ``[insight]``.
+
+    Attributes
+    ----------
+    enabled : bool
+    directories : jwqlscan.directories.Limits
+    max_classes, max_owners, max_programs : int
+        How many are told apart; the smallest beyond are put together. A class is an extension, or
+        an instrument and filetype.
+    thin_after_s : float
+        What is older is kept of one run a week; 0: of all.
+    """
+
+    enabled: bool = True
+    directories: DirectoryLimits = DEFAULT_DIRECTORIES
+    max_classes: int = MOST_CLASSES
+    max_owners: int = MOST_OWNERS
+    max_programs: int = MOST_PROGRAMS
+    thin_after_s: float = 0.0
 
 
 Limits = tuple[float, float]  # warning, critical
