@@ -229,7 +229,7 @@ def _samples(snapshot: Snapshot) -> Iterator[Snapshot]:
             ended=at + timedelta(seconds=seconds),
             seconds=seconds,
             areas=tuple(
-                _quality(_shrunk(area, share * (0.8 if unreadable else 1.0)), unreadable, rng)
+                _quality(_shrunk(area, share, 0.8 if unreadable else 1.0), unreadable, rng)
                 for area in snapshot.areas
             ),
             sample=True,
@@ -247,9 +247,11 @@ def _quality(area: AreaSnapshot, unreadable: bool, rng: random.Random) -> AreaSn
     return area
 
 
-def _shrunk(area: AreaSnapshot, share: float) -> AreaSnapshot:
+def _shrunk(area: AreaSnapshot, share: float, read: float) -> AreaSnapshot:
+    """Return a share of what there is in an area, of which that much could be read."""
+
     def part(number: int) -> int:
-        return round(number * share)
+        return round(number * share * read)
 
     old, capacity = area.tally, area.capacity
     products = {p: Amount(part(a.count), part(a.bytes)) for p, a in old.products.items()}
@@ -265,7 +267,7 @@ def _shrunk(area: AreaSnapshot, share: float) -> AreaSnapshot:
         unrecognized=round(old.unrecognized * min(1.0, share + 0.3)),
         products=products,
     )
-    _shrink_insight(old, tally, share)
+    _shrink_insight(old, tally, share, read)
     if capacity is None:
         return replace(area, tally=tally)
     used = part(capacity.used_bytes) or TIB_BYTES
@@ -280,20 +282,20 @@ def _shrunk(area: AreaSnapshot, share: float) -> AreaSnapshot:
     )
 
 
-def _shrink_insight(old: Tally, new: Tally, share: float) -> None:
+def _shrink_insight(old: Tally, new: Tally, share: float, read: float) -> None:
     """Make up the cube and the directories: programs began one after another, and grow since."""
     for key, numbers in old.cube.cells.items():
-        files, apparent, allocated = (round(n * share) for n in numbers)
+        files, apparent, allocated = (round(n * share * read) for n in numbers)
         if files:
             new.cube.add(key, files, apparent, allocated)
     for program, (files, apparent) in old.cube.programs.items():
-        part = _program_share(program, share)
+        part = _program_share(program, share) * read
         if files := round(files * part):
             new.cube.add_program(program, files, round(apparent * part))
     for mine, theirs in ((new.tree.upper, old.tree.upper), (new.tree.lower, old.tree.lower)):
         for path, total in theirs.items():
             named = re.search(r"/jw([0-9]{5})", path)
-            part = _program_share(named[1], share) if named else share
+            part = (_program_share(named[1], share) if named else share) * read
             if part:
                 mine[path] = DirectorySum(*(round(n * part) for n in total))
 

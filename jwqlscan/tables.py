@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jwqlscan.cube import OTHER, Cube, Sum
+from jwqlscan.directories import BY_DIRECTORY, branches
 from jwqlscan.paths import shown
 from jwqlscan.projections import ORDERED, projection
 from jwqlscan.settings import AUTO
@@ -58,7 +59,11 @@ def print_scan(
         console.print(_products(union))
     for by in questions:
         console.print()
-        console.print(_projection(union.cube, by, top))
+        if by == BY_DIRECTORY:
+            for one in measurement.areas:
+                console.print(_directories(one.tally, top))
+        else:
+            console.print(_projection(union.cube, by, top))
     for line in _remarks(union):
         console.print(Text(line), soft_wrap=True)  # as it is: no markup, no emoji, no wrapping
     console.print(
@@ -201,6 +206,30 @@ def _projection(cube: Cube, by: str, top: int) -> Table:
         label = f"{format_count(len(rows) - top)} more"
         size = format_bytes(rest.apparent_bytes)
         table.add_row(Text(label), format_count(rest.files), size, "", style="dim")
+    return table
+
+
+def _directories(tally: Tally, top: int) -> Table:
+    """Return the largest directories as a tree: what people know from du, ncdu and dust."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("directory", overflow="fold")
+    for heading in ("size", "share", "files", "FITS"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("")
+    lines = branches(tally.tree, top)
+    whole = max((line.sum.apparent_bytes for line in lines), default=0) or 1
+    for line in lines:
+        size, fits = line.sum.apparent_bytes, line.sum.fits_bytes
+        bar = round(BAR_WIDTH * size / whole)
+        kind = round(bar * fits / size) if size else 0
+        table.add_row(
+            Text.assemble((line.guide, "dim"), shown(line.name)),
+            format_bytes(size),
+            f"{100 * size / whole:.1f} %",
+            format_count(line.sum.files),
+            f"{100 * fits / size:.0f} %" if size else "",
+            Text.assemble(("█" * kind, "cyan"), "█" * (bar - kind)),
+        )
     return table
 
 
