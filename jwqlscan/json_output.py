@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from jwqlscan.benchmark import Benchmark, Rate
     from jwqlscan.cube import Cube
     from jwqlscan.doctor import Diagnosis
+    from jwqlscan.insight import Growth, GrowthRow
     from jwqlscan.job import Outcome
     from jwqlscan.looking import RunStatus, Series, Status
     from jwqlscan.scanning.measure import Measurement
@@ -84,6 +85,35 @@ def scan_object(
         "entries_per_second": round(measurement.entries_per_second, 1),
         "reader": measurement.reader,
         "workers": measurement.workers,
+    }
+
+
+def growth_object(found: Growth) -> dict[str, Any]:
+    """Return what `jwqlscan growth --json` prints."""
+    return {
+        "area": f"{found.group}/{found.name}",
+        "by": found.by,
+        "since": found.since.isoformat(),
+        "until": found.until.isoformat(),
+        "exact": found.exact,
+        "notes": list(found.notes),
+        "before": found.before._asdict(),
+        "after": found.after._asdict(),
+        "changed": found.changed,
+        "rows": [_growth_row(found.by, row) for row in found.rows],
+        "rest": None if found.rest is None else _growth_row(found.by, found.rest),
+    }
+
+
+def _growth_row(by: str, row: GrowthRow) -> dict[str, Any]:
+    return {
+        by: row.label,
+        "kind": row.kind,
+        "exact": row.exact,
+        "files_change": row.files_change,
+        "apparent_bytes_change": row.bytes_change,
+        "before": row.before._asdict(),
+        "after": row.after._asdict(),
     }
 
 
