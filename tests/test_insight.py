@@ -285,6 +285,19 @@ async def test_insight_can_be_turned_off_and_bounded(tmp_path):
     assert [one.path for one in area.directories] == ["", "d8", "d7", "d6"]
 
 
+async def test_a_run_thins_old_insight_if_asked(tmp_path):
+    make_tree(tmp_path / "archive", {"f": 1})
+    config = config_for(tmp_path, insight='thin_after = "30d"')
+    async with open_store(config.database_url) as store:
+        for day in range(21):
+            await store.record(snapshot(day))
+    outcome = await run(config, with_report=False, allow_drop=True)
+    assert outcome.exit_code == 0 and not outcome.warnings
+    async with open_store(config.database_url) as store:
+        kept = (await store.select("SELECT count(*) FROM scan_insight"))[0][0]
+    assert 4 <= kept <= 5  # of three weeks or a part of a fourth, and of today
+
+
 def jwqlscan(*arguments):
     return subprocess.run(
         [sys.executable, "-m", "jwqlscan", *arguments], capture_output=True, text=True

@@ -686,8 +686,9 @@ typedef struct {
     _Atomic uint64_t *gauges; /* entries read, calls answered: others look at them */
     uint64_t entries_before;
     Place *place;
-    PyObject *share; /* callable(list of Chunk) */
-    PyObject *left;  /* list of Chunk */
+    PyObject *share;   /* callable(list of Chunk) */
+    PyObject *classes; /* callable(shapes, extensions) -> two lists of numbers */
+    PyObject *left;    /* list of Chunk */
     PyThreadState *thread;
     int64_t deadline;
     bool late;
@@ -905,7 +906,8 @@ extension_class(Walk *walk, const char *name, size_t length)
         if (c >= 'A' && c <= 'Z') {
             c += 'a' - 'A';
         }
-        good = (c >= 'a' && c <= 'z') || is_digit(c) || c == '_' || c == '-' || c == '+' || c == '~';
+        good = (c >= 'a' && c <= 'z') || is_digit(c) || c == '_' || c == '-' || c == '+'
+               || c == '~';
         ending[i] = c;
     }
     if (!good) {
@@ -937,9 +939,8 @@ program_hash(uint32_t program)
 }
 
 static bool
-cells_grow(Walk *walk)
+cells_grow(Walk *walk, CellTable *table)
 {
-    CellTable *table = &walk->cells;
     size_t larger = table->size == 0 ? 256 : table->size * 2;
     Cell *slots = calloc(larger, sizeof(Cell));
     if (slots == NULL) {
@@ -962,34 +963,45 @@ cells_grow(Walk *walk)
     return true;
 }
 
+/* Add files to a cell, a new one if need be. */
+static void
+add_to_cell(Walk *walk, CellTable *table, const Cell *more)
+{
+    if (table->used * 2 >= table->size && !cells_grow(walk, table)) {
+        return;
+    }
+    size_t at = cell_hash(more) & (table->size - 1);
+    for (;; at = (at + 1) & (table->size - 1)) {
+        Cell *cell = &table->slots[at];
+        if (cell->class == 0) {
+            *cell = *more;
+            table->used++;
+            return;
+        }
+        if (cell->class == more->class && cell->uid == more->uid && cell->gid == more->gid
+            && cell->age == more->age && cell->size == more->size) {
+            cell->count += more->count;
+            cell->bytes += more->bytes;
+            cell->allocated += more->allocated;
+            return;
+        }
+    }
+}
+
 static void
 count_cell(Walk *walk, uint32_t class, const struct stat *stat, uint64_t size, uint64_t allocated)
 {
     const Reader *reader = walk->reader;
-    CellTable *table = &walk->cells;
-    if (class == 0 || (table->used * 2 >= table->size && !cells_grow(walk))) {
+    if (class == 0) {
         return;
     }
-    Cell key = {.class = class, .uid = stat->st_uid, .gid = stat->st_gid};
-    while (key.age < reader->age_count && stat->st_mtime <= reader->age_limits[key.age]) {
-        key.age++;
+    Cell one = {.class = class, .uid = stat->st_uid, .gid = stat->st_gid, .count = 1,
+                .bytes = size, .allocated = allocated};
+    while (one.age < reader->age_count && stat->st_mtime <= reader->age_limits[one.age]) {
+        one.age++;
     }
-    key.size = size == 0 ? 0 : (uint16_t)(64 - __builtin_clzll(size));
-    size_t at = cell_hash(&key) & (table->size - 1);
-    for (;; at = (at + 1) & (table->size - 1)) {
-        Cell *cell = &table->slots[at];
-        if (cell->class == 0) {
-            *cell = key;
-            table->used++;
-        }
-        if (cell->class == key.class && cell->uid == key.uid && cell->gid == key.gid
-            && cell->age == key.age && cell->size == key.size) {
-            cell->count++;
-            cell->bytes += size;
-            cell->allocated += allocated;
-            return;
-        }
-    }
+    one.size = size == 0 ? 0 : (uint16_t)(64 - __builtin_clzll(size));
+    add_to_cell(walk, &walk->cells, &one);
 }
 
 static void
@@ -1768,22 +1780,80 @@ shapes_list(const ShapeTable *table)
     return list;
 }
 
-/* The cube's rows: a class is (number, whether it is an extension). */
-static PyObject *
-cells_list(const CellTable *table)
+/* Copy a list of class numbers, one for each slot of a table; false with an exception. */
+static bool
+copy_numbers(PyObject *list, size_t count, uint32_t *numbers)
 {
-    PyObject *list = PyList_New((Py_ssize_t)table->used);
+    if (!PyList_Check(list) || (size_t)PyList_GET_SIZE(list) != count) {
+        PyErr_SetString(PyExc_TypeError, "classes() must return two lists, a number for each");
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        unsigned long number = PyLong_AsUnsignedLong(PyList_GET_ITEM(list, (Py_ssize_t)i));
+        if (PyErr_Occurred() || number >= UINT32_MAX) {
+            if (!PyErr_Occurred()) {
+                PyErr_SetString(PyExc_ValueError, "a class has too large a number");
+            }
+            return false;
+        }
+        numbers[i] = (uint32_t)number;
+    }
+    return true;
+}
+
+/* The cube's rows. Cells of shapes that are one class to Python become one: a seventh as many on a
+ * JWST archive, which is most of what a batch costs there. */
+static PyObject *
+cells_list(Walk *walk, PyObject *shapes, PyObject *extensions)
+{
+    size_t shape_count = walk->shapes.used, extension_count = walk->extensions.used;
+    if (walk->cells.used == 0) {
+        return PyList_New(0);
+    }
+    PyObject *list = NULL;
+    CellTable merged = {0};
+    uint32_t *numbers = malloc((shape_count + extension_count + 1) * sizeof(uint32_t));
+    PyObject *classes =
+        PyObject_CallFunctionObjArgs(walk->classes, shapes, extensions, NULL);
+    if (numbers == NULL) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    if (classes == NULL) {
+        goto done;
+    }
+    if (!PyTuple_Check(classes) || PyTuple_GET_SIZE(classes) != 2) {
+        PyErr_SetString(PyExc_TypeError, "classes() must return two lists, a number for each");
+        goto done;
+    }
+    if (!copy_numbers(PyTuple_GET_ITEM(classes, 0), shape_count, numbers)
+        || !copy_numbers(PyTuple_GET_ITEM(classes, 1), extension_count, numbers + shape_count)) {
+        goto done;
+    }
+    for (size_t i = 0; i < walk->cells.size; i++) {
+        Cell cell = walk->cells.slots[i];
+        if (cell.class == 0) {
+            continue;
+        }
+        bool is_extension = cell.class & EXTENSION_CLASS;
+        uint32_t number = (cell.class & ~EXTENSION_CLASS) - 1;
+        cell.class = numbers[is_extension ? shape_count + number : number] + 1;
+        add_to_cell(walk, &merged, &cell);
+        if (walk->no_memory) {
+            PyErr_NoMemory();
+            goto done;
+        }
+    }
+    list = PyList_New((Py_ssize_t)merged.used);
     Py_ssize_t at = 0;
-    for (size_t i = 0; list != NULL && i < table->size; i++) {
-        const Cell *cell = &table->slots[i];
+    for (size_t i = 0; list != NULL && i < merged.size; i++) {
+        const Cell *cell = &merged.slots[i];
         if (cell->class == 0) {
             continue;
         }
-        bool is_extension = cell->class & EXTENSION_CLASS;
-        uint32_t number = (cell->class & ~EXTENSION_CLASS) - 1;
-        PyObject *row = Py_BuildValue("(OIIIIIKKK)", is_extension ? Py_True : Py_False, number,
-                                      cell->uid, cell->gid, (unsigned int)cell->age,
-                                      (unsigned int)cell->size, (unsigned long long)cell->count,
+        PyObject *row = Py_BuildValue("(IIIIIKKK)", cell->class - 1, cell->uid, cell->gid,
+                                      (unsigned int)cell->age, (unsigned int)cell->size,
+                                      (unsigned long long)cell->count,
                                       (unsigned long long)cell->bytes,
                                       (unsigned long long)cell->allocated);
         if (row == NULL) {
@@ -1792,6 +1862,10 @@ cells_list(const CellTable *table)
         }
         PyList_SET_ITEM(list, at++, row);
     }
+done:
+    free(merged.slots);
+    free(numbers);
+    Py_XDECREF(classes);
     return list;
 }
 
@@ -1887,9 +1961,16 @@ walk_result(Walk *walk)
     if (!leave_dirs(walk)) {
         return NULL;
     }
+    PyObject *shapes = shapes_list(&walk->shapes);
+    PyObject *extensions = shapes == NULL ? NULL : shapes_list(&walk->extensions);
+    PyObject *cells = extensions == NULL ? NULL : cells_list(walk, shapes, extensions);
+    Py_XDECREF(extensions);
+    if (cells == NULL) {
+        Py_XDECREF(shapes);
+        return NULL;
+    }
     /* "N" takes the references over, also where one of them is NULL and the whole fails. */
-    return Py_BuildValue("(NNNNNNNNO)", counts_tuple(&walk->counts), shapes_list(&walk->shapes),
-                         shapes_list(&walk->extensions), cells_list(&walk->cells),
+    return Py_BuildValue("(NNNNNNNO)", counts_tuple(&walk->counts), shapes, cells,
                          programs_list(&walk->programs), links_list(walk), failures_list(walk),
                          nested_list(walk), walk->left);
 }
@@ -2069,11 +2150,12 @@ reader_directories(PyObject *self, PyObject *argument)
 }
 
 PyDoc_STRVAR(reader_read_doc,
-"read(root_number, root_fd, root_path, root_device, chunks, wanted, share, gauges, place,\n"
-"     seconds)\n--\n\n"
+"read(root_number, root_fd, root_path, root_device, chunks, wanted, share, classes, gauges,\n"
+"     place, seconds)\n--\n\n"
 "Read chunks (None: the root itself) and what is below them. `gauges` is a buffer of two\n"
-"uint64 that this call alone writes: entries read, and system calls that came back.\n\n"
-"Returns (counts, shapes, extensions, cells, programs, links, failures, nested, left).");
+"uint64 that this call alone writes: entries read, and system calls that came back. `classes`\n"
+"is callable(shapes, extensions) -> the numbers that name their classes in `cells`, two lists.\n\n"
+"Returns (counts, shapes, cells, programs, links, failures, nested, left).");
 
 static PyObject *
 reader_read(PyObject *self, PyObject *args)
@@ -2082,12 +2164,12 @@ reader_read(PyObject *self, PyObject *args)
     const char *root_path;
     Py_ssize_t root_length;
     unsigned long long root_device;
-    PyObject *chunks, *share, *place;
+    PyObject *chunks, *share, *classes, *place;
     Py_buffer flag, gauges;
     double seconds;
-    if (!PyArg_ParseTuple(args, "iiy#KO!y*Ow*O!d:read", &root_number, &root_fd, &root_path,
+    if (!PyArg_ParseTuple(args, "iiy#KO!y*OOw*O!d:read", &root_number, &root_fd, &root_path,
                           &root_length, &root_device, &PyList_Type, &chunks, &flag, &share,
-                          &gauges, Place_Type, &place, &seconds)) {
+                          &classes, &gauges, Place_Type, &place, &seconds)) {
         return NULL;
     }
     PyObject *result = NULL;
@@ -2096,6 +2178,7 @@ reader_read(PyObject *self, PyObject *args)
         .root_number = root_number,
         .root_path = root_path,
         .share = share,
+        .classes = classes,
         .deadline = now_ns() + (int64_t)(seconds * 1e9),
     };
     if (flag.len < (Py_ssize_t)sizeof(atomic_int)

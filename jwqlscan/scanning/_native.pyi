@@ -49,6 +49,10 @@ class Reader:
         chunks: list[Chunk | None],
         wanted: array[int],
         share: Callable[[list[Chunk]], None],
+        classes: Callable[
+            [list[tuple[bytes, int, int, bytes, int]], list[tuple[bytes, int, int, bytes, int]]],
+            tuple[list[int], list[int]],
+        ],
         gauges: array[int],
         place: Place,
         seconds: float,
@@ -56,8 +60,7 @@ class Reader:
     ) -> tuple[
         tuple[int, int, int, int, int, int, int, int, int, int, tuple[int, int, int, int, int]],
         list[tuple[bytes, int, int, bytes, int]],
-        list[tuple[bytes, int, int, bytes, int]],
-        list[tuple[bool, int, int, int, int, int, int, int, int]],
+        list[tuple[int, int, int, int, int, int, int, int]],
         list[tuple[int, int, int]],
         list[tuple[int, int, int, int]],
         list[tuple[str, str, int]],

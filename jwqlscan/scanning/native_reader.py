@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from functools import partial
+from typing import TypeAlias
 
-from jwqlscan.cube import NO_EXTENSION, CellKey, Cube, FileClass
+from jwqlscan.cube import NO_EXTENSION, CellKey, FileClass
 from jwqlscan.directories import Directories, DirectorySum
 from jwqlscan.names import PROGRAM_DIGITS, PROGRAM_PREFIX, UNRECOGNIZED, Classifier
 from jwqlscan.scanning._native import Chunk, Place
@@ -28,7 +30,9 @@ SKIP_REASONS = ("snapshot", "excluded", "mount", "pseudo", "loop")
 
 # Shapes whose product is remembered: some hundreds on a JWST archive, any number on a hostile one.
 KNOWN_SHAPES = 50_000
-_UNSEEN = Product("", "")
+
+# Of names or extensions: itself, count, bytes, a path, and its number in the batch.
+_Shape: TypeAlias = tuple[bytes, int, int, bytes, int]
 
 
 class NativeReader:
@@ -51,7 +55,7 @@ class NativeReader:
     def __init__(self, rules: ScanRules, classifier: Classifier, pace: Pace) -> None:
         exclusion = Exclusion(rules.exclude) if rules.exclude else None
         self._classifier = classifier
-        self._known: dict[bytes, Product | None] = {}
+        self._known: dict[bytes, tuple[Product | None, FileClass]] = {}
         self._core = NativeCore(
             tuple((device, inode, number) for (device, inode), number in rules.roots.items()),
             tuple(sorted(rules.mounts.pseudo_devices)),
@@ -78,10 +82,10 @@ class NativeReader:
         chunks: list[Chunk | None] = [item.entries for item in work]
         if meter.place is None:
             meter.place = Place()
+        numbers: dict[FileClass, int] = {}
         (
             counts,
             shapes,
-            extensions,
             cells,
             programs,
             links,
@@ -96,6 +100,7 @@ class NativeReader:
             chunks,
             meter.pool.wanted,
             lambda given: meter.pool.share(_pending(root, work[0].device, given)),
+            partial(self._number, numbers),
             meter.gauges,
             meter.place,
             BATCH_SECONDS,
@@ -121,9 +126,11 @@ class NativeReader:
         for reason, count in zip(SKIP_REASONS, skipped, strict=True):
             if count:
                 tally.add_skipped(reason, count)
-        products = self._classify(shapes, tally)
-        if cells:
-            _fill(tally.cube, cells, products, _classes(extensions))
+        self._count(shapes, tally)
+        add, classes = tally.cube.add, list(numbers)
+        for file_class, uid, gid, age, size, count, apparent, allocated in cells:
+            key = CellKey(classes[file_class], uid, gid, age, size)
+            add(key, count, apparent, allocated)
         for number, count, size in programs:
             tally.cube.add_program(f"{number:0{PROGRAM_DIGITS}}", count, size)
         for path, operation, number in failures:
@@ -145,44 +152,37 @@ class NativeReader:
             table.lower = {os.fsdecode(path): DirectorySum(*sums) for path, *sums in lower}
         return table
 
-    def _classify(
-        self, shapes: list[tuple[bytes, int, int, bytes, int]], tally: Tally
-    ) -> list[FileClass]:
-        """Count files by their shapes, and return the classes of the shapes, by number."""
-        known = self._known
-        classes = [UNRECOGNIZED] * len(shapes)
-        if len(known) > KNOWN_SHAPES:
-            known.clear()
-        for shape, count, size, sample, number in shapes:
-            # Other workers may clear it at any moment: what was looked up is not looked up again.
-            product = known.get(shape, _UNSEEN)
-            if product is _UNSEEN:
-                product = known[shape] = self._classifier.classify(os.fsdecode(shape))
+    def _count(self, shapes: list[_Shape], tally: Tally) -> None:
+        """Count files by their shapes."""
+        for shape, count, size, sample, _ in shapes:
+            product, _ = self._classify(shape)
             if product is None:
                 tally.add_unrecognized(os.fsdecode(shape), os.fsdecode(sample), count)
             else:
                 tally.add_product(product, count, size)
-                classes[number] = FileClass(*product)
-        return classes
 
+    def _classify(self, shape: bytes) -> tuple[Product | None, FileClass]:
+        # Other workers may clear it at any moment: what was looked up is not looked up again.
+        found = self._known.get(shape)
+        if found is None:
+            if len(self._known) > KNOWN_SHAPES:
+                self._known.clear()
+            product = self._classifier.classify(os.fsdecode(shape))
+            found = (product, UNRECOGNIZED if product is None else FileClass(*product))
+            self._known[shape] = found
+        return found
 
-def _classes(extensions: list[tuple[bytes, int, int, bytes, int]]) -> list[FileClass]:
-    """Return the classes of extensions, by number."""
-    classes = [UNRECOGNIZED] * len(extensions)
-    for ending, _, _, _, number in extensions:
-        classes[number] = FileClass("", ending.decode("ascii") or NO_EXTENSION)
-    return classes
-
-
-def _fill(
-    cube: Cube,
-    cells: list[tuple[bool, int, int, int, int, int, int, int, int]],
-    products: list[FileClass],
-    extensions: list[FileClass],
-) -> None:
-    for is_extension, number, uid, gid, age, size, count, apparent, allocated in cells:
-        file_class = (extensions if is_extension else products)[number]
-        cube.add(CellKey(file_class, uid, gid, age, size), count, apparent, allocated)
+    def _number(
+        self, numbers: dict[FileClass, int], shapes: list[_Shape], extensions: list[_Shape]
+    ) -> tuple[list[int], list[int]]:
+        """Return a number for each shape and extension: its class, as the cube's rows name it."""
+        of_shapes, of_extensions = [0] * len(shapes), [0] * len(extensions)
+        for shape, _, _, _, index in shapes:
+            of_shapes[index] = numbers.setdefault(self._classify(shape)[1], len(numbers))
+        for ending, _, _, _, index in extensions:
+            file_class = FileClass("", ending.decode("ascii") or NO_EXTENSION)
+            of_extensions[index] = numbers.setdefault(file_class, len(numbers))
+        return of_shapes, of_extensions
 
 
 def _pending(root: Root, device: int, chunks: list[Chunk]) -> list[Work]:
