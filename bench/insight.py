@@ -115,7 +115,7 @@ def memory(options: argparse.Namespace) -> None:
 
 def year(options: argparse.Namespace) -> None:
     """Store runs of an archive of which some hundred programs change a night."""
-    from jwqlscan.cube import CellKey, FileClass, Sum
+    from jwqlscan.cube import CellKey, FileClass
     from jwqlscan.directories import DirectorySum
     from jwqlscan.snapshot import AreaSnapshot, Snapshot
     from jwqlscan.store import open_store
@@ -133,9 +133,11 @@ def year(options: argparse.Namespace) -> None:
     def grow(program: int, files: int, new: bool) -> None:
         part = "proprietary" if program % 4 == 3 else "public"
         for _ in range(files):
-            size = int(rng.lognormvariate(16, 2))
+            # Files of a product are of much the same size, and few accounts own an archive.
+            which = rng.randrange(len(products))
+            size = int(2 ** (14 + which % 14) * rng.lognormvariate(0, 0.7))
             key = CellKey(
-                rng.choice(products), rng.randrange(4), 0,
+                products[which], int(rng.random() < 0.1), 0,
                 1 if new else rng.randrange(2, 9), size.bit_length(),
             )  # fmt: skip
             visit = f"jw{program:05}/jw{program:05}{rng.randrange(3):03}001"
@@ -209,7 +211,6 @@ def year(options: argparse.Namespace) -> None:
                 )
             )
 
-    del Sum
     asyncio.run(store_all())
 
 

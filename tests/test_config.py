@@ -438,6 +438,28 @@ def test_another_user_is_free_to_share_a_configuration(tmp_path, monkeypatch):
     assert load_config(str(tmp_path / "c.toml")).scan.workers == 3
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("insight.enabled = 1", "insight.enabled: expected true or false"),
+        ("insight.depth = 0", "insight.depth: expected 1 to 16, not 0"),
+        ("insight.max_owners = 1001", "insight.max_owners: expected 1 to 1000, not 1001"),
+        ("insight.max_extensions = '9'", "insight.max_extensions: expected a number"),
+        ("insight.thin_after = '0d'", "insight.thin_after: expected more than nothing"),
+        ("insight.depht = 2", "did you mean 'depth'?"),
+    ],
+)
+def test_insight_is_bounded(load, text, problem):
+    with pytest.raises(ConfigError, match=re.escape(problem)):
+        load(text)
+
+
+def test_insight_is_as_configured(load):
+    config = load("[insight]\ndepth = 3\nmax_directories = 5\nthin_after = '30d'")
+    assert config.insight.directories == (3, 5, 1000)
+    assert config.insight.thin_after_s == 30 * 86400
+
+
 # ---- the example ----
 
 

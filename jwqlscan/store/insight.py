@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from jwqlscan.cube import CellKey, FileClass, Sum
-from jwqlscan.growth import CELLS, Lasting, Look, area_insight, growth
+from jwqlscan.growth import CELLS, AreaRows, Lasting, Look, area_insight, growth
 from jwqlscan.insight import GROWTH_BY, AreaInsight, Growth, Insight
 from jwqlscan.paths import harmless
 from jwqlscan.store.intervals import cell_key, plain
@@ -85,9 +85,10 @@ async def read_looks(store: Asked) -> dict[Area, list[Look]]:
     return looks
 
 
-async def read_values(store: Asked, area: Area, first_us: int, last_us: int) -> list[Lasting]:
+async def read_values(store: Asked, area: Area, first_us: int, last_us: int) -> AreaRows:
     """Return what was in an area in any run from one date to another."""
-    return [_lasting(row) for row in await store.select(_VALUES, *area, first_us, last_us)]
+    rows = await store.select(_VALUES, *area, first_us, last_us)
+    return AreaRows(map(_lasting, rows))
 
 
 def look_before(looks: Sequence[Look], back: timedelta | None) -> Look | None:
