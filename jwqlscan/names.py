@@ -56,6 +56,20 @@ _FILETYPES_BY_KIND = {
 FILETYPES = frozenset(word for words in _FILETYPES_BY_KIND.values() for word in words.split())
 GUIDE_STAR_FILETYPES = frozenset([*_FILETYPES_BY_KIND["guide star"].split(), "cal", "uncal"])
 
+# What stage of the pipelines makes a filetype, beside those that guide star data is. Some are made
+# twice, of one exposure and of all of an association, under one suffix: the filetype does not tell.
+_FILETYPES_BY_STAGE = {
+    "0/1": "uncal ramp rate rateints fitopt trapsfilled dark",
+    "2": "bsub bsubints cal calints crf crfints",  # crf is made in stage 3, and called 2c
+    "2/3": "i2d s2d s3d x1d x1dints",
+    "3": "mbsub c1d cat segm median blot phot whtlt psfstack psfalign psfsub wfscmb"
+    f" {_FILETYPES_BY_KIND['NIRISS AMI']}",
+    "guide star": _FILETYPES_BY_KIND["guide star"],
+}
+NO_STAGE = "other"
+STAGES = (*_FILETYPES_BY_STAGE, NO_STAGE)
+_STAGE_OF = {word: stage for stage, words in _FILETYPES_BY_STAGE.items() for word in words.split()}
+
 # What a name of a program starts with: this and so many digits, the program's number.
 PROGRAM_PREFIX = "jw"
 PROGRAM_DIGITS = 5
@@ -99,6 +113,16 @@ def _grammar() -> _Grammar:
         ),
         msa=re.compile("jw[0-9]{11}_[0-9]{2}_msa"),
     )
+
+
+def stage(product: Product | FileClass) -> str:
+    """Return which of `STAGES` a product is of; `NO_STAGE` if it is none of JWST's.
+
+    Products of one filetype have one stage, also where the archive has two kinds of it.
+    """
+    if product.instrument not in INSTRUMENT_LABELS:
+        return NO_STAGE
+    return _STAGE_OF.get(product.filetype, NO_STAGE)
 
 
 def program(name: str) -> str | None:
