@@ -19,7 +19,7 @@ from functools import cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from jwqlscan.cube import FileClass
+from jwqlscan.cube import PRODUCT_EXTENSION, FileClass
 from jwqlscan.tally import Product
 
 FITS = ".fits"
@@ -158,6 +158,12 @@ class Classifier:
         or has a run of 3 or more digits (then a name and its shape would not classify alike).
     """
 
+    endings: tuple[str, ...] = (FITS,)
+    product_extension = PRODUCT_EXTENSION
+    program_prefix = PROGRAM_PREFIX
+    program_digits = PROGRAM_DIGITS
+    program = staticmethod(program)
+
     def __init__(self, extra_filetypes: Iterable[str] = ()) -> None:
         extra = frozenset(extra_filetypes)
         for filetype in sorted(extra):
@@ -222,6 +228,14 @@ class Classifier:
                 answer = by_digits.get(pick(name), answers)
             found.append(self._learn(name) if answer is answers else answer)
         return found
+
+    def unrecognized(self, name: str) -> FileClass:
+        """Return the class of a FITS file whose name says no known product."""
+        return UNRECOGNIZED
+
+    def kept_digits(self, with_programs: bool) -> tuple[int, int]:
+        """Return which digits matter in runs of 3 or more: none; see `shape`."""
+        return 0, 0
 
     def _learn(self, name: str) -> Product | None:
         product = self.classify(name)

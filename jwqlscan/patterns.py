@@ -27,9 +27,6 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
-# The parse tree of the standard library's compiler: private, but the same from 3.11 to 3.14.
-_parse: Callable[[str, int], Any] = importlib.import_module("re._parser").parse
-
 GROUPS = ("instrument", "filetype", "program")
 NEEDED_GROUPS = GROUPS[:2]
 
@@ -100,11 +97,13 @@ def read_pattern(text: str) -> Pattern:
     ValueError
         In one line, why it can't be used.
     """
+    # The parse tree of the standard library's compiler: private, but the same from 3.11 to 3.14.
+    parse: Callable[[str, int], Any] = importlib.import_module("re._parser").parse
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             regex = re.compile(text, re.ASCII)
-            tree = _parse(text, re.ASCII)
+            tree = parse(text, re.ASCII)
     except (re.error, RecursionError, OverflowError, ValueError, Warning) as error:
         raise ValueError(f"no regular expression: {error}") from None
     for group in regex.groupindex:

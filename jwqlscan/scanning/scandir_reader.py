@@ -17,7 +17,7 @@ from stat import S_IFDIR, S_IFLNK, S_IFREG, ST_MTIME
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from jwqlscan.cube import CellKey, Cube, FileClass, extension
-from jwqlscan.names import FITS, UNRECOGNIZED, Classifier, program, shape
+from jwqlscan.names import shape
 from jwqlscan.scanning.pace import Pace
 from jwqlscan.scanning.reader import (
     ANSWERS,
@@ -36,6 +36,7 @@ from jwqlscan.scanning.reader import (
     error_kind,
 )
 from jwqlscan.scanning.rules import Exclusion, ScanRules, join
+from jwqlscan.schemes import NameClassifier
 from jwqlscan.tally import Product, ScanError, Tally
 
 OPEN_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -72,16 +73,20 @@ class ScandirReader:
     Parameters
     ----------
     rules : ScanRules
-    classifier : Classifier
+    classifier : NameClassifier
     pace : Pace
     """
 
     name = "scandir"
 
-    def __init__(self, rules: ScanRules, classifier: Classifier, pace: Pace) -> None:
+    def __init__(self, rules: ScanRules, classifier: NameClassifier, pace: Pace) -> None:
         self._pace = pace
         self._rules = rules
+        self._classifier = classifier
         self._lookup = classifier.lookup
+        # Measured: with a tuple of one str.endswith takes 1.4 times as long.
+        endings = classifier.endings
+        self._endings = endings[0] if len(endings) == 1 else endings
         self._exclusion = Exclusion(rules.exclude) if rules.exclude else None
         self._keep_below_fd = descriptors_to_keep()
         # Ascending, for bisect: seconds before 1970 of the ages' ends.
@@ -225,6 +230,7 @@ class ScandirReader:
         self, here: Work, block: list[os.DirEntry[str]], batch: Batch, meter: Meter
     ) -> None:
         files = apparent_bytes = allocated_blocks = 0
+        endings = self._endings
         fits: list[str] = []
         fits_sizes: list[int] = []
         cells: list[_Stat] | None = [] if self._age_limits else None
@@ -258,7 +264,7 @@ class ScandirReader:
             files += 1
             apparent_bytes += size
             name = entry.name
-            if name.endswith(FITS):
+            if name.endswith(endings):
                 fits.append(name)
                 fits_sizes.append(size)
             if cells is not None:
@@ -279,11 +285,15 @@ class ScandirReader:
     ) -> None:
         """Count files in the cube; `products` has those of the FITS files among them, in order."""
         times = self._age_limits
+        endings = self._endings
+        unrecognized = self._classifier.unrecognized
+        program = self._classifier.program
+        cube.product_extension = self._classifier.product_extension
         add = cube.add
         for name, stat, size, allocated in stats:
-            if name.endswith(FITS):
+            if name.endswith(endings):
                 product = next(products)
-                file_class = UNRECOGNIZED if product is None else FileClass(*product)
+                file_class = unrecognized(name) if product is None else FileClass(*product)
             else:
                 file_class = FileClass("", extension(name))
             age = bisect_right(times, -stat[ST_MTIME])

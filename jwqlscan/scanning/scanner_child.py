@@ -33,7 +33,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from jwqlscan.names import Classifier
 from jwqlscan.scanning.mounts import read_mount_table
 from jwqlscan.scanning.orders import number_roots
 from jwqlscan.scanning.pace import Pace, give_way
@@ -41,7 +40,8 @@ from jwqlscan.scanning.pool import Pool
 from jwqlscan.scanning.reader import OpenDirectory, Root
 from jwqlscan.scanning.readers import make_reader, useful_cores
 from jwqlscan.scanning.rules import ScanRules
-from jwqlscan.settings import AUTO_WORKERS
+from jwqlscan.schemes import make_classifier
+from jwqlscan.settings import AUTO_WORKERS, Scheme
 
 # How often the number of active workers is looked at, and the parent told of progress.
 ADJUST_SECONDS = 0.01
@@ -79,6 +79,13 @@ def useful_workers(wanted: int, descriptors: int) -> int:
     to three at a time: the directory, its listing, and a step on the way to it.
     """
     return max(1, min(wanted, descriptors // 4 // 3))
+
+
+def _scheme(record: list[Any]) -> Scheme:
+    """Return the scheme that `settings_record` wrote."""
+    name, endings, patterns, instruments = record
+    said = tuple((text, instrument) for text, instrument in instruments)
+    return Scheme(name, tuple(endings), tuple(patterns), said)
 
 
 class _Surveyed(NamedTuple):
@@ -242,7 +249,7 @@ class _Child:
                 roots=numbers,
                 age_limits=tuple(settings["age_limits"]),
             ),
-            Classifier(settings["extra_filetypes"]),
+            make_classifier(_scheme(settings["scheme"]), settings["extra_filetypes"]),
             Pace(settings["max_rate"]),
         )
         if settings["background"]:
