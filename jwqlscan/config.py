@@ -246,13 +246,13 @@ def _schemes(table: Table) -> dict[str, Scheme]:
             if said != said.lower() or not LABEL.fullmatch(instrument):
                 raise one.error("instruments", "expected lower case letters, digits and _.+- only")
         scheme = Scheme(name, endings, one.texts("patterns", ()), instruments)
+        one.finish()
         if not scheme.patterns:
             raise one.error("patterns", "missing: expected a list of regular expressions")
         try:
             make_classifier(scheme)
         except ValueError as error:
             raise one.error("patterns", shown(str(error))) from None
-        one.finish()
         schemes[name] = scheme
     return schemes
 

@@ -282,12 +282,19 @@ class _Automaton:
             both = self._taken_in(loop) & self._taken_in(other)
             if self._leads(loop, other, both):
                 return NAME_LENGTH
+        in_loops = {position for other in self._loops for position in other}
+        between = self._reached(loop, lambda position: position not in in_loops)
+        lengths: dict[int, int] = {}  # of what can stand behind each position, before a repetition
+        for position in sorted(between, reverse=True):  # what follows has a higher number
+            after = (lengths[other] for other in self._follow[position] if other in between)
+            lengths[position] = 1 + max(after, default=0)
+        ends = 1 + max(lengths.values(), default=0)
+        if not any(self._leads(loop, other, _ALL) for other in self._loops[number + 1 :]):
+            return min(NAME_LENGTH, ends)
         # Of three ends that are each farther apart than what stands between the two repetitions is
         # long, the middle one reads that while the last is in the first repetition and the first in
         # the second one: then it leads over. So there are but two bunches of ends.
-        in_loops = {position for other in self._loops for position in other}
-        between = self._reached(loop, lambda position: position not in in_loops)
-        return min(NAME_LENGTH, 2 * (len(between) + 1))
+        return min(NAME_LENGTH, 2 * ends)
 
     def _ways_in(self, loop: range) -> int:
         """Return how many ways through a repetition may be open at a time; refuse if no end."""

@@ -69,17 +69,27 @@ BUILT_IN = {
     ),
 }
 
+_JWST_ALONE = INSTRUMENT_LABELS.keys() - set(_HST_LETTERS.values())
+
 # How instruments are shown; those that are not here, as they are stored.
 _LABELS = INSTRUMENT_LABELS | {
     **{name: name.upper() for name in ("acs", "cos", "foc", "fos", "ghrs", "hsp", "nicmos")},
     **{name: name.upper() for name in ("stis", "wfc3", "wfi", "wfpc2")},
-    "wfpc": "WF/PC",
+    "wfpc": "WFPC",
 }
 
 
-def instrument_label(instrument: str) -> str:
-    """Return how an instrument is shown."""
-    return _LABELS.get(instrument, instrument)
+def instrument_labels(stored: Iterable[str]) -> dict[str, str]:
+    """Return how instruments are shown, of those stored: all of JWST's first, if there is one.
+
+    What no scheme of ours can have stored is left out: these labels become names of files.
+    """
+    found = {instrument for instrument in stored if LABEL.fullmatch(instrument)}
+    others = sorted(found - INSTRUMENT_LABELS.keys())
+    # HST, too, has an instrument fgs.
+    jwst = INSTRUMENT_LABELS if not others or found & _JWST_ALONE else {}
+    labels = {name: _LABELS.get(name, name) for name in sorted(found)}
+    return jwst | {name: label for name, label in labels.items() if name not in jwst}
 
 
 class NameClassifier(Protocol):
