@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jwqlscan.errors import ExitCode, JwqlscanError, SignalledError
+from jwqlscan.errors import ConfigError, ExitCode, JwqlscanError, SignalledError
 
 if TYPE_CHECKING:
     from jwqlscan.settings import Scheme
@@ -89,10 +89,7 @@ def find_scheme(name: str | None, config: str | None) -> Scheme:
         schemes = {scheme.name: scheme for scheme in load_config(config).schemes}
     if found := schemes.get(name or JWST):
         return found
-    raise typer.BadParameter(
-        f"there is no scheme {name!r}; there are {', '.join(map(repr, schemes))}",
-        param_hint="--scheme",
-    )
+    raise ConfigError(f"--scheme: there is no scheme {name!r}; there are {', '.join(schemes)}")
 
 
 def print_line(text: str) -> None:
