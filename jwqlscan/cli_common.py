@@ -79,15 +79,18 @@ def long_ago(seconds: str | None) -> datetime | None:
 
 def find_scheme(name: str | None, config: str | None) -> Scheme:
     """Return the naming scheme of that name: a built-in one or one of the configuration."""
+    from jwqlscan.settings import JWST, Scheme
+
+    if name in (None, JWST):
+        return Scheme()
     from jwqlscan.schemes import BUILT_IN
-    from jwqlscan.settings import JWST
 
     schemes = dict(BUILT_IN)
-    if (name or JWST) not in schemes:
+    if name not in schemes:
         from jwqlscan.config import load_config
 
         schemes = {scheme.name: scheme for scheme in load_config(config).schemes}
-    if found := schemes.get(name or JWST):
+    if found := schemes.get(name or ""):
         return found
     raise ConfigError(f"--scheme: there is no scheme {name!r}; there are {', '.join(schemes)}")
 

@@ -97,7 +97,8 @@ def read_pattern(text: str) -> Pattern:
     ValueError
         In one line, why it can't be used.
     """
-    # The parse tree of the standard library's compiler: private, but the same from 3.11 to 3.14.
+    # The parse tree of the standard library's compiler, which is private to it: looked for only
+    # here, so that whoever has no patterns of his own does not depend on it.
     parse: Callable[[str, int], Any] = importlib.import_module("re._parser").parse
     try:
         with warnings.catch_warnings():

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from jwqlscan.cube import FileClass
 from jwqlscan.names import INSTRUMENT_LABELS, Classifier
-from jwqlscan.patterns import NO_DIGITS, Pattern, read_pattern
 from jwqlscan.settings import JWST, Scheme
 from jwqlscan.tally import Product
+
+if TYPE_CHECKING:
+    from jwqlscan.patterns import Pattern
 
 # What is stored of what a name says, in lower case.
 LABEL = re.compile(r"[a-z0-9][a-z0-9_.+-]{0,39}", re.ASCII)
@@ -218,9 +220,7 @@ class PatternClassifier:
     def kept_digits(self, with_programs: bool) -> tuple[int, int]:
         """Return from which character up to which digits matter in runs of 3 or more."""
         kept = [p.kept_with_program if with_programs else p.kept for p in self._patterns]
-        some = [place for place in kept if place != NO_DIGITS]
-        if not some:
-            return NO_DIGITS
+        some = [(start, stop) for start, stop in kept if start < stop] or [(0, 0)]
         return min(start for start, _ in some), max(stop for _, stop in some)
 
     def _match(self, name: str) -> re.Match[str] | None:
@@ -246,6 +246,8 @@ class PatternClassifier:
 
 
 def _numbered(text: str, number: int) -> Pattern:
+    from jwqlscan.patterns import read_pattern  # a scan of a JWST archive does without
+
     try:
         return read_pattern(text)
     except ValueError as error:
