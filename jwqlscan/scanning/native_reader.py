@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from jwqlscan.cube import NO_EXTENSION, CellKey, Cube, FileClass
 from jwqlscan.names import UNRECOGNIZED, shape
@@ -20,8 +21,10 @@ from jwqlscan.scanning.reader import (
     error_kind,
 )
 from jwqlscan.scanning.rules import Exclusion, ScanRules
-from jwqlscan.schemes import NameClassifier
 from jwqlscan.tally import Product, ScanError, Tally
+
+if TYPE_CHECKING:
+    from jwqlscan.schemes import NameClassifier
 
 # The order of the compiled reader's skip counters.
 SKIP_REASONS = ("snapshot", "excluded", "mount", "pseudo", "loop")

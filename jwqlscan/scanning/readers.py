@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from typing import TYPE_CHECKING
 
 from jwqlscan.errors import ConfigError
 from jwqlscan.scanning.pace import Pace
 from jwqlscan.scanning.reader import Reader
 from jwqlscan.scanning.rules import ScanRules
-from jwqlscan.schemes import NameClassifier
+
+if TYPE_CHECKING:
+    from jwqlscan.schemes import NameClassifier
 
 
 def available_readers() -> tuple[str, ...]:

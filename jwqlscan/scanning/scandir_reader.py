@@ -36,7 +36,6 @@ from jwqlscan.scanning.reader import (
     error_kind,
 )
 from jwqlscan.scanning.rules import Exclusion, ScanRules, join
-from jwqlscan.schemes import NameClassifier
 from jwqlscan.tally import Product, ScanError, Tally
 
 OPEN_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -64,6 +63,8 @@ LIMIT_PAUSE_S = 0.02
 _Stat: TypeAlias = tuple[str, os.stat_result, int, int]
 Result = TypeVar("Result")
 if TYPE_CHECKING:
+    from jwqlscan.schemes import NameClassifier
+
     Scandir: TypeAlias = os._ScandirIterator[str]
 
 
