@@ -4,17 +4,7 @@ Three things are found out by walking the pattern's parse tree, without trying i
 it says an instrument and a filetype; that no name, however hostile, keeps it long; and which digits
 of a name matter to it.
 
-Notes
------
-The tree is made into the position automaton of Glushkov, whose states are the places of the pattern
-that take a character. What it can do is at least what the pattern can: bounded repetitions count as
-unbounded ones, and optional parts and alternatives as if each could always be taken.
-
-Python's matcher tries, at worst, every way in which the automaton can read the start of a name.
-Those ways are exponential in number if inside one repetition two of them begin and end at the same
-place: that is refused. Else they are no more than the product of the ways to choose alternatives,
-to be at places in a repetition, and to leave it: that must be below `MOST_WAYS`. See Weber and
-Seidl, "On the degree of ambiguity of finite automata" (1991), which calls the two EDA and IDA.
+How is told in `jwqlscan.automaton`.
 """
 
 from __future__ import annotations
@@ -22,38 +12,13 @@ from __future__ import annotations
 import importlib
 import re
 import warnings
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
-from itertools import product
+from collections.abc import Callable
 from typing import Any, NamedTuple
+
+from jwqlscan.automaton import NAME_LENGTH, Automaton
 
 GROUPS = ("instrument", "filetype", "program")
 NEEDED_GROUPS = GROUPS[:2]
-
-NAME_LENGTH = 255
-
-# In how many ways a name may be read, at most: 10,000 cost some 20 ms. A pattern that nobody meant
-# ill has up to a hundred; two stars that overlap, `.*_.*`, have 255.
-MOST_WAYS = 10_000
-MOST_POSITIONS = 1000
-MOST_REPEATED = 100  # positions in one repetition: they are looked at in pairs
-
-# The characters that a position takes, as bits: ASCII and, as one more, all others.
-_OTHERS = 1 << 128
-_ALL = (_OTHERS << 1) - 1
-
-
-def _bits(characters: Iterable[str]) -> int:
-    return sum(1 << ord(character) for character in set(characters))
-
-
-_DIGITS = _bits("0123456789")
-_SPACES = _bits(" \t\n\r\f\v")
-_WORD = _bits(chr(code) for code in range(128) if chr(code).isalnum() or chr(code) == "_")
-_CATEGORIES = {"DIGIT": _DIGITS, "SPACE": _SPACES, "WORD": _WORD}
-
-# A run of so many digits is one whose digits the compiled reader leaves out of a name's shape.
-_LONG_RUN = 3
 
 NO_DIGITS = (0, 0)
 ALL_DIGITS = (0, NAME_LENGTH + 1)
@@ -76,17 +41,6 @@ class Pattern(NamedTuple):
     regex: re.Pattern[str]
     kept: tuple[int, int]
     kept_with_program: tuple[int, int]
-
-
-class _Part(NamedTuple):
-    """Of a part of the pattern: where it can begin and end, and in how many ways it is empty."""
-
-    first: Counter[int]
-    last: Counter[int]
-    empty: int
-
-
-_NOTHING = _Part(Counter(), Counter(), 1)
 
 
 def read_pattern(text: str) -> Pattern:
@@ -114,7 +68,7 @@ def read_pattern(text: str) -> Pattern:
         if group not in regex.groupindex:
             raise ValueError(f"has no group (?P<{group}>...)")
     try:
-        automaton = _Automaton(tree, regex)
+        automaton = Automaton(tree, regex)
     except RecursionError:
         raise ValueError("is nested too deep") from None
     automaton.check_ways()
@@ -133,318 +87,3 @@ def _place(tree: Any, group: int) -> tuple[int, int]:  # noqa: ANN401
             if least == most and shortest == longest:
                 return int(least), int(least + longest)
     return ALL_DIGITS
-
-
-class _Automaton:
-    """The positions of a pattern, and which can follow which."""
-
-    def __init__(self, tree: Any, regex: re.Pattern[str]) -> None:  # noqa: ANN401
-        self._names = {number: name for name, number in regex.groupindex.items()}
-        self._within: list[str] = []
-        self._ignoring_case = bool(regex.flags & re.IGNORECASE)
-        self._taken: list[int] = []  # by position: the characters that it takes
-        self._groups: list[frozenset[str]] = []  # by position: the groups that it is in
-        self._follow: list[Counter[int]] = []  # by position: in how many ways which others follow
-        self._loops: list[range] = []  # positions of the outermost repetitions
-        self._depth = 0
-        self._ways = 1  # by alternatives and optional parts
-        self._sequence(tree)
-
-    # ---- made from the tree ----
-
-    def _sequence(self, items: Any) -> _Part:  # noqa: ANN401
-        part = _NOTHING
-        for operation, argument in items:
-            part = self._then(part, self._item(operation.name, argument))
-        return part
-
-    def _item(self, operation: str, argument: Any) -> _Part:  # noqa: ANN401
-        if operation in ("LITERAL", "NOT_LITERAL", "ANY", "IN"):
-            return self._position(_characters(operation, argument))
-        if operation == "AT":
-            return _NOTHING
-        if operation == "ATOMIC_GROUP":
-            return self._sequence(argument)
-        if operation == "SUBPATTERN":
-            number, added, _, items = argument
-            self._ignoring_case |= bool(added & re.IGNORECASE)
-            self._within.append(self._names.get(number, ""))
-            part = self._sequence(items)
-            self._within.pop()
-            return part
-        if operation == "BRANCH":
-            return self._alternatives(argument[1])
-        if operation.endswith("_REPEAT"):
-            return self._repetition(*argument)
-        raise ValueError("look-around, back-references and conditions can't be used")
-
-    def _position(self, taken: int) -> _Part:
-        if len(self._taken) == MOST_POSITIONS:
-            raise ValueError(f"is too long: it has more than {MOST_POSITIONS} characters to match")
-        self._taken.append(_both_cases(taken) if self._ignoring_case else taken)
-        self._groups.append(frozenset(self._within))
-        self._follow.append(Counter())
-        only = Counter({len(self._taken) - 1: 1})
-        return _Part(only, only, 0)
-
-    def _then(self, one: _Part, other: _Part) -> _Part:
-        self._connect(one.last, other.first)
-        return _Part(
-            one.first + _times(other.first, one.empty),
-            other.last + _times(one.last, other.empty),
-            one.empty * other.empty,
-        )
-
-    def _connect(self, last: Counter[int], first: Counter[int]) -> None:
-        for position, ways in last.items():
-            for next_position, more_ways in first.items():
-                self._follow[position][next_position] += ways * more_ways
-
-    def _alternatives(self, branches: Sequence[Any]) -> _Part:
-        parts = [self._sequence(branch) for branch in branches]
-        words = [_word(branch, self._ignoring_case) for branch in branches]
-        if None in words:
-            # So many alternatives may be begun at one place.
-            self._ways *= max(
-                sum(
-                    part.empty > 0 or any(self._taken[at] & 1 << bit for at in part.first)
-                    for part in parts
-                )
-                for bit in range(129)
-            )
-        else:  # so many of the words may stand at one place
-            self._ways *= max(
-                sum(word.startswith(other) for other in words if other is not None)
-                for word in words
-                if word is not None
-            )
-        first: Counter[int] = Counter()
-        last: Counter[int] = Counter()
-        for part in parts:
-            first += part.first
-            last += part.last
-        return _Part(first, last, sum(part.empty for part in parts))
-
-    def _repetition(self, least: int, most: int, items: Any) -> _Part:  # noqa: ANN401
-        if most == 0:
-            return _NOTHING
-        if most == 1:
-            part = self._sequence(items)
-            if least == 0:
-                self._ways *= 2
-                part = part._replace(empty=part.empty + 1)
-            return part
-        if least == most and _is_plain(items):
-            part = _NOTHING
-            for _ in range(most):
-                part = self._then(part, self._sequence(items))
-            return part
-        start = len(self._taken)
-        self._depth += 1
-        part = self._sequence(items)
-        self._depth -= 1
-        if part.empty:
-            raise ValueError("can run away: it repeats what may be empty")
-        self._connect(part.last, part.first)
-        if self._depth == 0:
-            self._loops.append(range(start, len(self._taken)))
-        return part._replace(empty=int(least == 0))
-
-    # ---- asked ----
-
-    def check_ways(self) -> None:
-        """Refuse a pattern that can run away."""
-        # By repetition: in how many ways a name may have been read by its end.
-        ways: list[int] = []
-        for number, loop in enumerate(self._loops):
-            before = [
-                ways[other]
-                for other in range(number)
-                if self._leads(self._loops[other], loop, _ALL)
-            ]
-            ways.append(max(before, default=1) * self._ways_in(loop) * self._ways_out(number))
-        if self._ways * max(ways, default=1) > MOST_WAYS:
-            raise ValueError(
-                "can take too long on a hostile name: say what each repeated or optional part "
-                "may hold so that it can't hold what comes after it, as in [a-z0-9]+_[a-z]+"
-            )
-
-    def _ways_out(self, number: int) -> int:
-        """Return at how many places of a name a repetition may end, so that the rest can go on."""
-        loop = self._loops[number]
-        if not any(
-            self._taken[inside] & self._taken[outside]
-            for position in loop
-            for inside, outside in product(self._follow[position], repeat=2)
-            if inside in loop and outside not in loop
-        ):
-            return 1  # the next character says whether it goes on
-        for other in self._loops[number + 1 :]:
-            both = self._taken_in(loop) & self._taken_in(other)
-            if self._leads(loop, other, both):
-                return NAME_LENGTH
-        in_loops = {position for other in self._loops for position in other}
-        between = self._reached(loop, lambda position: position not in in_loops)
-        lengths: dict[int, int] = {}  # of what can stand behind each position, before a repetition
-        for position in sorted(between, reverse=True):  # what follows has a higher number
-            after = (lengths[other] for other in self._follow[position] if other in between)
-            lengths[position] = 1 + max(after, default=0)
-        ends = 1 + max(lengths.values(), default=0)
-        if not any(self._leads(loop, other, _ALL) for other in self._loops[number + 1 :]):
-            return min(NAME_LENGTH, ends)
-        # Of three ends that are each farther apart than what stands between the two repetitions is
-        # long, the middle one reads that while the last is in the first repetition and the first in
-        # the second one: then it leads over. So there are but two bunches of ends.
-        return min(NAME_LENGTH, 2 * ends)
-
-    def _ways_in(self, loop: range) -> int:
-        """Return how many ways through a repetition may be open at a time; refuse if no end."""
-        runs_away = ValueError(
-            "can run away: a repeated part can match the same text in more than one way"
-        )
-        if len(loop) > MOST_REPEATED:
-            raise ValueError(f"repeats too much: more than {MOST_REPEATED} characters to match")
-        if any(self._follow[one][other] > 1 for one, other in product(loop, loop)):
-            raise runs_away
-        before: dict[tuple[int, int], list[tuple[int, int]]] = {}
-        apart = deque((position, position) for position in loop)
-        seen = set(apart)
-        while apart:
-            pair = apart.popleft()
-            for following in product(*(self._follow[position] for position in pair)):
-                one, other = following
-                if one in loop and other in loop and self._taken[one] & self._taken[other]:
-                    before.setdefault((one, other), []).append(pair)
-                    if (one, other) not in seen:
-                        seen.add((one, other))
-                        apart.append((one, other))
-        if all(one == other for one, other in seen):
-            return 1
-        back = deque((position, position) for position in loop)
-        joining = set(back)
-        while back:
-            for pair in before.get(back.popleft(), ()):
-                if pair not in joining:
-                    if pair[0] != pair[1]:
-                        raise runs_away
-                    joining.add(pair)
-                    back.append(pair)
-        return len(loop)
-
-    def _taken_in(self, loop: range) -> int:
-        taken = 0
-        for position in loop:
-            taken |= self._taken[position]
-        return taken
-
-    def _leads(self, one: range, other: range, taken: int) -> bool:
-        """Tell whether a repetition can go over into another by these characters alone."""
-        reached = self._reached(one, lambda position: bool(self._taken[position] & taken))
-        return not reached.isdisjoint(other)
-
-    def _reached(self, start: range, passes: Callable[[int], bool]) -> set[int]:
-        """Return what positions outside a repetition follow it, by such positions alone."""
-        reached: set[int] = set()
-        waiting = list(start)
-        while waiting:
-            for position in self._follow[waiting.pop()]:
-                if position not in reached and position not in start and passes(position):
-                    reached.add(position)
-                    waiting.append(position)
-        return reached
-
-    def tells_digits(self, groups: Iterable[str]) -> bool:
-        """Tell whether it matters which digits stand in runs of 3 or more.
-
-        They do to a position that takes some digits but not others, and in what these groups say.
-        """
-        wanted = frozenset(groups)
-        before = self._digits_before(self._follow)
-        precede: list[Counter[int]] = [Counter() for _ in self._follow]
-        for position, following in enumerate(self._follow):
-            for other in following:
-                precede[other][position] = 1
-        after = self._digits_before(precede)
-        return any(
-            before[position] + 1 + after[position] >= _LONG_RUN
-            for position, taken in enumerate(self._taken)
-            if taken & _DIGITS and (taken & _DIGITS != _DIGITS or wanted & self._groups[position])
-        )
-
-    def _digits_before(self, follow: list[Counter[int]]) -> list[int]:
-        """Return how many digits can stand right before each position; 2 is 2 or more."""
-        before = [0] * len(follow)
-        changed = True
-        while changed:
-            changed = False
-            for position, following in enumerate(follow):
-                if self._taken[position] & _DIGITS:
-                    digits = min(_LONG_RUN - 1, before[position] + 1)
-                    for other in following:
-                        if before[other] < digits:
-                            before[other] = digits
-                            changed = True
-        return before
-
-
-def _times(counts: Counter[int], factor: int) -> Counter[int]:
-    return Counter({key: count * factor for key, count in counts.items()} if factor else {})
-
-
-def _characters(operation: str, argument: Any) -> int:  # noqa: ANN401
-    """Return the characters that a literal, a dot or a set takes."""
-    if operation == "ANY":
-        return _ALL
-    if operation == "LITERAL":
-        return _range(argument, argument)
-    if operation == "NOT_LITERAL":
-        return _ALL & ~_range(argument, argument) | _OTHERS
-    if operation == "RANGE":
-        return _range(*argument)
-    if operation == "CATEGORY":
-        name = argument.name.removeprefix("CATEGORY_")
-        taken = _CATEGORIES[name.removeprefix("NOT_")]
-        return _ALL & ~taken if name.startswith("NOT_") else taken
-    taken = 0
-    negated = False
-    for kind, value in argument:  # a set
-        if kind.name == "NEGATE":
-            negated = True
-        else:
-            taken |= _characters(kind.name, value)
-    return _ALL & ~taken | _OTHERS if negated else taken
-
-
-def _range(low: int, high: int) -> int:
-    taken = _OTHERS if high > 127 else 0
-    if low <= 127:
-        taken |= (1 << min(high, 127) + 1) - (1 << low)
-    return taken
-
-
-def _both_cases(taken: int) -> int:
-    letters = (1 << ord("z") + 1) - (1 << ord("a"))
-    distance = ord("a") - ord("A")
-    return taken | (taken & letters) >> distance | (taken & letters >> distance) << distance
-
-
-def _word(items: Any, ignoring_case: bool) -> str | None:  # noqa: ANN401
-    """Return the characters of items that are literals all."""
-    if not all(operation.name == "LITERAL" for operation, _ in items):
-        return None
-    word = "".join(chr(argument) for _, argument in items)
-    return word.lower() if ignoring_case else word
-
-
-def _is_plain(items: Any) -> bool:  # noqa: ANN401
-    """Tell whether items are characters one after the other, without any choice."""
-    return all(
-        operation.name in ("LITERAL", "NOT_LITERAL", "ANY", "IN")
-        or (operation.name == "SUBPATTERN" and _is_plain(argument[-1]))
-        or (
-            operation.name.endswith("_REPEAT")
-            and argument[0] == argument[1]
-            and _is_plain(argument[2])
-        )
-        for operation, argument in items
-    )
