@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
-from jwqlscan.cube import CellKey, Cube, Sum
+from jwqlscan.cube import PRODUCT_EXTENSION, CellKey, Cube, Sum
 from jwqlscan.insight import AreaInsight, DirectoryRow, Growth, GrowthRow
 from jwqlscan.projections import PROJECTIONS, label_of, projection
 
@@ -47,9 +47,12 @@ class AreaRows:
     Parameters
     ----------
     rows : iterable of Lasting
+    product_extension : str
+        As in `Cube`.
     """
 
-    def __init__(self, rows: Iterable[Lasting]) -> None:
+    def __init__(self, rows: Iterable[Lasting], product_extension: str = PRODUCT_EXTENSION) -> None:
+        self.product_extension = product_extension
         self._by_kind: dict[str, list[Lasting]] = {CELLS: [], PROGRAMS: [], DIRECTORIES: []}
         for row in rows:
             self._by_kind[row.kind].append(row)
@@ -102,7 +105,8 @@ class AreaRows:
         if by not in self._labels:
             keys = {row.key for row in self._by_kind[kind_of(by)]}
             self._labels[by] = {
-                key: label_of(by, key) if isinstance(key, CellKey) else key for key in keys
+                key: label_of(by, key, self.product_extension) if isinstance(key, CellKey) else key
+                for key in keys
             }
         return self._labels[by]
 
@@ -126,6 +130,7 @@ class Look:
     folded : dict of str to int
     least_bytes : int
         What a directory that is not told had at most.
+    product_extension : str
     """
 
     date_us: int
@@ -135,11 +140,13 @@ class Look:
     path: str
     folded: Mapping[str, int]
     least_bytes: int
+    product_extension: str = PRODUCT_EXTENSION
 
 
 def area_insight(group: str, name: str, look: Look, rows: AreaRows) -> AreaInsight:
     """Return what a run knows of an area."""
     cube = Cube()
+    cube.product_extension = rows.product_extension
     for row in rows.at(CELLS, look.date_us):
         assert isinstance(row.key, CellKey)
         cube.add(row.key, *row.sum)
