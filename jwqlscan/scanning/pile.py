@@ -11,13 +11,16 @@ from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from stat import S_IFDIR, S_IFLNK, S_IFREG
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from jwqlscan.cube import CellKey, Cube, FileClass, extension
-from jwqlscan.names import FITS, UNRECOGNIZED, Classifier, program, shape
+from jwqlscan.names import shape
 from jwqlscan.scanning.reader import Batch, Link
 from jwqlscan.scanning.rules import ScanRules, join
 from jwqlscan.tally import Product, Tally
+
+if TYPE_CHECKING:
+    from jwqlscan.schemes import NameClassifier
 
 # S_IFMT of stat(7), without a call an entry.
 KIND = 0o170000
@@ -77,11 +80,12 @@ class PileCounter:
     Parameters
     ----------
     rules : ScanRules
-    classifier : Classifier
+    classifier : NameClassifier
     """
 
-    def __init__(self, rules: ScanRules, classifier: Classifier) -> None:
-        self._lookup = classifier.lookup
+    def __init__(self, rules: ScanRules, classifier: NameClassifier) -> None:
+        self._classifier = classifier
+        self._classes: dict[Product, FileClass] = {}
         # Ascending, for bisect: seconds before 1970 of the ages' ends.
         self._age_limits = [-limit for limit in rules.age_limits]
 
@@ -101,16 +105,17 @@ class PileCounter:
 
     def _count_fits(self, pile: Pile, files: _Files, tally: Tally) -> list[Product | None]:
         """Count FITS files by product, and return their products."""
-        if all(name.endswith(FITS) for name in files.names):
+        endings = self._classifier.endings
+        fits = [index for index, name in enumerate(files.names) if name.endswith(endings)]
+        if len(fits) == len(files.names):
             names, sizes, places = files.names, files.sizes, files.places
         else:
-            fits = [index for index, name in enumerate(files.names) if name.endswith(FITS)]
             names = [files.names[index] for index in fits]
             sizes = [files.sizes[index] for index in fits]
             places = [files.places[index] for index in fits]
         tally.fits_files += len(names)
         tally.fits_bytes += sum(sizes)
-        found = self._lookup(names)
+        found = self._classifier.lookup(names)
         size_of: dict[Product | None, int] = {}
         for product, size in zip(found, sizes, strict=True):
             size_of[product] = size_of.get(product, 0) + size
@@ -127,8 +132,11 @@ class PileCounter:
         """Count files in the cube; `products` has those of the FITS files among them, in order."""
         times = self._age_limits
         _, _, _, _, uids, gids, _, _, mtimes, _ = zip(*files.stats, strict=True)
+        endings = self._classifier.endings
         classes = [
-            _class_of(next(products)) if name.endswith(FITS) else FileClass("", extension(name))
+            self._class_of(name, next(products))
+            if name.endswith(endings)
+            else FileClass("", extension(name))
             for name in files.names
         ]
         ages = [bisect_right(times, -mtime) for mtime in mtimes]
@@ -149,13 +157,19 @@ class PileCounter:
                 row[2] += allocated
         for key, row in sums.items():
             cube.add(CellKey(*key), *row)
+        cube.product_extension = self._classifier.product_extension
+        program = self._classifier.program
         for name, size in zip(files.names, files.sizes, strict=True):
             if number := program(name):
                 cube.add_program(number, 1, size)
 
-
-def _class_of(product: Product | None) -> FileClass:
-    return UNRECOGNIZED if product is None else FileClass(*product)
+    def _class_of(self, name: str, product: Product | None) -> FileClass:
+        if product is None:
+            return self._classifier.unrecognized(name)
+        found = self._classes.get(product)
+        if found is None:
+            found = self._classes[product] = FileClass(*product)
+        return found
 
 
 def _files(pile: Pile, batch: Batch) -> _Files:

@@ -15,7 +15,6 @@ from itertools import islice
 from stat import S_IFLNK, S_IFREG
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
-from jwqlscan.names import Classifier
 from jwqlscan.scanning.pace import Pace
 from jwqlscan.scanning.pile import KIND, Pile, PileCounter
 from jwqlscan.scanning.reader import (
@@ -57,6 +56,8 @@ LIMIT_PAUSE_S = 0.02
 Result = TypeVar("Result")
 Entries: TypeAlias = "list[os.DirEntry[str]]"
 if TYPE_CHECKING:
+    from jwqlscan.schemes import NameClassifier
+
     Scandir: TypeAlias = os._ScandirIterator[str]
 
 
@@ -75,13 +76,13 @@ class ScandirReader:
     Parameters
     ----------
     rules : ScanRules
-    classifier : Classifier
+    classifier : NameClassifier
     pace : Pace
     """
 
     name = "scandir"
 
-    def __init__(self, rules: ScanRules, classifier: Classifier, pace: Pace) -> None:
+    def __init__(self, rules: ScanRules, classifier: NameClassifier, pace: Pace) -> None:
         self._pace = pace
         self._rules = rules
         self._counter = PileCounter(rules, classifier)
