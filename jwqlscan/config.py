@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+from urllib.parse import urlsplit
 
 from jwqlscan.errors import ConfigError
 from jwqlscan.files import distrust
@@ -20,6 +21,7 @@ from jwqlscan.settings import (
     READERS,
     Area,
     Limits,
+    Notices,
     Outputs,
     ScanOverrides,
     ScanSettings,
@@ -63,6 +65,8 @@ class Config:
         What `jwqlscan check` compares with.
     metrics_path : str or None
         Where a run writes its metrics.
+    notices : Notices
+        Who is told of a run.
     """
 
     file: str
@@ -79,6 +83,7 @@ class Config:
     max_drop_percent: int = DEFAULT_MAX_DROP_PERCENT
     thresholds: Thresholds = field(default_factory=Thresholds)
     metrics_path: str | None = None
+    notices: Notices = field(default_factory=Notices)
 
     @property
     def source(self) -> str:
@@ -185,6 +190,7 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
     outputs, df = table.table("outputs"), table.table("df")
     log, state = table.table("log"), table.table("state")
     check, metrics = table.table("check"), table.table("metrics")
+    notify = table.table("notify")
     table.finish()
 
     state_path = state.directory("path") or _default_state_path()
@@ -219,8 +225,9 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
         state_path=state_path,
         thresholds=_thresholds(check),
         metrics_path=metrics.directory("path"),
+        notices=_notices(notify),
     )
-    for part in (archive, central, scan, database, outputs, df, log, state, check, metrics):
+    for part in (archive, central, scan, database, outputs, df, log, state, check, metrics, notify):
         part.finish()
     return config
 
@@ -267,6 +274,32 @@ def _thresholds(table: Table) -> Thresholds:
             for key in (field.name for field in fields(Thresholds) if field.name != "max_age_s")
         },
     )
+
+
+def _notices(table: Table) -> Notices:
+    url = table.text("ping_url")
+    if url is not None and not _is_ping_url(url):
+        # Who has the URL can ping: it is not repeated.
+        raise table.error("ping_url", "expected http://HOST/... or https://HOST/..., no user name")
+    command = table.texts("command", ())
+    if command and not (command[0] and os.path.isabs(expanded(command[0]))):
+        raise table.error("command", "the program must be named by its absolute path")
+    return Notices(
+        url,
+        (expanded(command[0]), *command[1:]) if command else (),
+        _duration(table, "timeout", "10s"),
+        table.flag("incomplete_is_failure", False),
+    )
+
+
+def _is_ping_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # it must be a number, if there is one
+    except ValueError:
+        return False
+    plain = url.isascii() and url.isprintable() and " " not in url
+    return plain and parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in url
 
 
 def _limits(table: Table, key: str, default: Limits | None, *, ages: bool = False) -> Limits | None:

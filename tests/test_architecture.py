@@ -25,7 +25,7 @@ LAYERS = [
     ("readers", "scanning.scandir_reader scanning.native_reader"),
     ("the walk", "scanning.readers scanning.pool scanning.orders display"),
     ("the scanning process", "scanning.scanner_child scanning.scanner"),
-    ("configuration, lock, df, store", "config lock logs df store.*"),
+    ("configuration, lock, df, store", "config lock logs df notices store.*"),
     (
         "measuring, spool, report, looking back",
         "scanning.measure areas spool reporting.* preflight looking check metrics schedule",
@@ -43,7 +43,7 @@ ONLY_IN = {
     "rich": "progress tables cli",
     "typer": "cli cli_*",
     "aiofiles": "files",
-    "threading": "scanning.* signals",
+    "threading": "scanning.* signals notices",
 }
 
 
