@@ -118,12 +118,22 @@ def load_config(file: str | None = None, overrides: Overrides | None = None) -> 
         For a file that can't be read or parsed, an unknown key or a value of the wrong type; the
         message names the key and the file.
     """
-    path = file or next((p for p in (_user_file(), SYSTEM_FILE) if os.path.isfile(p)), "")
+    path = file or next((p for p in (user_file(), SYSTEM_FILE) if os.path.isfile(p)), "")
     table = Table({}, "", path)
     if path:
         path = os.path.abspath(path)
         table = Table(_parse(path), "", path)
     return _build(table, overrides or Overrides(), path)
+
+
+def parse_config(text: str, file: str) -> Config:
+    """Read a configuration that is yet to be a file.
+
+    Raises
+    ------
+    ConfigError
+    """
+    return _build(Table(tomllib.loads(text), "", file), Overrides(), file)
 
 
 def _base(variable: str, *below_home: str) -> str:
@@ -132,7 +142,8 @@ def _base(variable: str, *below_home: str) -> str:
     return value if os.path.isabs(value) else os.path.join(home(), *below_home)
 
 
-def _user_file() -> str:
+def user_file() -> str:
+    """Return the path of the user's configuration file, the first one looked for."""
     return os.path.join(_base("XDG_CONFIG_HOME", ".config"), "jwqlscan", "config.toml")
 
 

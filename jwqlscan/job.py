@@ -69,8 +69,8 @@ class _Run:
 
     started: datetime
     log_file: str
+    run_id: str
     began: float = field(default_factory=time.monotonic)
-    run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
 async def run(
@@ -81,6 +81,7 @@ async def run(
     with_report: bool = True,
     wait_s: float = 0.0,
     log_file: str = "",
+    run_id: str | None = None,
     display: Display | None = None,
 ) -> Outcome:
     """Measure the archive and central storage, store one snapshot, write the report.
@@ -97,6 +98,8 @@ async def run(
         How long to wait while another run holds the lock.
     log_file : str
         Noted in the `monitor` table.
+    run_id : str, optional
+        A UUID that names the run; without it a new one.
     display : Display, optional
 
     Returns
@@ -111,7 +114,7 @@ async def run(
     ScanFailedError
         An area can't be measured; nothing is stored but a FAILURE row in `monitor`.
     """
-    this = _Run(datetime.now(UTC), log_file)
+    this = _Run(datetime.now(UTC), log_file, run_id or str(uuid.uuid4()))
     async with announced(config.notices, this.run_id) as announcement:
         outcome = await _run(
             config,
