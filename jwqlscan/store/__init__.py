@@ -5,12 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol, Self
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from jwqlscan.history import History
 from jwqlscan.snapshot import Snapshot
 
+if TYPE_CHECKING:
+    from jwqlscan.store.fitting import Column
+    from jwqlscan.store.rows import TableRows
+
 MONITOR_NAME = "filesystem_monitor"
+
+
+class Tables(Enum):
+    """What is done about the tables when a store is opened."""
+
+    MADE = "made, or brought up to this version"
+    EXPECTED = "brought up to this version; a store without any is refused"
+    FOREIGN = "left as they are: the database is another program's"
 
 
 class LastArea(NamedTuple):
@@ -87,19 +100,47 @@ class Store(Protocol):
         """Return the JWQL tables' rows from `since` on (UTC, aware), as columns."""
         ...
 
+    async def identity(self) -> str:
+        """Return a text that is the same for two names of one store."""
+        ...
 
-def open_store(url: str) -> Store:
+    async def catalog(self) -> Mapping[str, Mapping[str, Column]]:
+        """Return the columns of the JWQL tables and our own, as they are in this store."""
+        ...
+
+    async def write(self, tables: Sequence[TableRows]) -> list[str]:
+        """Insert rows in one transaction, in the order given.
+
+        Parameters
+        ----------
+        tables : sequence of TableRows
+            Values as `store.moving.neutral` has them, the same for every store.
+
+        Returns
+        -------
+        list of str
+            Warnings: rows that an existing JWQL table could not take.
+        """
+        ...
+
+    async def execute(self, statements: Sequence[tuple[str, Sequence[object]]]) -> None:
+        """Run statements, worded as for `select`, in one transaction."""
+        ...
+
+
+def open_store(url: str, tables: Tables = Tables.MADE) -> Store:
     """Return the store that a database URL names; nothing is opened yet.
 
     Parameters
     ----------
     url : str
         ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``postgresql://…``.
+    tables : Tables
     """
     if url.startswith("sqlite:///"):
         from jwqlscan.store.sqlite import SqliteStore
 
-        return SqliteStore(url.removeprefix("sqlite:///"))
+        return SqliteStore(url.removeprefix("sqlite:///"), tables=tables)
     from jwqlscan.store.postgresql import PostgresqlStore
 
-    return PostgresqlStore(url)
+    return PostgresqlStore(url, tables=tables)
