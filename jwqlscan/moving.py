@@ -25,6 +25,7 @@ from jwqlscan.store.moving import (
     date_column,
     dated_rows,
     lacking,
+    neutral,
     neutral_rows,
 )
 from jwqlscan.store.rows import Row, TableRows
@@ -185,8 +186,8 @@ async def _pieces(source: Store, layout: _Layout, runs: Sequence[Row]) -> list[_
     for table in layout.dated:
         column = date_column(table)
         question = f"SELECT {column}, count(*) FROM {table} GROUP BY {column}"  # noqa: S608
-        for value, count in neutral_rows(await source.select(question)):
-            weights[str(value)] += int(count or 0)
+        for value, count in await source.select(question):
+            weights[str(neutral(value))] += count
     for moment in dates.values():
         weights[moment] += 1
     pieces: list[_Piece] = []
@@ -230,10 +231,8 @@ async def _jwql_rows(
     tables = []
     for table in layout.dated:
         columns = layout.columns[table]
-        here, there = (
-            await dated_rows(store, table, columns, piece.first, piece.last)
-            for store in (source, target)
-        )
+        here = await dated_rows(source, table, columns, piece.first, piece.last)
+        there = await dated_rows(target, table, columns, piece.first, piece.last)
         wanted = TableRows(table, columns, here)
         rows = lacking(wanted, there, source.location, target.location)
         tables.append(wanted._replace(rows=rows))

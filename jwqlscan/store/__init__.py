@@ -9,6 +9,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from jwqlscan.history import History
+from jwqlscan.insight import Insight
 from jwqlscan.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -98,6 +99,10 @@ class Store(Protocol):
 
     async def history(self, since: datetime | None = None) -> History:
         """Return the JWQL tables' rows from `since` on (UTC, aware), as columns."""
+        ...
+
+    async def insight(self) -> Insight:
+        """Return what the newest run that looked knows of its areas, and what grew until then."""
         ...
 
     async def identity(self) -> str:

@@ -26,6 +26,7 @@ from jwqlscan.errors import (
     StoreUnavailableError,
 )
 from jwqlscan.history import History
+from jwqlscan.insight import Insight
 from jwqlscan.snapshot import Snapshot
 from jwqlscan.store import LastArea, Tables
 from jwqlscan.store import postgresql_queries as queries
@@ -211,6 +212,10 @@ class PostgresqlStore:
         """Return the rows from `since` on, as columns."""
         async with self._transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
             return await queries.history(connection, since or EARLIEST)
+
+    async def insight(self) -> Insight:
+        """Return what the newest run that looked knows of its areas, and what grew until then."""
+        return Insight()
 
     async def identity(self) -> str:
         """Return when the server was started, to the microsecond, and which of its databases."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ from jwqlscan.history import FilesystemColumns, History, ProductColumns
 from jwqlscan.store import LastArea
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store.fitting import Column, fitting_rows
-from jwqlscan.store.rows import TableRows
+from jwqlscan.store.rows import TableRows, Value
 from jwqlscan.tally import Product
 
 # The aggregate of five years needs 20 MB: with PostgreSQL's default of 4 MB it spills to disk and
@@ -96,7 +96,11 @@ def typed(wanted: TableRows, columns: Mapping[str, Column]) -> TableRows:
         known = dates.get(str(text))
         return known or dates.setdefault(str(text), datetime.fromisoformat(str(text)))
 
-    of_type = {"timestamptz": date, "timestamp": date, "bool": bool}
+    of_type: dict[str, Callable[[object], Value]] = {
+        "timestamptz": date,
+        "timestamp": date,
+        "bool": bool,
+    }
     change = [of_type.get(columns[name].type_name) for name in wanted.columns]
     if not any(change):
         return wanted

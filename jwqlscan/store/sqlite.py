@@ -17,6 +17,7 @@ from anyio import CapacityLimiter, to_thread
 
 from jwqlscan.errors import SnapshotRefusedError, StoreError, StoreUnavailableError
 from jwqlscan.history import History
+from jwqlscan.insight import Insight
 from jwqlscan.paths import shown
 from jwqlscan.scanning.mounts import MOUNTINFO, parse_mountinfo
 from jwqlscan.snapshot import Snapshot
@@ -184,6 +185,10 @@ class SqliteStore:
                     queries.select(connection, statement, values)
 
         await self._call(work)
+
+    async def insight(self) -> Insight:
+        """Return what the newest run that looked knows of its areas, and what grew until then."""
+        return Insight()
 
     async def _call(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         connection = self._connection
