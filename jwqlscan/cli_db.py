@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from jwqlscan.cli_common import ConfigFile, Database, Debug, print_line, told
+from jwqlscan.cli_move import app as move_app
 from jwqlscan.errors import EXIT_CODE_HELP, ExitCode
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from jwqlscan.spool import Flushed
 
 app = typer.Typer(help="Look after the store.", no_args_is_help=True)
+app.add_typer(move_app)
 
 
 @app.callback()

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from jwqlscan.doctor import Diagnosis
     from jwqlscan.job import Outcome
     from jwqlscan.looking import RunStatus, Series, Status
+    from jwqlscan.moving import Moved
+    from jwqlscan.pruning import Pruned
     from jwqlscan.scanning.measure import Measurement
     from jwqlscan.snapshot import AreaSnapshot, Capacity
     from jwqlscan.tally import Tally
@@ -204,4 +206,28 @@ def doctor_object(found: list[Diagnosis]) -> dict[str, Any]:
     return {
         "well": all(one.well for one in found),
         "checks": [{"what": one.what, "well": one.well, "text": one.text} for one in found],
+    }
+
+
+def moved_object(moved: Moved) -> dict[str, Any]:
+    """Return what `jwqlscan db copy --json` and `db import-jwql --json` print."""
+    return {
+        "source": moved.source,
+        "target": moved.target,
+        "runs": moved.runs,
+        "present": moved.present,
+        "rows": moved.rows,
+        "warnings": list(moved.warnings),
+        "notes": list(moved.notes),
+    }
+
+
+def pruned_object(pruned: Pruned, dry_run: bool) -> dict[str, Any]:
+    """Return what `jwqlscan db prune --json` prints."""
+    return {
+        "store": pruned.store,
+        "dry_run": dry_run,
+        "runs": pruned.runs,
+        "kept": pruned.kept,
+        "jwql_dates": pruned.jwql_dates,
     }

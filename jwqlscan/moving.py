@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from jwqlscan.errors import StoreError, StoreUnavailableError
+from jwqlscan.moving_insight import INSIGHT_TABLES, copy_insight
 from jwqlscan.store import Store
 from jwqlscan.store.fitting import Column
 from jwqlscan.store.moving import (
@@ -125,6 +126,10 @@ async def copy(
             raise StoreUnavailableError(f"{error}; then copy again: it goes on here") from error
         for wanted in tables:
             written[wanted.table] += len(wanted.rows)
+    try:
+        written += await copy_insight(source, target, layout.columns)
+    except StoreUnavailableError as error:
+        raise StoreUnavailableError(f"{error}; then copy again: it goes on here") from error
     return Moved(
         source.location,
         target.location,
@@ -138,8 +143,9 @@ async def copy(
 def layout_of(source: Catalog, target: Catalog) -> _Layout:
     """Return what is copied and how; a table that nobody thought of is an error, not forgotten."""
     tables = [name for name in target if name not in LEFT_OUT]
-    children = tuple(name for name in tables if "run_id" in target[name] and name != RUNS)
-    if unknown := set(tables) - {RUNS, MONITOR, *KEYS, *children}:
+    known = {RUNS, MONITOR, *KEYS, *INSIGHT_TABLES}
+    children = tuple(name for name in tables if "run_id" in target[name] and name not in known)
+    if unknown := set(tables) - {*known, *children}:
         raise StoreError(f"no rule how to copy {', '.join(sorted(unknown))}: a bug, please tell")
     return _Layout(
         {table: columns_in_both(table, source, target) for table in tables if table in source},

@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
-from jwqlscan.store import MONITOR_NAME, Store
+from jwqlscan.store import MONITOR_NAME, Statement, Store
 from jwqlscan.store.moving import KEYS, MONITOR, RUNS, neutral_rows
 
 # Of one transaction: with all that hangs on a run, a few seconds' work.
 _DATES_A_TIME = 100
-
-_Statement = tuple[str, Sequence[object]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +86,12 @@ async def prune(
     if not dry:
         for some in _pieces(sorted(too_old)):
             # A range, not the dates: failures in `monitor` have no other row.
-            await store.execute(list(_older_than(some[-1])))
+            await store.write([], list(_older_than(some[-1])))
         for some in _pieces(sorted(thinned)):
-            await store.execute(list(_at(some, (*KEYS, MONITOR, RUNS))))
+            await store.write([], list(_at(some, (*KEYS, MONITOR, RUNS))))
         for table, dates in more.items():
             for some in _pieces(sorted(dates)):
-                await store.execute(list(_at(some, (table,))))
+                await store.write([], list(_at(some, (table,))))
     removed = len(ours & too_old) + len(thinned)
     return Pruned(
         store.location,
@@ -170,7 +168,7 @@ def _pieces(dates: Sequence[datetime]) -> Iterator[Sequence[datetime]]:
         yield dates[start : start + _DATES_A_TIME]
 
 
-def _older_than(last: datetime) -> Iterator[_Statement]:
+def _older_than(last: datetime) -> Iterator[Statement]:
     """Yield what removes everything up to a date, that included."""
     for table in (*KEYS, RUNS):
         yield f"DELETE FROM {table} WHERE {{date:date}} <= {{date:$1}}", (last,)  # noqa: S608
@@ -180,7 +178,7 @@ def _older_than(last: datetime) -> Iterator[_Statement]:
     )
 
 
-def _at(dates: Sequence[datetime], tables: Sequence[str]) -> Iterator[_Statement]:
+def _at(dates: Sequence[datetime], tables: Sequence[str]) -> Iterator[Statement]:
     """Yield what removes all of some dates."""
     marks = ", ".join(f"{{date:${number}}}" for number, _ in enumerate(dates, 1))
     for table in tables:

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from jwqlscan.store.fitting import Column
     from jwqlscan.store.rows import TableRows
 
+Statement = tuple[str, Sequence[object]]
+
+MEANWHILE = "a run was stored meanwhile: do it again"
+
 MONITOR_NAME = "filesystem_monitor"
 
 
@@ -113,23 +117,33 @@ class Store(Protocol):
         """Return the columns of the JWQL tables and our own, as they are in this store."""
         ...
 
-    async def write(self, tables: Sequence[TableRows]) -> list[str]:
-        """Insert rows in one transaction, in the order given.
+    async def write(
+        self,
+        tables: Sequence[TableRows],
+        statements: Sequence[Statement] = (),
+        expected: tuple[str, Sequence[object], int] | None = None,
+    ) -> list[str]:
+        """Run statements, then insert rows in the order given, in one transaction.
 
         Parameters
         ----------
         tables : sequence of TableRows
             Values as `store.moving.neutral` has them, the same for every store.
+        statements : sequence of (str, sequence of object)
+            Worded as for `select`, with their values.
+        expected : (str, sequence of object, int), optional
+            A question, its values and the one number that it has to give; else nothing is done.
 
         Returns
         -------
         list of str
             Warnings: rows that an existing JWQL table could not take.
-        """
-        ...
 
-    async def execute(self, statements: Sequence[tuple[str, Sequence[object]]]) -> None:
-        """Run statements, worded as for `select`, in one transaction."""
+        Raises
+        ------
+        StoreUnavailableError
+            Also if the answer to `expected` is another: somebody has stored meanwhile.
+        """
         ...
 
 

@@ -28,7 +28,7 @@ from jwqlscan.errors import (
 from jwqlscan.history import History
 from jwqlscan.insight import Insight
 from jwqlscan.snapshot import Snapshot
-from jwqlscan.store import LastArea, Tables
+from jwqlscan.store import MEANWHILE, LastArea, Statement, Tables
 from jwqlscan.store import postgresql_queries as queries
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store.dsn import check_form, default_sslmode, redacted
@@ -227,10 +227,21 @@ class PostgresqlStore:
         async with self._session() as connection:
             return await queries.catalog(connection)
 
-    async def write(self, tables: Sequence[TableRows]) -> list[str]:
-        """Insert rows in one transaction; return warnings for those that JWQL's can't take."""
+    async def write(
+        self,
+        tables: Sequence[TableRows],
+        statements: Sequence[Statement] = (),
+        expected: tuple[str, Sequence[object], int] | None = None,
+    ) -> list[str]:
+        """Run statements and insert rows; return warnings for those that JWQL's can't take."""
         warnings: list[str] = []
         async with self._transaction() as connection:
+            if expected is not None:
+                question, values, number = expected
+                if (await queries.select(connection, question, values))[0][0] != number:
+                    raise StoreUnavailableError(f"{self.location}: {MEANWHILE}")
+            for statement, values in statements:
+                await queries.select(connection, statement, values)
             catalog = await queries.catalog(connection)
             for wanted in tables:
                 typed = queries.typed(wanted, catalog[wanted.table])
@@ -239,12 +250,6 @@ class PostgresqlStore:
                 else:
                     await queries.copy(connection, typed)
         return warnings
-
-    async def execute(self, statements: Sequence[tuple[str, Sequence[object]]]) -> None:
-        """Run statements in one transaction."""
-        async with self._transaction() as connection:
-            for statement, values in statements:
-                await queries.select(connection, statement, values)
 
     async def _insert_run(self, connection: Connection, snapshot: Snapshot) -> bool:
         """Claim the run. While another one is storing the same run, this waits for its end."""

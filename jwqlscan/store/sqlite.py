@@ -21,7 +21,7 @@ from jwqlscan.insight import Insight
 from jwqlscan.paths import shown
 from jwqlscan.scanning.mounts import MOUNTINFO, parse_mountinfo
 from jwqlscan.snapshot import Snapshot
-from jwqlscan.store import LastArea, Tables
+from jwqlscan.store import MEANWHILE, LastArea, Statement, Tables
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store import sqlite_queries as queries
 from jwqlscan.store.fitting import Column, fitting_rows
@@ -146,6 +146,10 @@ class SqliteStore:
         """Return the rows from `since` on, as columns."""
         return await self._call(lambda connection: queries.history(connection, since or EARLIEST))
 
+    async def insight(self) -> Insight:
+        """Return what the newest run that looked knows of its areas, and what grew until then."""
+        return Insight()
+
     async def identity(self) -> str:
         """Return the file's place on its filesystem."""
 
@@ -159,12 +163,23 @@ class SqliteStore:
         """Return the columns of every table."""
         return await self._call(queries.catalog)
 
-    async def write(self, tables: Sequence[TableRows]) -> list[str]:
-        """Insert rows in one transaction; return warnings for JWQL's that are not whole."""
+    async def write(
+        self,
+        tables: Sequence[TableRows],
+        statements: Sequence[Statement] = (),
+        expected: tuple[str, Sequence[object], int] | None = None,
+    ) -> list[str]:
+        """Run statements and insert rows; return warnings for JWQL's that are not whole."""
 
         def work(connection: sqlite3.Connection) -> list[str]:
             warnings: list[str] = []
             with queries.transaction(connection, "IMMEDIATE"):
+                if expected is not None:
+                    question, values, number = expected
+                    if queries.select(connection, question, values)[0][0] != number:
+                        raise StoreUnavailableError(f"{self.location}: {MEANWHILE}")
+                for statement, values in statements:
+                    queries.select(connection, statement, values)
                 columns = queries.catalog(connection)
                 for wanted in tables:
                     rows = wanted.rows
@@ -175,20 +190,6 @@ class SqliteStore:
             return warnings
 
         return await self._call(work)
-
-    async def execute(self, statements: Sequence[tuple[str, Sequence[object]]]) -> None:
-        """Run statements in one transaction."""
-
-        def work(connection: sqlite3.Connection) -> None:
-            with queries.transaction(connection, "IMMEDIATE"):
-                for statement, values in statements:
-                    queries.select(connection, statement, values)
-
-        await self._call(work)
-
-    async def insight(self) -> Insight:
-        """Return what the newest run that looked knows of its areas, and what grew until then."""
-        return Insight()
 
     async def _call(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         connection = self._connection
