@@ -18,6 +18,7 @@ from jwqlscan.cli_common import (
     print_line,
     told,
 )
+from jwqlscan.cli_move import app as move_app
 from jwqlscan.errors import ExitCode
 from jwqlscan.logs import LogFormat
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from jwqlscan.spool import Flushed
 
 app = typer.Typer(help="Look after the store.", no_args_is_help=True)
+app.add_typer(move_app)
 
 
 @app.callback()

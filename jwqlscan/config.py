@@ -374,6 +374,17 @@ def _percent(table: Table, key: str, default: int) -> int:
     return percent
 
 
+def store_url(url: str) -> str:
+    """Return a store's URL as it stands on a command line; an SQLite path is made absolute.
+
+    Raises
+    ------
+    ConfigError
+        If it is none.
+    """
+    return _database_url(url, "", "")
+
+
 def _database_url(url: str | None, state_path: str, file: str) -> str:
     """Return the URL; an SQLite path is made absolute, below the file's directory."""
     if url is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from datetime import timedelta
 from typing import NamedTuple
 
 from jwqlscan.config import load_config
+from jwqlscan.directories import DirectorySum
 from jwqlscan.errors import ConfigError, ExitCode
 from jwqlscan.job import report, run
 from jwqlscan.paths import shown
@@ -272,6 +274,7 @@ def _shrunk(area: AreaSnapshot, share: float) -> AreaSnapshot:
         unrecognized=round(old.unrecognized * min(1.0, share + 0.3)),
         products=products,
     )
+    _shrink_insight(old, tally, share)
     if capacity is None:
         return replace(area, tally=tally)
     used = part(capacity.used_bytes) or TIB_BYTES
@@ -284,3 +287,27 @@ def _shrunk(area: AreaSnapshot, share: float) -> AreaSnapshot:
             available_bytes=max(0, capacity.used_bytes + capacity.available_bytes - used),
         ),
     )
+
+
+def _shrink_insight(old: Tally, new: Tally, share: float) -> None:
+    """Make up the cube and the directories: programs began one after another, and grow since."""
+    for key, numbers in old.cube.cells.items():
+        files, apparent, allocated = (round(n * share) for n in numbers)
+        if files:
+            new.cube.add(key, files, apparent, allocated)
+    for program, (files, apparent) in old.cube.programs.items():
+        part = _program_share(program, share)
+        if files := round(files * part):
+            new.cube.add_program(program, files, round(apparent * part))
+    for mine, theirs in ((new.tree.upper, old.tree.upper), (new.tree.lower, old.tree.lower)):
+        for path, total in theirs.items():
+            named = re.search(r"/jw([0-9]{5})", path)
+            part = _program_share(named[1], share) if named else share
+            if part:
+                mine[path] = DirectorySum(*(round(n * part) for n in total))
+
+
+def _program_share(program: str, share: float) -> float:
+    """Return how much of a program there is when there is that share of the archive."""
+    began = (int(program) * 37 % 100) / 110
+    return min(1.0, max(0.0, (share - began) / (1 - began)))

@@ -208,7 +208,7 @@ async def report(config: Config, since: datetime | None = None) -> tuple[str, ..
         If a file can't be written.
     """
     async with open_store(config.database_url) as store:
-        history = await store.history(since)
+        history = replace(await store.history(since), insight=await store.insight())
     return tuple(await write_report(history, config.outputs, host=socket.gethostname()))
 
 

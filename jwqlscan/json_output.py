@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from jwqlscan.doctor import Diagnosis
     from jwqlscan.job import Outcome
     from jwqlscan.looking import RunStatus, Series, Status
+    from jwqlscan.moving import Moved
+    from jwqlscan.pruning import Pruned
     from jwqlscan.scanning.measure import Measurement
     from jwqlscan.snapshot import AreaSnapshot, Capacity
     from jwqlscan.spool import Flushed
@@ -245,4 +247,28 @@ def demo_object(made: Demonstration) -> dict[str, Any]:
         "configuration": shown(made.configuration),
         "report": shown(made.report),
         "exit_code": int(made.exit_code),
+    }
+
+
+def moved_object(moved: Moved) -> dict[str, Any]:
+    """Return what `jwqlscan db copy --json` and `db import-jwql --json` print."""
+    return {
+        "source": moved.source,
+        "target": moved.target,
+        "runs": moved.runs,
+        "present": moved.present,
+        "rows": moved.rows,
+        "warnings": list(moved.warnings),
+        "notes": list(moved.notes),
+    }
+
+
+def pruned_object(pruned: Pruned, dry_run: bool) -> dict[str, Any]:
+    """Return what `jwqlscan db prune --json` prints."""
+    return {
+        "store": pruned.store,
+        "dry_run": dry_run,
+        "runs": pruned.runs,
+        "kept": pruned.kept,
+        "jwql_dates": pruned.jwql_dates,
     }

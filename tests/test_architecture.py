@@ -17,8 +17,8 @@ MODULES = {
 
 # From the bottom up: a module imports from its own layer and those before it.
 LAYERS = [
-    ("leaf facts", "errors units paths settings history files cube tally forecast"),
-    ("names and records", "names snapshot signals projections toml_table logs"),
+    ("leaf facts", "errors units paths settings files cube directories tally forecast intervals"),
+    ("names and records", "names snapshot signals projections insight history toml_table logs"),
     ("a scan's facts", "scanning scanning.mounts scanning.pace scanning.process"),
     ("a scan's rules", "scanning.rules"),
     ("the readers' contract", "scanning.reader"),
@@ -28,7 +28,8 @@ LAYERS = [
     ("configuration, lock, df, store", "config lock df notices store.* new_config jwql_config"),
     (
         "measuring, spool, report, looking back",
-        "scanning.measure areas spool reporting.* preflight looking check metrics schedule",
+        "scanning.measure areas spool reporting.* preflight looking check metrics schedule"
+        " moving moving_insight jwql_import pruning",
     ),
     ("the use cases", "job doctor"),
     ("showing", "progress tables json_output benchmark demo"),

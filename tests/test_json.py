@@ -16,6 +16,7 @@ from typer.main import get_command
 
 from jwqlscan import spool
 from jwqlscan.cli import app
+from jwqlscan.store import open_store
 
 SCHEMAS = files("jwqlscan") / "schemas"
 CAL = "jw01018001001_02101_00001_nrcb4_cal.fits"
@@ -185,6 +186,25 @@ def test_db_flush_and_migrate(home):
     flushed = validated(["db", "flush"], home=home, code=3)
     assert flushed["stored"] == 1 and len(flushed["set_aside"]) == 1
     validated(["db", "migrate"], home=home)
+
+
+def test_db_copy_import_and_prune(home, pg_url):
+    validated(["run"], home=home)
+    source = f"sqlite:///{home}/.local/share/jwqlscan/jwqlscan.db"
+    copied = validated(["db", "copy"], source, f"sqlite:///{home}/c.db", home=home)
+    assert copied["runs"] == 1
+    validated(["db", "prune"], "--keep", "10y", "--dry-run", home=home)
+    anyio.run(make_tables, pg_url)
+    password = pg_url.split("//")[1].split(":")[1].split("@")[0]
+    url = pg_url.replace(f":{password}@", "@")
+    zone = ("--time-zone", "UTC")
+    imported = validated(["db", "import-jwql"], url, *zone, home=home, PGPASSWORD=password)
+    assert imported["runs"] == 0 and password not in str(imported)
+
+
+async def make_tables(url):
+    async with open_store(url):
+        pass
 
 
 def test_log_lines_are_json_with_the_runs_id(home):

@@ -1,0 +1,143 @@
+"""Directories with all that is below them: every one down to a depth, and the largest below that.
+
+Bounded: of each of the two kinds so many are kept, the largest by apparent bytes. What is dropped
+is in its parents' sums all the same. Sums are final when they come here, one a directory, so keeping
+the largest of two such tables is the same in any order.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+DEFAULT_DEPTH = 2
+DEFAULT_MOST = 20_000
+DEFAULT_LARGEST = 1_000
+
+# Sums end here, as in the database's columns: a broken filesystem may say anything of a size.
+MOST_BYTES = 2**63 - 1
+
+
+class DirectorySum(NamedTuple):
+    """What is in a directory and below it.
+
+    Attributes
+    ----------
+    files, apparent_bytes, allocated_bytes : int
+        As in `jwqlscan.cube.Sum`.
+    fits_files, fits_bytes : int
+    """
+
+    files: int = 0
+    apparent_bytes: int = 0
+    allocated_bytes: int = 0
+    fits_files: int = 0
+    fits_bytes: int = 0
+
+    def plus(self, other: Iterable[int]) -> DirectorySum:
+        """Return both together; no sum grows beyond `MOST_BYTES`."""
+        return DirectorySum(
+            *(min(a + b, MOST_BYTES) for a, b in zip(self, other, strict=True)),
+        )
+
+
+class Limits(NamedTuple):
+    """Which directories are told.
+
+    Attributes
+    ----------
+    depth : int
+        Down to which each is told; 0 is the root alone.
+    most : int
+        How many of those, at most; 0: directories are not told at all.
+    largest : int
+        How many of those below that, at most.
+    """
+
+    depth: int = DEFAULT_DEPTH
+    most: int = DEFAULT_MOST
+    largest: int = DEFAULT_LARGEST
+
+
+NO_DIRECTORIES = Limits(0, 0, 0)
+
+
+class Directories:
+    """Sums by path.
+
+    Attributes
+    ----------
+    upper : dict of str to DirectorySum
+        Those down to the depth, by absolute path.
+    lower : dict of str to DirectorySum
+        The largest of those below it; none without bytes.
+    upper_dropped, lower_dropped : int
+        How many more there were.
+    """
+
+    __slots__ = ("lower", "lower_dropped", "upper", "upper_dropped")
+
+    def __init__(self) -> None:
+        self.upper: dict[str, DirectorySum] = {}
+        self.lower: dict[str, DirectorySum] = {}
+        self.upper_dropped = 0
+        self.lower_dropped = 0
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether both hold the same."""
+        return isinstance(other, Directories) and self.to_record() == other.to_record()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __bool__(self) -> bool:
+        """Tell whether there is any."""
+        return bool(self.upper or self.lower)
+
+    def merge(self, other: Directories) -> None:
+        """Add those of another table; the other stays as it is. A path in both is added up."""
+        for mine, theirs in ((self.upper, other.upper), (self.lower, other.lower)):
+            for path, total in theirs.items():
+                known = mine.get(path)
+                mine[path] = total if known is None else known.plus(total)
+        self.upper_dropped += other.upper_dropped
+        self.lower_dropped += other.lower_dropped
+
+    def bound(self, limits: Limits) -> None:
+        """Keep the largest only."""
+        dropped = len(self.upper) - limits.most
+        if dropped > 0:
+            self.upper = dict(largest(self.upper, limits.most))
+            self.upper_dropped += dropped
+        dropped = len(self.lower) - limits.largest
+        if dropped > 0:
+            self.lower = dict(largest(self.lower, limits.largest))
+            self.lower_dropped += dropped
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the table as plain JSON data; :meth:`from_record` is its inverse."""
+        return {
+            "upper": [[path, *total] for path, total in sorted(self.upper.items())],
+            "lower": [[path, *total] for path, total in sorted(self.lower.items())],
+            "dropped": [self.upper_dropped, self.lower_dropped],
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Directories:
+        """Return the table that :meth:`to_record` wrote.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If the record is not one.
+        """
+        table = cls()
+        table.upper = {path: DirectorySum(*map(int, rest)) for path, *rest in record["upper"]}
+        table.lower = {path: DirectorySum(*map(int, rest)) for path, *rest in record["lower"]}
+        table.upper_dropped, table.lower_dropped = map(int, record["dropped"])
+        return table
+
+
+def largest(sums: Mapping[str, DirectorySum], count: int) -> list[tuple[str, DirectorySum]]:
+    """Return the largest by apparent bytes, of equal ones the first by path."""
+    return heapq.nsmallest(count, sums.items(), key=lambda item: (-item[1].apparent_bytes, item[0]))
