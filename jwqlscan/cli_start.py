@@ -83,10 +83,11 @@ def init(
     with told(debug, log_format):
         from jwqlscan.config import user_file
         from jwqlscan.jwql_config import read_jwql_config
-        from jwqlscan.new_config import asked, given, write_config
+        from jwqlscan.new_config import asked, check_new, given, write_config
         from jwqlscan.signals import run_until_signalled
 
         path = os.path.abspath(config or user_file())
+        check_new(path)  # before any question
         if archive or central or outputs or database or from_jwql:
             known = read_jwql_config(from_jwql) if from_jwql else {}
             values = {**known, **given(archive, central, outputs, database)}
@@ -97,7 +98,8 @@ def init(
             print_json({"written": shown(path), "set": sorted(values)})
         else:
             print_line(f"written: {path}")
-            sys.stdout.write(f"next: jwqlscan doctor --config {shown(shlex.quote(path))}\n")
+            option = "" if path == user_file() else f" --config {shown(shlex.quote(path))}"
+            sys.stdout.write(f"next: jwqlscan doctor{option}\n")
 
 
 def _answer(question: str) -> str:

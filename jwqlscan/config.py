@@ -147,7 +147,8 @@ def user_file() -> str:
     return os.path.join(_base("XDG_CONFIG_HOME", ".config"), "jwqlscan", "config.toml")
 
 
-def _default_state_path() -> str:
+def default_state_path() -> str:
+    """Return where the state is if nothing says otherwise: it depends on who asks, and where."""
     return os.path.join(_base("XDG_DATA_HOME", ".local", "share"), "jwqlscan")
 
 
@@ -204,7 +205,7 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
     notify = table.table("notify")
     table.finish()
 
-    state_path = state.directory("path") or _default_state_path()
+    state_path = state.directory("path") or default_state_path()
     archive_path = archive.directory("path")
     if over.archive:
         archive_path = os.path.abspath(over.archive)

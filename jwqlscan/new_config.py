@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from importlib.resources import files
 
-from jwqlscan.config import parse_config
+from jwqlscan.config import default_state_path, parse_config
 from jwqlscan.errors import ConfigError
 from jwqlscan.files import make_directory, write_atomically
 from jwqlscan.paths import shown
@@ -106,9 +106,9 @@ async def write_config(path: str, values: Values) -> None:
     ConfigError
         If there is one already, it can't be written, or a value is wrong.
     """
-    if os.path.lexists(path):
-        raise _exists(path)
-    text = commented(values)
+    check_new(path)
+    # The default depends on the environment, and cron's is another than a person's.
+    text = commented({"state.path": default_state_path(), **values})
     parse_config(text, path)  # what is written can be read
     try:
         await make_directory(os.path.dirname(path), MODE, None, follow_symlink=True)
@@ -119,6 +119,17 @@ async def write_config(path: str, values: Values) -> None:
         raise ConfigError(
             f"{shown(path)}: {error.strerror}; name a file you can write with --config"
         ) from None
+
+
+def check_new(path: str) -> None:
+    """Refuse a path where something is.
+
+    Raises
+    ------
+    ConfigError
+    """
+    if os.path.lexists(path):
+        raise _exists(path)
 
 
 def _exists(path: str) -> ConfigError:

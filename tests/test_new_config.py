@@ -75,10 +75,7 @@ def test_options_make_a_private_file_with_all_comments(tmp_path):
     done = init(tmp_path, "--archive", "data", "--database", "sqlite:///s.db")
     file = tmp_path / ".config/jwqlscan/config.toml"
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == [
-        f"written: {file}",
-        f"next: jwqlscan doctor --config {file}",
-    ]
+    assert done.stdout.splitlines() == [f"written: {file}", "next: jwqlscan doctor"]
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     comments = [line for line in commented({}).splitlines() if " = " not in line]
     assert set(comments) <= set(file.read_text().splitlines())
@@ -86,6 +83,8 @@ def test_options_make_a_private_file_with_all_comments(tmp_path):
     assert config.archive_path == str(tmp_path / "data")  # from where it was said
     assert config.database_url == f"sqlite:///{tmp_path}/s.db"
     assert config.central_path is None
+    assert config.state_path == str(tmp_path / ".local/share/jwqlscan")
+    assert tomllib.loads(file.read_text())["state"]["path"] == config.state_path  # for cron too
 
 
 def test_a_file_that_is_there_is_never_touched(tmp_path):
@@ -208,7 +207,9 @@ def at_a_terminal(tmp_path, answers):
 def test_questions_are_asked_at_a_terminal(tmp_path):
     code, out, err = at_a_terminal(tmp_path, f"{tmp_path}/archive\n\nout\n\n")
     assert code == 0, err
-    assert out.startswith("written: ") and err.count(": ") == 4
+    written = tmp_path / "c.toml"
+    assert out == f"written: {written}\nnext: jwqlscan doctor --config {written}\n"
+    assert err.count(": ") == 4
     config = load_config(str(tmp_path / "c.toml"))
     assert config.archive_path == f"{tmp_path}/archive" and config.central_path is None
     assert config.outputs.directory == f"{tmp_path}/out"
