@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from proxy import proxied
 from snapshots import START, make_snapshot
+from test_store_jwql import jwql_url  # noqa: F401
 
 from jwqlscan import moving, moving_insight
 from jwqlscan.errors import StoreError, StoreUnavailableError
@@ -166,6 +167,23 @@ async def test_a_conflict_of_jwqls_rows_is_one_line_and_changes_nothing(urls, tm
             await copied(urls["sqlite"], urls["postgresql"])
         assert "\n" not in str(caught.value)
         assert await stores.everything(store) == before
+
+
+async def test_into_a_jwql_database_what_its_columns_lack_costs_that_row(jwql_url, urls):  # noqa: F811
+    await filled(urls["sqlite"], stores.runs(3))
+    done, there = await copied(urls["sqlite"], jwql_url)
+    assert done.runs == 3
+    # of each run that measured it, the archive's products are in the ENUMs; JWQL's own 100 are not
+    assert len(done.warnings) == 100 and all("filetype_enum" in one for one in done.warnings)
+    async with open_store(urls["sqlite"]) as store:
+        whole = await stores.everything(store)
+    for table in ("scan_run", "scan_area", "scan_product", "scan_insight", "scan_value"):
+        assert there[table] == whole[table]
+    assert set(whole["filesystem_general"]) < set(there["filesystem_general"])
+    url, environment = without_password(jwql_url)
+    done = jwqlscan("db", "copy", urls["sqlite"], url, **environment)
+    assert done.returncode == 3
+    assert len(done.stderr.splitlines()) == 100 and "left out" in done.stderr
 
 
 # ---- no table is forgotten ----
