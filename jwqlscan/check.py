@@ -118,6 +118,11 @@ class Evidence:
         return left / timedelta(days=1)
 
 
+def unknown(problem: str) -> Verdict:
+    """Return the verdict where nothing can be judged."""
+    return Verdict((Finding(Level.UNKNOWN, problem),))
+
+
 async def gather(database_url: str) -> Evidence:
     """Ask the store for what `judge` needs."""
     async with open_store(database_url) as store:
@@ -145,7 +150,7 @@ async def gather(database_url: str) -> Evidence:
 def judge(evidence: Evidence, limits: Thresholds, now: datetime | None = None) -> Verdict:
     """Compare with the thresholds; one that is None is not looked at."""
     if not evidence.runs:
-        return Verdict((Finding(Level.UNKNOWN, "no run is stored yet"),))
+        return unknown("no run is stored yet: `jwqlscan run` makes one")
     now = now or datetime.now(UTC)
     newest = evidence.runs[0]
     findings = [_age(evidence.complete, limits.max_age_s, now)] if limits.max_age_s else []

@@ -14,11 +14,14 @@ from jwqlscan.cli_common import (
     Database,
     Debug,
     Json,
+    LogForm,
     age_in_seconds,
+    examples,
     long_ago,
     print_json,
     told,
 )
+from jwqlscan.logs import LogFormat
 
 if TYPE_CHECKING:
     from jwqlscan.looking import Series
@@ -34,7 +37,7 @@ class Format(StrEnum):
     json = "json"
 
 
-@app.command()
+@app.command(epilog=examples("jwqlscan status", "jwqlscan status -n 14"))
 def status(
     runs: Annotated[
         int, typer.Option("--runs", "-n", min=1, max=1000, help="How many runs, at most.")
@@ -42,13 +45,11 @@ def status(
     config: ConfigFile = None,
     database: Database = None,
     json: Json = False,
+    log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """Show the last runs: whether they were complete, how old they are, what they found.
-
-    Example: jwqlscan status -n 14
-    """
-    with told(debug):
+    """Show the last runs: complete or not, how old, what changed."""
+    with told(debug, log_format):
         from jwqlscan.config import Overrides, load_config
         from jwqlscan.looking import status as last
         from jwqlscan.signals import run_until_signalled
@@ -65,7 +66,13 @@ def status(
             print_status(found, stdout_console())
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "jwqlscan history",
+        "jwqlscan history --area central/logs --since 30d",
+        "jwqlscan history --instrument nircam --filetype cal --since 2y --format csv",
+    )
+)
 def history(
     area: Annotated[
         str,
@@ -89,13 +96,11 @@ def history(
     config: ConfigFile = None,
     database: Database = None,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """Show one series over time: the archive, an area, an instrument, a filetype.
-
-    Example: jwqlscan history --instrument nircam --filetype cal --since 2y --format csv
-    """
-    with told(debug):
+    """Show one series: an area, an instrument or a filetype."""
+    with told(debug, log_format):
         from jwqlscan.config import Overrides, load_config
         from jwqlscan.looking import series
         from jwqlscan.signals import run_until_signalled

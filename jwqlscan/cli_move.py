@@ -11,13 +11,16 @@ from jwqlscan.cli_common import (
     Database,
     Debug,
     Json,
+    LogForm,
     age_in_seconds,
+    examples,
     long_ago,
     print_json,
     print_line,
     told,
 )
 from jwqlscan.errors import ExitCode
+from jwqlscan.logs import LogFormat
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -30,8 +33,8 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 _MOVED_CODES = (
-    "Exit codes: 0 all is there · 1 nothing was changed, or a store refused it · 2 usage ·"
-    " 3 done, but a table could not take some rows · 4 a database can't be reached"
+    "0 all is there · 1 nothing was changed, or a store refused it · 2 usage"
+    " · 3 done, but a table could not take some rows · 4 a database can't be reached"
 )
 
 
@@ -47,7 +50,13 @@ def _without_password(url: str) -> str:
     return url
 
 
-@app.command(epilog=_MOVED_CODES)
+@app.command(
+    epilog=examples(
+        "jwqlscan db copy sqlite:////var/lib/jwqlscan/jwqlscan.db postgresql://jwql@dbhost/jwql",
+        "jwqlscan db copy postgresql://jwql@dbhost/jwql sqlite:///copy.db",
+        codes=_MOVED_CODES,
+    )
+)
 def copy(
     source: Annotated[
         str, typer.Argument(metavar="FROM", callback=_without_password, help="A store's URL.")
@@ -59,23 +68,28 @@ def copy(
         ),
     ],
     json: Json = False,
+    log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """Copy all that a store holds into another: every row, exactly, SQLite or PostgreSQL.
+    """Copy all that a store holds into another, exactly.
 
-    What TO holds already stays and is not copied again; if it has another run or other numbers at
-    the same date, nothing is copied. A copy that was cut off goes on when it is started again.
-
-    Example: jwqlscan db copy sqlite:////var/lib/jwqlscan/jwqlscan.db postgresql://jwql@dbhost/jwql
+    Either may be SQLite or PostgreSQL. What TO holds already stays and is not copied again; if it
+    has another run or other numbers at the same date, nothing is copied. A copy that was cut off
+    goes on when it is started again.
     """
-    with told(debug):
+    with told(debug, log_format):
         from jwqlscan.config import store_url
         from jwqlscan.signals import run_until_signalled
 
         _tell_moved(run_until_signalled(_copy, store_url(source), store_url(target)), json)
 
 
-@app.command(epilog=_MOVED_CODES)
+@app.command(
+    epilog=examples(
+        "jwqlscan db import-jwql postgresql://jwql@dbhost/jwqldb --time-zone America/New_York",
+        codes=_MOVED_CODES,
+    )
+)
 def import_jwql(
     url: Annotated[
         str,
@@ -93,16 +107,15 @@ def import_jwql(
     config: ConfigFile = None,
     database: Database = None,
     json: Json = False,
+    log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """Take the years that JWQL's own monitor stored into the store, in one transaction.
+    """Take the years that JWQL's own monitor stored into the store.
 
-    Numbers stay as they were; dates become UTC. Rows that are there already are not taken again.
-    In a database that jwqlscan shares with JWQL there is nothing to import.
-
-    Example: jwqlscan db import-jwql postgresql://jwql@dbhost/jwqldb --time-zone America/New_York
+    It is one transaction. Numbers stay as they were; dates become UTC. Rows that are there already
+    are not taken again. In a database that jwqlscan shares with JWQL there is nothing to import.
     """
-    with told(debug):
+    with told(debug, log_format):
         from jwqlscan.config import Overrides, load_config, store_url
         from jwqlscan.jwql_import import zone_of
         from jwqlscan.signals import run_until_signalled
@@ -115,7 +128,14 @@ def import_jwql(
         _tell_moved(moved, json)
 
 
-@app.command(epilog="Exit codes: 0 done · 1 failed · 2 usage · 4 the database can't be reached")
+@app.command(
+    epilog=examples(
+        "jwqlscan db prune --keep 10y --dry-run",
+        "jwqlscan db prune --keep 10y --weekly-after 2y",
+        codes="0 done · 1 failed · 2 usage · 4 the database can't be reached"
+        " · 11 a run holds the lock",
+    )
+)
 def prune(
     keep: Annotated[
         str | None,
@@ -135,16 +155,15 @@ def prune(
     config: ConfigFile = None,
     database: Database = None,
     json: Json = False,
+    log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """Remove old runs from the store, and JWQL's rows of the same age.
+    """Remove old runs, and JWQL's rows of the same age.
 
     The newest run and the newest complete one always stay. An SQLite file does not become smaller,
     but has room for what comes.
-
-    Example: jwqlscan db prune --keep 10y --weekly-after 2y
     """
-    with told(debug):
+    with told(debug, log_format):
         from jwqlscan.config import Overrides, load_config
         from jwqlscan.signals import run_until_signalled
 
@@ -167,8 +186,6 @@ def prune(
 def _tell_moved(moved: Moved, json: bool) -> None:
     import logging
 
-    from jwqlscan.logs import logging_to_stderr
-
     if json:
         from jwqlscan.json_output import moved_object
 
@@ -178,9 +195,8 @@ def _tell_moved(moved: Moved, json: bool) -> None:
         print_line(f"{moved.source} to {moved.target}: {rows or 'nothing was missing'}")
         for note in moved.notes:
             print_line(f"note: {note}")
-    with logging_to_stderr(logging.WARNING):
-        for warning in moved.warnings:
-            logging.getLogger(__name__).warning("%s", warning)
+    for warning in moved.warnings:
+        logging.getLogger(__name__).warning("%s", warning)
     if moved.warnings:
         raise typer.Exit(ExitCode.INCOMPLETE)
 

@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+from urllib.parse import urlsplit
 
 from jwqlscan.errors import ConfigError
 from jwqlscan.files import distrust
@@ -20,6 +21,7 @@ from jwqlscan.settings import (
     READERS,
     Area,
     Limits,
+    Notices,
     Outputs,
     ScanOverrides,
     ScanSettings,
@@ -63,6 +65,8 @@ class Config:
         What `jwqlscan check` compares with.
     metrics_path : str or None
         Where a run writes its metrics.
+    notices : Notices
+        Who is told of a run.
     """
 
     file: str
@@ -79,6 +83,7 @@ class Config:
     max_drop_percent: int = DEFAULT_MAX_DROP_PERCENT
     thresholds: Thresholds = field(default_factory=Thresholds)
     metrics_path: str | None = None
+    notices: Notices = field(default_factory=Notices)
 
     @property
     def source(self) -> str:
@@ -113,12 +118,22 @@ def load_config(file: str | None = None, overrides: Overrides | None = None) -> 
         For a file that can't be read or parsed, an unknown key or a value of the wrong type; the
         message names the key and the file.
     """
-    path = file or next((p for p in (_user_file(), SYSTEM_FILE) if os.path.isfile(p)), "")
+    path = file or next((p for p in (user_file(), SYSTEM_FILE) if os.path.isfile(p)), "")
     table = Table({}, "", path)
     if path:
         path = os.path.abspath(path)
         table = Table(_parse(path), "", path)
     return _build(table, overrides or Overrides(), path)
+
+
+def parse_config(text: str, file: str) -> Config:
+    """Read a configuration that is yet to be a file.
+
+    Raises
+    ------
+    ConfigError
+    """
+    return _build(Table(tomllib.loads(text), "", file), Overrides(), file)
 
 
 def _base(variable: str, *below_home: str) -> str:
@@ -127,11 +142,13 @@ def _base(variable: str, *below_home: str) -> str:
     return value if os.path.isabs(value) else os.path.join(home(), *below_home)
 
 
-def _user_file() -> str:
+def user_file() -> str:
+    """Return the path of the user's configuration file, the first one looked for."""
     return os.path.join(_base("XDG_CONFIG_HOME", ".config"), "jwqlscan", "config.toml")
 
 
-def _default_state_path() -> str:
+def default_state_path() -> str:
+    """Return where the state is if nothing says otherwise: it depends on who asks, and where."""
     return os.path.join(_base("XDG_DATA_HOME", ".local", "share"), "jwqlscan")
 
 
@@ -185,9 +202,10 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
     outputs, df = table.table("outputs"), table.table("df")
     log, state = table.table("log"), table.table("state")
     check, metrics = table.table("check"), table.table("metrics")
+    notify = table.table("notify")
     table.finish()
 
-    state_path = state.directory("path") or _default_state_path()
+    state_path = state.directory("path") or default_state_path()
     archive_path = archive.directory("path")
     if over.archive:
         archive_path = os.path.abspath(over.archive)
@@ -219,8 +237,9 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
         state_path=state_path,
         thresholds=_thresholds(check),
         metrics_path=metrics.directory("path"),
+        notices=_notices(notify),
     )
-    for part in (archive, central, scan, database, outputs, df, log, state, check, metrics):
+    for part in (archive, central, scan, database, outputs, df, log, state, check, metrics, notify):
         part.finish()
     return config
 
@@ -267,6 +286,32 @@ def _thresholds(table: Table) -> Thresholds:
             for key in (field.name for field in fields(Thresholds) if field.name != "max_age_s")
         },
     )
+
+
+def _notices(table: Table) -> Notices:
+    url = table.text("ping_url")
+    if url is not None and not _is_ping_url(url):
+        # Who has the URL can ping: it is not repeated.
+        raise table.error("ping_url", "expected http://HOST/... or https://HOST/..., no user name")
+    command = table.texts("command", ())
+    if command and not (command[0] and os.path.isabs(expanded(command[0]))):
+        raise table.error("command", "the program must be named by its absolute path")
+    return Notices(
+        url,
+        (expanded(command[0]), *command[1:]) if command else (),
+        _duration(table, "timeout", "10s"),
+        table.flag("incomplete_is_failure", False),
+    )
+
+
+def _is_ping_url(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # it must be a number, if there is one
+    except ValueError:
+        return False
+    plain = url.isascii() and url.isprintable() and " " not in url
+    return plain and parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in url
 
 
 def _limits(table: Table, key: str, default: Limits | None, *, ages: bool = False) -> Limits | None:

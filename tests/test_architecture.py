@@ -18,14 +18,14 @@ MODULES = {
 # From the bottom up: a module imports from its own layer and those before it.
 LAYERS = [
     ("leaf facts", "errors units paths settings files cube directories tally forecast intervals"),
-    ("names and records", "names snapshot signals projections insight history toml_table"),
+    ("names and records", "names snapshot signals projections insight history toml_table logs"),
     ("a scan's facts", "scanning scanning.mounts scanning.pace scanning.process"),
     ("a scan's rules", "scanning.rules"),
     ("the readers' contract", "scanning.reader"),
     ("readers", "scanning.scandir_reader scanning.native_reader"),
     ("the walk", "scanning.readers scanning.pool scanning.orders display"),
     ("the scanning process", "scanning.scanner_child scanning.scanner"),
-    ("configuration, lock, df, store", "config lock logs df store.*"),
+    ("configuration, lock, df, store", "config lock df notices store.* new_config jwql_config"),
     (
         "measuring, spool, report, looking back",
         "scanning.measure areas spool reporting.* preflight looking check metrics schedule"
@@ -41,10 +41,10 @@ ONLY_IN = {
     "bokeh": "reporting.* demo",
     "asyncpg": "store.postgresql*",
     "sqlite3": "store.sqlite*",
-    "rich": "progress tables cli",
+    "rich": "progress tables cli_common",
     "typer": "cli cli_*",
     "aiofiles": "files",
-    "threading": "scanning.* signals",
+    "threading": "scanning.* signals notices",
 }
 
 

@@ -1,8 +1,10 @@
 """The verdict, the forecast below it, and the metrics, read by their consumers' parsers."""
 
 import re
+import socket
 import subprocess
 import sys
+import time
 from datetime import timedelta
 
 import pytest
@@ -167,7 +169,28 @@ async def test_check_exits_with_its_level_and_prints_one_line(tmp_path):
     url = f"sqlite:///{tmp_path}/s.db"
     done = jwqlscan("check", "--database", url)
     assert (done.returncode, done.stderr) == (3, "")
-    assert done.stdout == "JWQLSCAN UNKNOWN - no run is stored yet\n"
+    assert done.stdout == "JWQLSCAN UNKNOWN - no run is stored yet: `jwqlscan run` makes one\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--nonsense",), ("--timeout", "soon"), ("-t", "99999999y"), ("extra",)]
+)
+def test_check_of_a_wrong_command_line_is_unknown_in_one_line(arguments):
+    done = jwqlscan("check", *arguments)  # 2, as elsewhere, would be CRITICAL
+    assert (done.returncode, done.stderr) == (3, "")
+    assert done.stdout.startswith("JWQLSCAN UNKNOWN - ") and len(done.stdout.splitlines()) == 1
+
+
+def test_check_gives_up_on_a_database_that_hangs():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        url = f"postgresql://u@127.0.0.1:{server.getsockname()[1]}/d"
+        began = time.monotonic()
+        done = jwqlscan("check", "--database", url, "--timeout", "1s")
+    assert time.monotonic() - began < 5
+    assert (done.returncode, done.stderr) == (3, "")
+    assert done.stdout == "JWQLSCAN UNKNOWN - no answer within 1 s\n"
 
 
 def test_check_of_a_wrong_configuration_is_unknown_in_one_line(tmp_path):
