@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import urlsplit
 
+from jwqlscan.cube import MOST_CLASSES, MOST_OWNERS, MOST_PROGRAMS
+from jwqlscan.directories import Limits as DirectoryLimits
 from jwqlscan.errors import ConfigError
 from jwqlscan.files import distrust
 from jwqlscan.names import Classifier
@@ -20,6 +22,7 @@ from jwqlscan.settings import (
     DEFAULT_OUTPUT_MODE,
     READERS,
     Area,
+    InsightSettings,
     Limits,
     Notices,
     Outputs,
@@ -35,6 +38,8 @@ from jwqlscan.units import parse_duration
 SYSTEM_FILE = "/etc/jwqlscan/config.toml"
 DEFAULT_ARCHIVE_AREAS = ("public", "proprietary")
 DEFAULT_MAX_DROP_PERCENT = 50
+MOST_DEPTH = 16
+MOST_DIRECTORIES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,7 @@ class Config:
         Where a run writes its metrics.
     notices : Notices
         Who is told of a run.
+    insight : InsightSettings
     """
 
     file: str
@@ -84,6 +90,7 @@ class Config:
     thresholds: Thresholds = field(default_factory=Thresholds)
     metrics_path: str | None = None
     notices: Notices = field(default_factory=Notices)
+    insight: InsightSettings = field(default_factory=InsightSettings)
 
     @property
     def source(self) -> str:
@@ -203,6 +210,7 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
     log, state = table.table("log"), table.table("state")
     check, metrics = table.table("check"), table.table("metrics")
     notify = table.table("notify")
+    insight = table.table("insight")
     table.finish()
 
     state_path = state.directory("path") or default_state_path()
@@ -238,8 +246,10 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
         thresholds=_thresholds(check),
         metrics_path=metrics.directory("path"),
         notices=_notices(notify),
+        insight=_insight(insight),
     )
-    for part in (archive, central, scan, database, outputs, df, log, state, check, metrics, notify):
+    parts = (archive, central, scan, database, outputs, df, log, state, check, metrics)
+    for part in (*parts, notify, insight):
         part.finish()
     return config
 
@@ -275,6 +285,30 @@ def _scan_settings(table: Table, over: Overrides) -> ScanSettings:
         max_runtime_s=_duration(table, "max_runtime", None),
     )
     return settings.overridden(over.scan)
+
+
+def _insight(table: Table) -> InsightSettings:
+    defaults = InsightSettings()
+
+    def number(key: str, default: int, most: int) -> int:
+        value: int = table.take(key, int, "a number", default)
+        if not 1 <= value <= most:
+            raise table.error(key, f"expected 1 to {most}, not {value}")
+        return value
+
+    depth, most, largest = defaults.directories
+    return InsightSettings(
+        enabled=table.flag("enabled", defaults.enabled),
+        directories=DirectoryLimits(
+            number("depth", depth, MOST_DEPTH),
+            number("max_directories", most, MOST_DIRECTORIES),
+            number("largest_directories", largest, MOST_DIRECTORIES),
+        ),
+        max_classes=number("max_extensions", defaults.max_classes, MOST_CLASSES),
+        max_owners=number("max_owners", defaults.max_owners, MOST_OWNERS),
+        max_programs=number("max_programs", defaults.max_programs, MOST_PROGRAMS),
+        thin_after_s=_duration(table, "thin_after", None),
+    )
 
 
 def _thresholds(table: Table) -> Thresholds:

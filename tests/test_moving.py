@@ -21,12 +21,13 @@ from test_store_jwql import jwql_url  # noqa: F401
 
 from jwqlscan import moving, moving_insight
 from jwqlscan.errors import StoreError, StoreUnavailableError
-from jwqlscan.intervals import OPEN, Span, Timeline
 from jwqlscan.moving import copy, layout_of
 from jwqlscan.store import Tables, open_store
+from jwqlscan.store.intervals import OPEN_US
 from jwqlscan.store.moving import LEFT_OUT, ConflictError
 from jwqlscan.store.rows import TableRows
 from jwqlscan.store.schema import migrations
+from jwqlscan.store.spans import Span, Timeline
 
 TESTS = os.path.dirname(__file__)
 
@@ -243,7 +244,7 @@ def encoded(function):
                 spans.append(Span(date, date, value))
         last = date
     if spans and spans[-1].last == last:
-        spans[-1] = spans[-1]._replace(last=OPEN)
+        spans[-1] = spans[-1]._replace(last=OPEN_US)
     return spans
 
 

@@ -112,4 +112,5 @@ def settings_record(settings: ScanSettings) -> dict[str, Any]:
         "max_rate": settings.max_rate,
         "background": settings.background,
         "age_limits": age_limits(settings.ages_from_s) if settings.ages_from_s else (),
+        "directories": settings.directories,
     }
