@@ -23,7 +23,7 @@ from jwqlscan import moving, moving_insight
 from jwqlscan.errors import StoreError, StoreUnavailableError
 from jwqlscan.moving import copy, layout_of
 from jwqlscan.store import Tables, open_store
-from jwqlscan.store.intervals import OPEN_US
+from jwqlscan.store.intervals import OPEN_US, microseconds
 from jwqlscan.store.moving import LEFT_OUT, ConflictError
 from jwqlscan.store.rows import TableRows
 from jwqlscan.store.schema import migrations
@@ -44,10 +44,10 @@ def urls(tmp_path, pg_url):
     return {"sqlite": f"sqlite:///{tmp_path}/a.db", "postgresql": pg_url}
 
 
-async def filled(url, snapshots, jwql=True, series=30):
+async def filled(url, snapshots, jwql=True):
     """Make a store with runs, insight, a failure and rows that JWQL left; return all it holds."""
     async with open_store(url) as store:
-        await stores.record(store, snapshots, series)
+        await stores.record(store, snapshots)
         if jwql:
             await store.record_failure(START - timedelta(days=9), START, "f.log")
             date = "2020-01-02T03:04:05.678901Z"
@@ -107,6 +107,17 @@ async def test_copying_again_changes_nothing_and_then_copies_what_is_new(urls, t
         whole = await stores.everything(store)
     done, there = await copied(urls["sqlite"], target)
     assert (done.runs, there) == (1, whole)
+
+
+async def test_runs_go_on_in_the_copy_as_they_would_have_in_the_first(urls, small_pieces):
+    snapshots = stores.runs(12)
+    await filled(urls["sqlite"], snapshots[:8])
+    await copied(urls["sqlite"], urls["postgresql"])
+    held = [await filled(url, snapshots[8:], jwql=False) for url in urls.values()]
+    assert held[0] == held[1]
+    async with open_store(urls["sqlite"]) as one, open_store(urls["postgresql"]) as other:
+        assert await one.insight() == await other.insight()
+        assert await one.history() == await other.history()
 
 
 @pytest.mark.parametrize("first", [range(0, 6), range(6, 12), range(0, 12, 2), range(3, 8)])
@@ -296,7 +307,7 @@ async def test_a_copy_that_was_killed_and_started_again_is_like_one_that_was_not
 ):
     source = f"sqlite:///{tmp_path}/from.db"
     target = urls[kind]
-    whole = await filled(source, stores.runs(60), series=60)
+    whole = await filled(source, stores.runs(60, series=60))
     async with open_store(target):
         pass
     waits = [("scan_run", 3), ("scan_run", 30), ("scan_value", 40), ("scan_insight", 1)]
@@ -355,7 +366,7 @@ async def test_a_run_that_is_stored_meanwhile_is_not_spoilt(urls, tmp_path, smal
         async def disturbed(tables, statements=(), expected=None):
             if expected and not stored:
                 stored.append(True)
-                date = stores.microseconds(snapshots[7].timestamp)
+                date = microseconds(snapshots[7].timestamp)
                 await write(
                     [],
                     [

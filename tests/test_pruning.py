@@ -40,8 +40,10 @@ async def test_what_is_older_goes_with_all_that_hangs_on_it(url, tmp_path):
     await filled(kept, snapshots[4:], jwql=False)
     done, rows = await pruned(url, snapshots[4].timestamp)
     assert (done.runs, done.kept, done.jwql_dates) == (4, 6, 1)
-    async with open_store(kept) as store:
+    async with open_store(kept) as store, open_store(url) as pruned_store:
         expected = await stores.everything(store)
+        assert (insight := await store.insight()).areas
+        assert await pruned_store.insight() == insight
     others = [row for row in rows["monitor"] if row[0] == "dark_monitor"]
     assert len(others) == 3  # another monitor's rows are not ours to remove
     rows["monitor"] = [row for row in rows["monitor"] if row not in others]
