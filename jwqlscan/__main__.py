@@ -47,7 +47,8 @@ def _run_app() -> int | str | None:
         if not hasattr(error, "format_message"):  # as Typer's own have: about the command line
             raise
         problem, command = usage_problem(error)
-        if type(error).__name__ == "NoArgsIsHelpError":  # the help is printed already
+        if type(error).__name__ == "NoArgsIsHelpError":
+            sys.stderr.write(f"{error}\n")  # its message is the help
             return int(ExitCode.USAGE)
         if command == "jwqlscan check":  # 2 would be CRITICAL
             sys.stdout.write(unknown_line(problem))

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 
+from jwqlscan.errors import StoreMissingError
 from jwqlscan.settings import Limits, Thresholds
 from jwqlscan.snapshot import ALL
-from jwqlscan.store import open_store
+from jwqlscan.store import Store, Tables, open_store
 from jwqlscan.store.questions import (
     AreaRow,
     Point,
@@ -46,6 +47,11 @@ class Finding:
     perfdata: str = ""
 
 
+def plugin_text(text: str) -> str:
+    """Return text for a plugin's line: a bar ends it, and Nagios turns semicolons into colons."""
+    return text.replace("|", "/").replace(";", ",")
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """All findings; the worst one is the level, and critical is worse than unknown."""
@@ -64,7 +70,7 @@ class Verdict:
         """The plugin's line: what is wrong, or else what is fine."""
         told = [f for f in self.findings if f.level] or list(self.findings)
         told.sort(key=lambda finding: (finding.level is not Level.CRITICAL, finding.level))
-        text = "; ".join(finding.text for finding in told).replace("|", "/")
+        text = plugin_text(", ".join(finding.text for finding in told))
         perfdata = " ".join(f.perfdata for f in self.findings if f.perfdata)
         return f"JWQLSCAN {self.level.name} - {text}" + (f" | {perfdata}" if perfdata else "")
 
@@ -124,8 +130,15 @@ def unknown(problem: str) -> Verdict:
 
 
 async def gather(database_url: str) -> Evidence:
-    """Ask the store for what `judge` needs."""
-    async with open_store(database_url) as store:
+    """Ask the store for what `judge` needs; where there is none yet, none is made."""
+    try:
+        return await _gather(open_store(database_url, Tables.LOOKED_AT))
+    except StoreMissingError:
+        return Evidence((), None)
+
+
+async def _gather(opening: Store) -> Evidence:
+    async with opening as store:
         runs = await last_runs(store, 2)
         if not runs:
             return Evidence((), None)

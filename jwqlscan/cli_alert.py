@@ -33,7 +33,9 @@ UNKNOWN = 3
 
 def unknown_line(problem: str) -> str:
     """Return the plugin's line for what can't be judged."""
-    return f"JWQLSCAN UNKNOWN - {problem}\n".replace("|", "/")
+    from jwqlscan.check import unknown
+
+    return unknown(problem).line + "\n"
 
 
 @app.command(
@@ -96,9 +98,10 @@ def check(
 @contextlib.contextmanager
 def _given_up(seconds: str) -> Iterator[None]:
     """End the process as UNKNOWN after so long: its caller waits, and disks and databases hang."""
+    line = unknown_line(f"no answer within {float(seconds):g} s").encode()
 
     def give_up(*_: object) -> None:
-        os.write(1, unknown_line(f"no answer within {float(seconds):g} s").encode())
+        os.write(1, line)
         os._exit(UNKNOWN)
 
     try:

@@ -61,6 +61,10 @@ class StoreError(JwqlscanError):
     """The store answers, but can't be used (a newer schema, a refused statement)."""
 
 
+class StoreMissingError(StoreError):
+    """There is no store where one is expected."""
+
+
 class SnapshotRefusedError(StoreError):
     """The store will never take this snapshot; it can take others."""
 

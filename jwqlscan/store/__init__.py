@@ -27,6 +27,7 @@ class Tables(Enum):
     """What is done about the tables when a store is opened."""
 
     MADE = "made, or brought up to this version"
+    LOOKED_AT = "as MADE, but an SQLite file that is not there is not made"
     EXPECTED = "brought up to this version; a store without any is refused"
     FOREIGN = "left as they are: the database is another program's"
 

@@ -15,7 +15,12 @@ from typing import Any, Self, TypeVar
 import anyio
 from anyio import CapacityLimiter, to_thread
 
-from jwqlscan.errors import SnapshotRefusedError, StoreError, StoreUnavailableError
+from jwqlscan.errors import (
+    SnapshotRefusedError,
+    StoreError,
+    StoreMissingError,
+    StoreUnavailableError,
+)
 from jwqlscan.history import History
 from jwqlscan.insight import Insight
 from jwqlscan.paths import shown
@@ -222,8 +227,8 @@ class SqliteStore:
     def _open(self) -> sqlite3.Connection:
         if sqlite3.sqlite_version_info < _STRICT_SINCE:
             raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: 3.37 is needed")
-        if self._tables is Tables.EXPECTED and not os.path.exists(self._path):
-            raise StoreError(f"{self.location}: is not there: check the path")
+        if self._tables is not Tables.MADE and not os.path.exists(self._path):
+            raise StoreMissingError(f"{self.location}: is not there: check the path")
         path = _private_file(self._path, self.location)
         connection = sqlite3.connect(
             path,
