@@ -26,6 +26,7 @@ from jwqlscan.cli_common import (
     age_in_seconds,
     display_on_terminal,
     examples,
+    find_scheme,
     print_json,
     print_line,
     show_in_browser,
@@ -43,7 +44,9 @@ if TYPE_CHECKING:
     from jwqlscan.display import Display
     from jwqlscan.job import Outcome
 
-ORDER = "init doctor schedule run scan report status history check metrics db bench demo".split()
+ORDER = (
+    "init doctor schedule run scan report status history growth check metrics db bench demo".split()
+)
 
 
 class _InOrder(TyperGroup):
@@ -80,7 +83,7 @@ app.add_typer(try_app)
 
 
 class By(StrEnum):
-    """What sums can be asked for: `jwqlscan.projections.PROJECTIONS`."""
+    """What sums can be asked for: `jwqlscan.projections.PROJECTIONS`, and directories."""
 
     extension = "extension"
     filetype = "filetype"
@@ -90,6 +93,8 @@ class By(StrEnum):
     program = "program"
     age = "age"
     size = "size"
+    stage = "stage"
+    directory = "directory"
 
 
 def _workers(text: str | None) -> str | None:
@@ -273,6 +278,7 @@ def run(
     epilog=examples(
         "jwqlscan scan /data/jwst",
         "jwqlscan scan /data/jwst --by filetype --by age",
+        "jwqlscan scan /home --top 30",
         "jwqlscan scan /data/jwst /data/central --json > scan.json",
         codes="0 complete · 1 failed · 2 usage · 3 something could not be read",
     )
@@ -291,8 +297,22 @@ def scan(
         typer.Option("--by", help="Also sums by this, from the same scan; may be repeated."),
     ] = None,
     top: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Largest rows of --by to print.")
-    ] = 20,
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Rows of --by to print, the largest; without --by: directories. Default: 20.",
+        ),
+    ] = None,
+    scheme: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="How files are named: jwst, hst, roman or a scheme of the configuration. "
+            "Default: jwst.",
+        ),
+    ] = None,
+    config: ConfigFile = None,
     json: Json = False,
     quiet: Quiet = False,
     log_format: LogForm = LogFormat.text,
@@ -300,14 +320,12 @@ def scan(
 ) -> None:
     """Measure directories and print what is there; nothing is stored."""
     with told(debug, log_format):
-        import time
-
-        from jwqlscan.scanning.orders import begin_scan
-        from jwqlscan.settings import ScanSettings
+        from jwqlscan.scanning.orders import begin_scan, scan_settings
 
         over = _scan_overrides(workers, reader, max_rate, background, max_runtime)
-        questions = [one.value for one in by or ()]
-        settings = ScanSettings(ages_from_s=int(time.time()) if by else 0).overridden(over)
+        questions = [one.value for one in by or ([By.directory] if top else [])]
+        top = top or 20
+        settings = scan_settings(questions, top, find_scheme(scheme, config)).overridden(over)
         begun = begin_scan(directories, settings)  # it walks while the rest is imported
         from jwqlscan.scanning.measure import scan as scan_directories
         from jwqlscan.signals import run_until_signalled
@@ -319,7 +337,7 @@ def scan(
         if json:
             from jwqlscan.json_output import scan_object
 
-            print_json(scan_object(result, questions))
+            print_json(scan_object(result, questions, top))
         else:
             from jwqlscan.tables import print_scan, stdout_console
 

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jwqlscan.errors import ExitCode, JwqlscanError, SignalledError
+from jwqlscan.errors import ConfigError, ExitCode, JwqlscanError, SignalledError
 from jwqlscan.logs import LogFormat, json_line, logging_to_stderr
 from jwqlscan.paths import shown
 
 if TYPE_CHECKING:
     from jwqlscan.display import Display
+    from jwqlscan.settings import Scheme
 
 SCHEMA_VERSION = 1  # of the JSON objects: raised if a field is renamed or removed
 
@@ -117,6 +118,24 @@ def long_ago(seconds: str | None) -> datetime | None:
         return datetime.now(UTC) - timedelta(seconds=float(seconds))
     except OverflowError:
         raise typer.BadParameter("longer ago than dates go back", param_hint="--since") from None
+
+
+def find_scheme(name: str | None, config: str | None) -> Scheme:
+    """Return the naming scheme of that name: a built-in one or one of the configuration."""
+    from jwqlscan.settings import JWST, Scheme
+
+    if name in (None, JWST):
+        return Scheme()
+    from jwqlscan.schemes import BUILT_IN
+
+    schemes = dict(BUILT_IN)
+    if name not in schemes:
+        from jwqlscan.config import load_config
+
+        schemes = {scheme.name: scheme for scheme in load_config(config).schemes}
+    if found := schemes.get(name or ""):
+        return found
+    raise ConfigError(f"--scheme: there is no scheme {name!r}; there are {', '.join(schemes)}")
 
 
 def print_line(text: str) -> None:

@@ -61,6 +61,7 @@ class Limits(NamedTuple):
     largest: int = DEFAULT_LARGEST
 
 
+BY_DIRECTORY = "directory"  # how these sums are asked for, where the cube's projections are
 NO_DIRECTORIES = Limits(0, 0, 0)
 DEFAULT_DIRECTORIES = Limits()
 
@@ -206,3 +207,56 @@ def largest(sums: Mapping[str, DirectorySum], count: int) -> list[tuple[str, Dir
 
 def _largest_first(item: tuple[str, DirectorySum]) -> tuple[int, bytes]:
     return -item[1].apparent_bytes, os.fsencode(item[0])
+
+
+class Branch(NamedTuple):
+    """A line of a tree of directories.
+
+    Attributes
+    ----------
+    guide : str
+        What is drawn before the name: ``"│  ├─ "``.
+    name : str
+        Of the top its whole path.
+    path : str
+    sum : DirectorySum
+    """
+
+    guide: str
+    name: str
+    path: str
+    sum: DirectorySum
+
+
+def branches(table: Directories, count: int) -> list[Branch]:
+    """Return the largest directories as a tree, in each the larger ones first.
+
+    All that are above one of them are at least as large and so, by path, among them.
+    """
+    chosen = largest(table.upper | table.lower, count)
+    known = dict(chosen)
+    below: dict[str, list[str]] = {}
+    tops = []
+    for path, _ in chosen:
+        parent = path.rpartition("/")[0] or "/"
+        if parent in known and parent != path:
+            below.setdefault(parent, []).append(path)
+        else:
+            tops.append(path)
+    lines: list[Branch] = []
+    waiting = [(path, "", "", path) for path in reversed(tops)]
+    while waiting:
+        path, guide, rest, name = waiting.pop()
+        lines.append(Branch(guide, name, path, known[path]))
+        children = below.get(path, [])
+        for index in reversed(range(len(children))):
+            child, is_last = children[index], index == len(children) - 1
+            waiting.append(
+                (
+                    child,
+                    rest + ("└─ " if is_last else "├─ "),
+                    rest + ("   " if is_last else "│  "),
+                    child.rpartition("/")[2],
+                )
+            )
+    return lines
