@@ -44,7 +44,9 @@ if TYPE_CHECKING:
     from jwqlscan.display import Display
     from jwqlscan.job import Outcome
 
-ORDER = "init doctor schedule run scan report status history check metrics db bench demo".split()
+ORDER = (
+    "init doctor schedule run scan report status history growth check metrics db bench demo".split()
+)
 
 
 class _InOrder(TyperGroup):
@@ -81,7 +83,7 @@ app.add_typer(try_app)
 
 
 class By(StrEnum):
-    """What sums can be asked for: `jwqlscan.projections.PROJECTIONS`."""
+    """What sums can be asked for: `jwqlscan.projections.PROJECTIONS`, and directories."""
 
     extension = "extension"
     filetype = "filetype"
@@ -91,6 +93,8 @@ class By(StrEnum):
     program = "program"
     age = "age"
     size = "size"
+    stage = "stage"
+    directory = "directory"
 
 
 def _workers(text: str | None) -> str | None:
@@ -275,6 +279,7 @@ def run(
     epilog=examples(
         "jwqlscan scan /data/jwst",
         "jwqlscan scan /data/jwst --by filetype --by age",
+        "jwqlscan scan /home --top 30",
         "jwqlscan scan /data/jwst /data/central --json > scan.json",
         codes="0 complete · 1 failed · 2 usage · 3 something could not be read",
     )
@@ -293,8 +298,13 @@ def scan(
         typer.Option("--by", help="Also sums by this, from the same scan; may be repeated."),
     ] = None,
     top: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Largest rows of --by to print.")
-    ] = 20,
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Rows of --by to print, the largest; without --by: directories. Default: 20.",
+        ),
+    ] = None,
     scheme: Annotated[
         str | None,
         typer.Option(
@@ -311,16 +321,12 @@ def scan(
 ) -> None:
     """Measure directories and print what is there; nothing is stored."""
     with told(debug, log_format):
-        import time
-
-        from jwqlscan.scanning.orders import begin_scan
-        from jwqlscan.settings import ScanSettings
+        from jwqlscan.scanning.orders import begin_scan, scan_settings
 
         over = _scan_overrides(workers, reader, max_rate, background, max_runtime)
-        questions = [one.value for one in by or ()]
-        now = int(time.time()) if by else 0
-        naming = find_scheme(scheme, config)
-        settings = ScanSettings(ages_from_s=now, scheme=naming).overridden(over)
+        questions = [one.value for one in by or ([By.directory] if top else [])]
+        top = top or 20
+        settings = scan_settings(questions, top, find_scheme(scheme, config)).overridden(over)
         begun = begin_scan(directories, settings)  # it walks while the rest is imported
         from jwqlscan.scanning.measure import scan as scan_directories
         from jwqlscan.signals import run_until_signalled
@@ -332,7 +338,7 @@ def scan(
         if json:
             from jwqlscan.json_output import scan_object
 
-            print_json(scan_object(result, questions))
+            print_json(scan_object(result, questions, top))
         else:
             from jwqlscan.tables import print_scan, stdout_console
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 from urllib.parse import urlsplit
 
+from jwqlscan.cube import MOST_CLASSES, MOST_OWNERS, MOST_PROGRAMS
+from jwqlscan.directories import Limits as DirectoryLimits
 from jwqlscan.errors import ConfigError
 from jwqlscan.files import distrust
 from jwqlscan.paths import shown
@@ -21,6 +23,7 @@ from jwqlscan.settings import (
     JWST,
     READERS,
     Area,
+    InsightSettings,
     Limits,
     Notices,
     Outputs,
@@ -37,6 +40,8 @@ from jwqlscan.units import parse_duration
 SYSTEM_FILE = "/etc/jwqlscan/config.toml"
 DEFAULT_ARCHIVE_AREAS = ("public", "proprietary")
 DEFAULT_MAX_DROP_PERCENT = 50
+MOST_DEPTH = 16
+MOST_DIRECTORIES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ class Config:
         Where a run writes its metrics.
     notices : Notices
         Who is told of a run.
+    insight : InsightSettings
     schemes : tuple of Scheme
         All that `scan.scheme` may name.
     """
@@ -88,6 +94,7 @@ class Config:
     thresholds: Thresholds = field(default_factory=Thresholds)
     metrics_path: str | None = None
     notices: Notices = field(default_factory=Notices)
+    insight: InsightSettings = field(default_factory=InsightSettings)
     schemes: tuple[Scheme, ...] = tuple(BUILT_IN.values())
 
     @property
@@ -208,6 +215,7 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
     log, state = table.table("log"), table.table("state")
     check, metrics = table.table("check"), table.table("metrics")
     notify = table.table("notify")
+    insight = table.table("insight")
     schemes = _schemes(table.table("schemes"))
     table.finish()
 
@@ -244,9 +252,11 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
         thresholds=_thresholds(check),
         metrics_path=metrics.directory("path"),
         notices=_notices(notify),
+        insight=_insight(insight),
         schemes=tuple(schemes.values()),
     )
-    for part in (archive, central, scan, database, outputs, df, log, state, check, metrics, notify):
+    parts = (archive, central, scan, database, outputs, df, log, state, check, metrics)
+    for part in (*parts, notify, insight):
         part.finish()
     return config
 
@@ -314,6 +324,30 @@ def _scan_settings(table: Table, over: Overrides, schemes: Mapping[str, Scheme])
         max_runtime_s=_duration(table, "max_runtime", None),
     )
     return settings.overridden(over.scan)
+
+
+def _insight(table: Table) -> InsightSettings:
+    defaults = InsightSettings()
+
+    def number(key: str, default: int, most: int) -> int:
+        value: int = table.take(key, int, "a number", default)
+        if not 1 <= value <= most:
+            raise table.error(key, f"expected 1 to {most}, not {value}")
+        return value
+
+    depth, most, largest = defaults.directories
+    return InsightSettings(
+        enabled=table.flag("enabled", defaults.enabled),
+        directories=DirectoryLimits(
+            number("depth", depth, MOST_DEPTH),
+            number("max_directories", most, MOST_DIRECTORIES),
+            number("largest_directories", largest, MOST_DIRECTORIES),
+        ),
+        max_classes=number("max_extensions", defaults.max_classes, MOST_CLASSES),
+        max_owners=number("max_owners", defaults.max_owners, MOST_OWNERS),
+        max_programs=number("max_programs", defaults.max_programs, MOST_PROGRAMS),
+        thin_after_s=_duration(table, "thin_after", None),
+    )
 
 
 def _thresholds(table: Table) -> Thresholds:

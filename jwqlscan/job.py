@@ -33,6 +33,7 @@ from jwqlscan.paths import shown
 from jwqlscan.reporting import warm_up, write_report
 from jwqlscan.scanning.measure import AreaMeasure, Measurement, measure, survey_seconds
 from jwqlscan.scanning.scanner import Scanner
+from jwqlscan.settings import ScanSettings
 from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot, worst_state
 from jwqlscan.store import LastArea, Store, Tables, open_store
 from jwqlscan.units import format_bytes, format_count, format_seconds
@@ -155,6 +156,8 @@ async def _run(
             snapshot = replace(snapshot, suspicions=doubts)
         display.phase("storing")
         codes, warnings, location = await _store(config, store, snapshot)
+        if config.insight.thin_after_s and ExitCode.SPOOLED not in codes:
+            warnings += await _thin(config, store, this.started)
         written: tuple[str, ...] = ()
         if with_report and ExitCode.SPOOLED not in codes:
             display.phase("writing the report")
@@ -266,8 +269,9 @@ async def _measure(
                     tasks.start_soon(warm_up)  # importing bokeh takes long: do it meanwhile
                 for path in {area.path for area in areas if not found[area.path].errno}:
                     tasks.start_soon(probe, path)
+                settings = _scan_settings(config, this)
                 measurement = await measure(
-                    scanner, areas, found, config.scan, display.progress, this.began
+                    scanner, areas, found, settings, display.progress, this.began
                 )
         except BaseExceptionGroup as group:
             raise first_cause(group) from None
@@ -276,6 +280,13 @@ async def _measure(
     if not allow_empty:
         check_not_emptied(measurement.areas, last, config.source)
     return _snapshot(config, this, measurement, capacities, time.monotonic() - started)
+
+
+def _scan_settings(config: Config, this: _Run) -> ScanSettings:
+    if not config.insight.enabled:
+        return config.scan
+    now = int(this.started.timestamp())
+    return replace(config.scan, ages_from_s=now, directories=config.insight.directories)
 
 
 def _snapshot(
@@ -305,12 +316,15 @@ def _snapshot(
             "archive",
             ALL,
             config.archive_path,
-            measurement.union(archive),
+            measurement.union(archive, config.archive_path),
             _together(archive, capacities),
             worst,
             next((f"{a.area.name}: {a.note}" for a in archive if a.note and a.state == worst), ""),
         )
         areas.insert(0, total)
+    for area in areas:
+        most = config.insight
+        area.tally.cube.bound(most.max_classes, most.max_owners, most.max_programs)
     return Snapshot(
         run_id=this.run_id,
         timestamp=this.started,
@@ -353,6 +367,17 @@ async def _store_at_once(store: Store, snapshot: Snapshot, unspooled: StoreError
     except StoreError as error:
         raise StoreError(f"{unspooled}; nor is it stored: {error}") from error
     return [*warnings, f"{unspooled}; it is stored all the same"]
+
+
+async def _thin(config: Config, store: Store, now: datetime) -> list[str]:
+    """Thin old insight; failing that loses nothing, and the next run does it."""
+    before = datetime.fromtimestamp(max(0, now.timestamp() - config.insight.thin_after_s), UTC)
+    try:
+        async with store:
+            await store.thin_insight(before)
+    except StoreError as error:
+        return [f"old insight is not thinned: {error}"]
+    return []
 
 
 _ACCEPT = "see what is missing or, if it was removed, run once with --allow-drop"

@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from jwqlscan.intervals import Span, Timeline
 from jwqlscan.store import Store
 from jwqlscan.store.moving import neutral_rows
 from jwqlscan.store.rows import Row, TableRows
+from jwqlscan.store.spans import Span, Timeline
 
 LOOKED = "scan_insight"
 SERIES = "scan_series"

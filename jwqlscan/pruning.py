@@ -92,6 +92,7 @@ async def prune(
         for table, dates in more.items():
             for some in _pieces(sorted(dates)):
                 await store.write([], list(_at(some, (table,))))
+        await store.thin_insight(None)  # sweeps what only those runs knew
     removed = len(ours & too_old) + len(thinned)
     return Pruned(
         store.location,

@@ -17,15 +17,15 @@ MODULES = {
 
 # From the bottom up: a module imports from its own layer and those before it.
 LAYERS = [
-    ("leaf facts", "errors units paths settings files cube directories tally forecast intervals"),
+    ("leaf facts", "errors units paths settings files cube directories tally forecast"),
     (
         "names and records",
-        "names characters automaton patterns schemes snapshot signals projections insight history"
-        " toml_table logs",
+        "names characters automaton patterns schemes snapshot signals projections insight growth"
+        " history toml_table logs",
     ),
-    ("a scan's facts", "scanning scanning.mounts scanning.pace scanning.process"),
-    ("a scan's rules", "scanning.rules"),
-    ("the readers' contract", "scanning.reader"),
+    ("a scan's facts", "scanning scanning.mounts scanning.pace scanning.process scanning.waits"),
+    ("a scan's rules", "scanning.rules scanning.ledger"),
+    ("the readers' contract", "scanning.reader scanning.pile"),
     ("readers", "scanning.scandir_reader scanning.native_reader"),
     ("the walk", "scanning.readers scanning.pool scanning.orders display"),
     ("the scanning process", "scanning.scanner_child scanning.scanner"),

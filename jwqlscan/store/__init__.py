@@ -110,6 +110,19 @@ class Store(Protocol):
         """Return what the newest run that looked knows of its areas, and what grew until then."""
         ...
 
+    async def thin_insight(self, before: datetime | None) -> int:
+        """Keep, of what is older than `before`, the insight of the newest run of each week only.
+
+        The runs' other numbers stay. What only runs knew that are gone, thinned now or deleted by
+        anyone, is swept away; with None that alone is done.
+
+        Returns
+        -------
+        int
+            How much insight was thinned, in areas of runs.
+        """
+        ...
+
     async def identity(self) -> str:
         """Return a text that is the same for two names of one store."""
         ...

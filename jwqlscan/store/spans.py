@@ -10,8 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-# The last date of a value that holds until it changes.
-OPEN = 2**63 - 1
+from jwqlscan.store.intervals import OPEN_US
 
 Values = tuple[int, ...]
 
@@ -82,7 +81,7 @@ class Timeline:
                 since = span.first if is_known and first == 0 else self.dates[first]
                 until = span.last if is_known and last == newest else self.dates[last]
                 if last == newest and self.open_ended:
-                    until = OPEN
+                    until = OPEN_US
                 if pieces and ends[-1] + 1 == first and pieces[-1].values == span.values:
                     since = pieces.pop().first
                     ends.pop()
