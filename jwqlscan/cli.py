@@ -295,7 +295,12 @@ def scan(
     max_runtime: MaxRuntime = None,
     by: Annotated[
         list[By] | None,
-        typer.Option("--by", help="Also sums by this, from the same scan; may be repeated."),
+        typer.Option(
+            "--by",
+            metavar="NAME",
+            help="Also sums by extension, filetype, instrument, owner, group, program, age, size,"
+            " stage or directory, from the same scan; may be repeated.",
+        ),
     ] = None,
     top: Annotated[
         int | None,

@@ -118,7 +118,7 @@ def test_schemas_are_schemas_and_allow_what_later_versions_add(file):
 
 def test_scan(home):
     validated(["scan"], home / "archive", home=home)
-    by = "extension filetype instrument owner group program age size".split()
+    by = "extension filetype instrument owner group program age size stage directory".split()
     options = [word for one in by for word in ("--by", one)]
     validated(["scan"], *options, home / "archive", home / "central", home=home)
 
@@ -142,6 +142,15 @@ def test_run_status_history_report_and_check(home):
     validated(["report"], home=home)
     check = validated(["check"], "--timeout", "30s", home=home, code=check_code(home))
     assert check["line"].startswith(f"JWQLSCAN {check['level']} - ")
+
+
+@pytest.mark.parametrize("by", ["program", "directory", "owner"])
+def test_growth(home, by):
+    for content in ("x", "xyz"):
+        (home / f"archive/public/{CAL}").write_text(content)
+        assert jwqlscan("run", "--no-report", home=home).returncode == 0
+    found = validated(["growth"], "--since", "last", "--by", by, "--top", 1, home=home)
+    assert found["rows"]
 
 
 def check_code(home):
