@@ -138,7 +138,7 @@ MaxRuntime = Annotated[
         callback=age_in_seconds,
         metavar="TIME",
         envvar="JWQLSCAN_MAX_RUNTIME",
-        help="End the walk after 30s, 10min, 12h and keep what is known. Default: no limit.",
+        help="End the walk after this long (10min, 12h) and keep what is known. Default: no limit.",
     ),
 ]
 
@@ -286,7 +286,8 @@ def run(
 )
 def scan(
     directories: Annotated[
-        list[str], typer.Argument(metavar="DIR...", help="What to measure; may overlap.")
+        list[str],
+        typer.Argument(metavar="DIR...", help="Directories to measure; they may overlap."),
     ],
     workers: Workers = None,
     reader: ReaderOption = None,
