@@ -211,7 +211,7 @@ def run(
         typer.Option(
             callback=age_in_seconds,
             metavar="TIME",
-            help="Wait so long (30s, 10min) while another run holds the lock. Default: do not.",
+            help="Wait this long (30s, 10min) while another run holds the lock. Default: do not.",
         ),
     ] = None,
     allow_empty: Annotated[
