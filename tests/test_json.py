@@ -118,15 +118,26 @@ def test_schemas_are_schemas_and_allow_what_later_versions_add(file):
 
 def test_scan(home):
     validated(["scan"], home / "archive", home=home)
-    by = "extension filetype instrument owner group program age size".split()
+    by = "extension filetype instrument stage owner group program age size directory".split()
     options = [word for one in by for word in ("--by", one)]
-    validated(["scan"], *options, home / "archive", home / "central", home=home)
+    found = validated(["scan"], *options, home / "archive", home / "central", home=home)
+    assert {f"by_{one}" for one in by} <= set(found["areas"][0])
+    validated(["scan"], "--top", 3, home / "archive", home=home)
 
 
 def test_scan_of_what_is_missing_and_of_names_that_are_not_utf_8(home):
     hostile = os.fsdecode(os.fsencode(home / "archive/public") + b"/\xff\x1b")
     found = validated(["scan"], hostile, home=home)
     assert "path_b64" in found["areas"][0]
+
+
+def test_growth(home):
+    for name in "ab":
+        validated(["run"], "--no-report", home=home)
+        (home / f"archive/public/{name}{CAL}").write_text("xy")
+    for by in ("directory", "program", "filetype", "owner"):
+        found = validated(["growth"], "--since", "last", "--by", by, home=home)
+        assert found["exact"] and found["rows"] and found["changed"]
 
 
 def test_run_status_history_report_and_check(home):
