@@ -78,6 +78,9 @@ class Verdict:
 # As much of the past as a forecast looks at.
 RECENT = timedelta(days=90)
 
+# Among so many there is one that is complete, or the last complete one is too old anyway.
+RUNS = 30
+
 # What a trend is not drawn through: made up, or not all there.
 UNTRUSTED = ("sample", "incomplete", "suspect")
 
@@ -89,7 +92,7 @@ class Evidence:
     Attributes
     ----------
     runs : sequence of RunRow
-        The newest and the one before it, as far as there are any.
+        The newest ones, newest first.
     complete : RunRow or None
         The newest complete one.
     points : mapping of str to sequence of Point
@@ -99,6 +102,16 @@ class Evidence:
     runs: Sequence[RunRow]
     complete: RunRow | None
     points: Mapping[str, Sequence[Point]] = field(default_factory=dict)
+
+    @property
+    def before(self) -> RunRow | None:
+        """The run that the newest is compared with: the complete one before it.
+
+        None if there is none, or the newest did not read everything: it has less, of course.
+        """
+        if self.runs[0].status == "incomplete":
+            return None
+        return next((run for run in self.runs[1:] if run.complete), None)
 
     def days_until_full(self, group: str) -> float | None:
         """Return how long a group's filesystem lasts from its newest run on.
@@ -139,7 +152,7 @@ async def gather(database_url: str) -> Evidence:
 
 async def _gather(opening: Store) -> Evidence:
     async with opening as store:
-        runs = await last_runs(store, 2)
+        runs = await last_runs(store, RUNS)
         if not runs:
             return Evidence((), None)
         since = runs[0].date - RECENT
@@ -177,8 +190,8 @@ def judge(evidence: Evidence, limits: Thresholds, now: datetime | None = None) -
                 findings += _until_full(
                     area.group, evidence.days_until_full(area.group), limits.min_days_until_full
                 )
-            previous = evidence.runs[1].area(area.group) if len(evidence.runs) > 1 else None
-            findings += _contents(area, previous, limits)
+            before = evidence.before
+            findings += _contents(area, before.area(area.group) if before else None, limits)
     if not findings:
         findings.append(Finding(Level.OK, "no threshold is set"))
     return Verdict(tuple(findings))
@@ -219,7 +232,9 @@ def _contents(area: AreaRow, previous: AreaRow | None, limits: Thresholds) -> li
     findings = []
     if limits.max_change_percent and previous is not None and previous.files:
         change = 100 * (area.files - previous.files) / previous.files
-        text = f"{area.group} {format_count(area.files)} files, {change:+.1f} % since the last run"
+        text = (
+            f"{area.group} {format_count(area.files)} files, {change:+.1f} % since the run before"
+        )
         finding = _above(
             f"{area.group}_files_change", abs(change), "%", limits.max_change_percent, text
         )

@@ -263,7 +263,8 @@ def run(
                 display=display,
             )
 
-        with logging_to_file(settings.log_path) as log_file, display_on_terminal(quiet) as display:
+        live = not (quiet or verbose or log_format is LogFormat.json)  # the others are lines
+        with logging_to_file(settings.log_path) as log_file, display_on_terminal(live) as display:
             outcome = run_until_signalled(job, display, log_file)
         if json:
             from jwqlscan.json_output import run_object
@@ -330,7 +331,7 @@ def scan(
         from jwqlscan.scanning.measure import scan as scan_directories
         from jwqlscan.signals import run_until_signalled
 
-        with display_on_terminal(quiet) as display:
+        with display_on_terminal(not quiet) as display:
             result = run_until_signalled(
                 scan_directories, directories, settings, display.progress, begun
             )

@@ -177,11 +177,11 @@ def usage_problem(error: Exception) -> tuple[str, str]:
 
 
 @contextlib.contextmanager
-def display_on_terminal(quiet: bool) -> Iterator[Display]:
-    """Show on standard error what is done or, where it is no terminal, log it."""
+def display_on_terminal(wanted: bool) -> Iterator[Display]:
+    """Show on standard error what is done or, if it shall not be or is no terminal, log it."""
     from jwqlscan.display import LogDisplay
 
-    if quiet or not sys.stderr.isatty():
+    if not (wanted and sys.stderr.isatty()):
         yield LogDisplay()
         return
     from rich.console import Console

@@ -54,7 +54,7 @@ def bench(
         except ValueError as error:
             raise typer.BadParameter(str(error), param_hint="--workers") from None
         readers = [reader.value] if reader else list(available_readers())
-        with display_on_terminal(quiet) as display:
+        with display_on_terminal(not quiet) as display:
             result = run_until_signalled(
                 benchmark, directory, readers, numbers, rounds, display.phase
             )

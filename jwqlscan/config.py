@@ -7,41 +7,39 @@ import re
 import stat
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import urlsplit
 
-from jwqlscan.cube import MOST_CLASSES, MOST_OWNERS, MOST_PROGRAMS
-from jwqlscan.directories import Limits as DirectoryLimits
+from jwqlscan.config_sections import (
+    take_duration,
+    take_insight,
+    take_notices,
+    take_outputs,
+    take_percent,
+    take_scan,
+    take_schemes,
+    take_thresholds,
+)
 from jwqlscan.errors import ConfigError
 from jwqlscan.files import distrust
 from jwqlscan.paths import shown
-from jwqlscan.schemes import BUILT_IN, LABEL, make_classifier
+from jwqlscan.schemes import BUILT_IN
 from jwqlscan.settings import (
-    AUTO,
-    DEFAULT_OUTPUT_MODE,
-    JWST,
-    READERS,
     Area,
     InsightSettings,
-    Limits,
     Notices,
     Outputs,
     ScanOverrides,
     ScanSettings,
     Scheme,
     Thresholds,
-    parse_workers,
 )
 from jwqlscan.snapshot import ALL
 from jwqlscan.toml_table import Table, expanded, home
-from jwqlscan.units import parse_duration
 
 SYSTEM_FILE = "/etc/jwqlscan/config.toml"
 DEFAULT_ARCHIVE_AREAS = ("public", "proprietary")
 DEFAULT_MAX_DROP_PERCENT = 50
-MOST_DEPTH = 16
-MOST_DIRECTORIES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +214,7 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
     check, metrics = table.table("check"), table.table("metrics")
     notify = table.table("notify")
     insight = table.table("insight")
-    schemes = _schemes(table.table("schemes"))
+    schemes = take_schemes(table.table("schemes"))
     table.finish()
 
     state_path = state.directory("path") or default_state_path()
@@ -242,210 +240,23 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
         archive_areas=archive_areas,
         central_path=central_path,
         central_areas=central_areas,
-        scan=_scan_settings(scan, over, schemes),
-        max_drop_percent=_percent(scan, "max_drop", DEFAULT_MAX_DROP_PERCENT),
+        scan=take_scan(scan, over.scan, schemes),
+        max_drop_percent=take_percent(scan, "max_drop", DEFAULT_MAX_DROP_PERCENT),
         database_url=_database_url(over.database or stored_url, state_path, file),
-        outputs=_outputs(outputs, over, state_path),
-        df_timeout_s=_duration(df, "timeout", "30s"),
+        outputs=take_outputs(outputs, over.outputs, state_path),
+        df_timeout_s=take_duration(df, "timeout", "30s"),
         log_path=log.directory("path"),
         state_path=state_path,
-        thresholds=_thresholds(check),
+        thresholds=take_thresholds(check),
         metrics_path=metrics.directory("path"),
-        notices=_notices(notify),
-        insight=_insight(insight),
+        notices=take_notices(notify),
+        insight=take_insight(insight),
         schemes=tuple(schemes.values()),
     )
     parts = (archive, central, scan, database, outputs, df, log, state, check, metrics)
     for part in (*parts, notify, insight):
         part.finish()
     return config
-
-
-def _schemes(table: Table) -> dict[str, Scheme]:
-    """Take the naming schemes, which are added to the built-in ones."""
-    schemes = dict(BUILT_IN)
-    for name, one in table.tables():
-        if name in BUILT_IN:
-            raise table.error(name, "is built in: pick another name")
-        endings = one.texts("endings", Scheme().endings)
-        if not endings or not all(re.fullmatch(r"(\.[A-Za-z0-9_+~-]+)+", e) for e in endings):
-            raise one.error("endings", "expected endings of file names, such as '.fits'")
-        instruments = one.words("instruments")
-        for said, instrument in instruments:
-            if said != said.lower() or not LABEL.fullmatch(instrument):
-                raise one.error("instruments", "expected lower case letters, digits and _.+- only")
-        scheme = Scheme(name, endings, one.texts("patterns", ()), instruments)
-        one.finish()
-        if not scheme.patterns:
-            raise one.error("patterns", "missing: expected a list of regular expressions")
-        try:
-            make_classifier(scheme)
-        except ValueError as error:
-            raise one.error("patterns", shown(str(error))) from None
-        schemes[name] = scheme
-    return schemes
-
-
-def _scan_settings(table: Table, over: Overrides, schemes: Mapping[str, Scheme]) -> ScanSettings:
-    defaults = ScanSettings()
-    try:
-        workers = parse_workers(str(table.take("workers", (int, str), "auto or a number", AUTO)))
-    except ValueError as error:
-        raise table.error("workers", shown(str(error))) from None
-    max_rate: int = table.take("max_rate", int, "a number of operations a second", 0)
-    if max_rate < 0:
-        raise table.error("max_rate", f"expected 0 (no limit) or more, not {max_rate}")
-    reader = table.text("reader") or defaults.reader
-    if reader not in READERS:
-        raise table.error("reader", f"expected one of {', '.join(READERS)}, not {shown(reader)}")
-    extra = table.texts("extra_filetypes", ())
-    name = table.text("scheme") or JWST
-    if name not in schemes:
-        known = ", ".join(map(shown, schemes))
-        raise table.error("scheme", f"there is no scheme {shown(name)}; there are {known}")
-    if extra and name != JWST:
-        raise table.error("extra_filetypes", f"only for the scheme {JWST}: see scan.scheme")
-    try:
-        make_classifier(Scheme(), extra)
-    except ValueError as error:
-        raise table.error("extra_filetypes", str(error)) from None
-    settings = ScanSettings(
-        workers=workers,
-        reader=reader,
-        exclude=table.texts("exclude", defaults.exclude),
-        snapshot_names=table.texts("snapshot_names", defaults.snapshot_names),
-        one_file_system=table.flag("one_file_system", defaults.one_file_system),
-        follow_file_symlinks=table.flag("follow_file_symlinks", defaults.follow_file_symlinks),
-        extra_filetypes=extra,
-        scheme=schemes[name],
-        max_rate=max_rate,
-        background=table.flag("background", defaults.background),
-        stall_timeout_s=_duration(table, "stall_timeout", "10min"),
-        max_runtime_s=_duration(table, "max_runtime", None),
-    )
-    return settings.overridden(over.scan)
-
-
-def _insight(table: Table) -> InsightSettings:
-    defaults = InsightSettings()
-
-    def number(key: str, default: int, most: int) -> int:
-        value: int = table.take(key, int, "a number", default)
-        if not 1 <= value <= most:
-            raise table.error(key, f"expected 1 to {most}, not {value}")
-        return value
-
-    depth, most, largest = defaults.directories
-    return InsightSettings(
-        enabled=table.flag("enabled", defaults.enabled),
-        directories=DirectoryLimits(
-            number("depth", depth, MOST_DEPTH),
-            number("max_directories", most, MOST_DIRECTORIES),
-            number("largest_directories", largest, MOST_DIRECTORIES),
-        ),
-        max_classes=number("max_extensions", defaults.max_classes, MOST_CLASSES),
-        max_owners=number("max_owners", defaults.max_owners, MOST_OWNERS),
-        max_programs=number("max_programs", defaults.max_programs, MOST_PROGRAMS),
-        thin_after_s=_duration(table, "thin_after", None),
-    )
-
-
-def _thresholds(table: Table) -> Thresholds:
-    defaults = Thresholds()
-    return Thresholds(
-        max_age_s=_limits(table, "max_age", defaults.max_age_s, ages=True),
-        **{
-            key: _limits(table, key, getattr(defaults, key))
-            for key in (field.name for field in fields(Thresholds) if field.name != "max_age_s")
-        },
-    )
-
-
-def _notices(table: Table) -> Notices:
-    url = table.text("ping_url")
-    if url is not None and not _is_ping_url(url):
-        # Who has the URL can ping: it is not repeated.
-        raise table.error("ping_url", "expected http://HOST/... or https://HOST/..., no user name")
-    command = table.texts("command", ())
-    if command and not (command[0] and os.path.isabs(expanded(command[0]))):
-        raise table.error("command", "the program must be named by its absolute path")
-    return Notices(
-        url,
-        (expanded(command[0]), *command[1:]) if command else (),
-        _duration(table, "timeout", "10s"),
-        table.flag("incomplete_is_failure", False),
-    )
-
-
-def _is_ping_url(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        _ = parts.port  # it must be a number, if there is one
-    except ValueError:
-        return False
-    plain = url.isascii() and url.isprintable() and " " not in url
-    return plain and parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in url
-
-
-def _limits(table: Table, key: str, default: Limits | None, *, ages: bool = False) -> Limits | None:
-    """Take [warning, critical], in that order of gravity; [] turns the threshold off."""
-    what = "[warning, critical]" + (" such as ['36h', '72h']" if ages else "")
-    values = table.take(key, list, what, None)
-    if values is None:
-        return default
-    if not values:
-        return None
-    kinds = {str} if ages else {int, float}
-    if len(values) != 2 or not {type(value) for value in values} <= kinds:
-        raise table.error(key, f"expected {what}, or [] for none")
-    try:
-        read = [parse_duration(v).total_seconds() if ages else float(v) for v in values]
-    except (ValueError, OverflowError) as error:
-        raise table.error(key, shown(str(error))) from None
-    warning, critical = read
-    if not all(0 <= value < float("inf") for value in read):
-        raise table.error(key, "expected numbers that are not negative")
-    if (warning < critical) if key.startswith("min") else (warning > critical):
-        raise table.error(key, "critical would come before warning: swap the two")
-    return warning, critical
-
-
-def _outputs(table: Table, over: Overrides, state_path: str) -> Outputs:
-    path = table.directory("path") or os.path.join(state_path, "outputs")
-    text = table.text("mode")
-    try:
-        mode = DEFAULT_OUTPUT_MODE if text is None else int(text, 8)
-    except ValueError:
-        raise table.error("mode", f"expected octal digits such as '0640', not {text!r}") from None
-    if not 0o400 <= mode <= 0o777:
-        raise table.error("mode", f"expected octal digits such as '0640', not {text!r}")
-    return Outputs(
-        os.path.abspath(over.outputs) if over.outputs else path,
-        mode,
-        table.text("group"),
-        table.flag("allow_inside", False),
-    )
-
-
-def _duration(table: Table, key: str, default: str | None) -> float:
-    """Take a duration in seconds; without a default it may be missing: 0."""
-    text = table.text(key) or default
-    if text is None:
-        return 0.0
-    try:
-        seconds = parse_duration(text).total_seconds()
-    except ValueError as error:
-        raise table.error(key, str(error)) from None
-    if seconds <= 0:
-        raise table.error(key, f"expected more than nothing, not {text!r}")
-    return seconds
-
-
-def _percent(table: Table, key: str, default: int) -> int:
-    percent: int = table.take(key, int, "a number of percent", default)
-    if not 1 <= percent <= 100:
-        raise table.error(key, f"expected 1 to 100 (percent), not {percent}")
-    return percent
 
 
 def store_url(url: str) -> str:

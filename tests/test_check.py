@@ -95,6 +95,17 @@ async def test_a_drop_or_a_jump_in_files_is_told(tmp_path, files, level):
     assert verdict(evidence, max_change_percent=(10, 50)).level == level
 
 
+async def test_a_run_is_compared_with_the_complete_one_before_it(url):
+    evidence = await evidence_of(url, run(0, files=100), run(1, files=1, state="stalled"), run(2))
+    assert "-90.0 % since the run before" in verdict(evidence, max_change_percent=(10, 50)).line
+
+
+async def test_a_run_that_is_not_complete_has_less_and_that_is_no_drop(url):
+    evidence = await evidence_of(url, run(0, files=100), run(1, files=1, state="stalled"))
+    found = verdict(evidence, max_change_percent=(10, 50))
+    assert found.level is Level.WARNING and "since the run before" not in found.line
+
+
 async def test_errors_and_unrecognized_names_are_counted(url):
     evidence = await evidence_of(url, run(errors={"io": 2, "stale": 3}, unrecognized=7))
     found = verdict(evidence, max_errors=(0, 10), max_unrecognized=(1, 5))
