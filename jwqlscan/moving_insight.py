@@ -26,6 +26,8 @@ _PIECE_ROWS = 50_000
 # Of one statement: far below what PostgreSQL and SQLite take as parameters.
 _PARAMETERS = 500
 
+_RUN_IDS = "SELECT run_id FROM scan_run"
+
 Columns = Mapping[str, tuple[str, ...]]
 Area = tuple[str, str]  # its group and name
 Key = tuple[str, str]  # a series' kind and key
@@ -55,13 +57,13 @@ async def copy_insight(source: Store, target: Store, columns: Columns) -> Counte
     here = await _looked(source, looked)
     for area, rows in here.items():
         async with target.exclusive():
-            runs = neutral_rows(await target.select("SELECT run_id FROM scan_run"))
+            runs = {row[0] for row in neutral_rows(await target.select(_RUN_IDS))}
             there = (await _looked(target, looked)).get(area, [])
             known = {int(str(row[date])) for row in there}
             new = {
                 int(str(row[date])): row
                 for row in rows
-                if int(str(row[date])) not in known and (row[run],) in set(runs)
+                if int(str(row[date])) not in known and row[run] in runs
             }
             if new:
                 portion = _Portion(source, target, columns, area, Timeline(new, known), len(known))

@@ -118,15 +118,26 @@ def test_schemas_are_schemas_and_allow_what_later_versions_add(file):
 
 def test_scan(home):
     validated(["scan"], home / "archive", home=home)
-    by = "extension filetype instrument owner group program age size stage directory".split()
+    by = "extension filetype instrument stage owner group program age size directory".split()
     options = [word for one in by for word in ("--by", one)]
-    validated(["scan"], *options, home / "archive", home / "central", home=home)
+    found = validated(["scan"], *options, home / "archive", home / "central", home=home)
+    assert {f"by_{one}" for one in by} <= set(found["areas"][0])
+    validated(["scan"], "--top", 3, home / "archive", home=home)
 
 
 def test_scan_of_what_is_missing_and_of_names_that_are_not_utf_8(home):
     hostile = os.fsdecode(os.fsencode(home / "archive/public") + b"/\xff\x1b")
     found = validated(["scan"], hostile, home=home)
     assert "path_b64" in found["areas"][0]
+
+
+def test_growth(home):
+    validated(["run"], "--no-report", home=home)
+    (home / "archive/public" / CAL.replace("nrcb4", "nrcb3")).write_text("xy")
+    validated(["run"], "--no-report", home=home)
+    for by in ("directory", "program", "filetype", "owner"):
+        found = validated(["growth"], "--since", "last", "--by", by, home=home)
+        assert found["exact"] and found["rows"] and found["changed"]
 
 
 def test_run_status_history_report_and_check(home):
@@ -142,15 +153,6 @@ def test_run_status_history_report_and_check(home):
     validated(["report"], home=home)
     check = validated(["check"], "--timeout", "30s", home=home, code=check_code(home))
     assert check["line"].startswith(f"JWQLSCAN {check['level']} - ")
-
-
-@pytest.mark.parametrize("by", ["program", "directory", "owner"])
-def test_growth(home, by):
-    for content in ("x", "xyz"):
-        (home / f"archive/public/{CAL}").write_text(content)
-        assert jwqlscan("run", "--no-report", home=home).returncode == 0
-    found = validated(["growth"], "--since", "last", "--by", by, "--top", 1, home=home)
-    assert found["rows"]
 
 
 def check_code(home):
