@@ -138,7 +138,7 @@ MaxRuntime = Annotated[
         callback=age_in_seconds,
         metavar="TIME",
         envvar="JWQLSCAN_MAX_RUNTIME",
-        help="End the walk after 30s, 10min, 12h and keep what is known. Default: no limit.",
+        help="End the walk after this long (10min, 12h) and keep what is known. Default: no limit.",
     ),
 ]
 
@@ -211,7 +211,7 @@ def run(
         typer.Option(
             callback=age_in_seconds,
             metavar="TIME",
-            help="Wait so long (30s, 10min) while another run holds the lock. Default: do not.",
+            help="Wait this long (30s, 10min) while another run holds the lock. Default: do not.",
         ),
     ] = None,
     allow_empty: Annotated[
@@ -286,7 +286,8 @@ def run(
 )
 def scan(
     directories: Annotated[
-        list[str], typer.Argument(metavar="DIR...", help="What to measure; may overlap.")
+        list[str],
+        typer.Argument(metavar="DIR...", help="Directories to measure; they may overlap."),
     ],
     workers: Workers = None,
     reader: ReaderOption = None,
@@ -295,7 +296,12 @@ def scan(
     max_runtime: MaxRuntime = None,
     by: Annotated[
         list[By] | None,
-        typer.Option("--by", help="Also sums by this, from the same scan; may be repeated."),
+        typer.Option(
+            "--by",
+            metavar="NAME",
+            help="Also sums by extension, filetype, instrument, owner, group, program, age, size,"
+            " stage or directory, from the same scan; may be repeated.",
+        ),
     ] = None,
     top: Annotated[
         int | None,

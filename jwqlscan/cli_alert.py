@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from jwqlscan.cli_common import (
+    LOOKED_CODES,
     ConfigFile,
     Database,
     Debug,
@@ -55,16 +56,16 @@ def check(
             "-t",
             callback=age_in_seconds,
             metavar="TIME",
-            help="Say UNKNOWN after so long: 10s, 1min.",
+            help="Give up after this long, and say UNKNOWN: 10s, 1min.",
         ),
     ] = "10s",
     json: Json = False,
     log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """Alert, as a Nagios or Icinga plugin, by the thresholds set.
+    """Check the last runs, as a Nagios or Icinga plugin does.
 
-    The last runs are compared with the thresholds under [check] in the configuration; one line
+    They are compared with the thresholds under [check] in the configuration; one line
     with performance data is printed. What can't be judged, such as a wrong configuration or a
     database that is down, is UNKNOWN.
     """
@@ -117,7 +118,9 @@ def _given_up(seconds: str) -> Iterator[None]:
 
 @app.command(
     epilog=examples(
-        "jwqlscan metrics", "jwqlscan metrics -o /var/lib/prometheus/node-exporter/jwqlscan.prom"
+        "jwqlscan metrics",
+        "jwqlscan metrics -o /var/lib/prometheus/node-exporter/jwqlscan.prom",
+        codes=LOOKED_CODES,
     )
 )
 def metrics(

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from jwqlscan.display import Display
     from jwqlscan.settings import Scheme
 
+# Exit codes of the commands that show what is stored.
+LOOKED_CODES = (
+    "0 shown · 1 the store can't be read · 2 usage or configuration"
+    " · 4 the database can't be reached"
+)
+
 SCHEMA_VERSION = 1  # of the JSON objects: raised if a field is renamed or removed
 
 ConfigFile = Annotated[

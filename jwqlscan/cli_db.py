@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from jwqlscan.config import Config
     from jwqlscan.spool import Flushed
 
-app = typer.Typer(help="Look after the store.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look after what is stored: migrate, copy, import, prune.", no_args_is_help=True
+)
 app.add_typer(move_app)
 
 
 @app.callback()
 def _db() -> None:
-    """Look after the store."""
+    """Look after what is stored: migrate, copy, import, prune."""
 
 
 @app.command(
@@ -49,7 +51,10 @@ def flush(
     log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """Store what waits in the spool, and print how much it was."""
+    """Store the snapshots that wait for a database that was down.
+
+    They are in the spool, where a run keeps what it can't store; the next run would do the same.
+    """
     with told(debug, log_format):
         import logging
 

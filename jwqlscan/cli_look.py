@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jwqlscan.cli_common import (
+    LOOKED_CODES,
     ConfigFile,
     Database,
     Debug,
@@ -50,7 +51,7 @@ class GrowthBy(StrEnum):
     owner = "owner"
 
 
-@app.command(epilog=examples("jwqlscan status", "jwqlscan status -n 14"))
+@app.command(epilog=examples("jwqlscan status", "jwqlscan status -n 14", codes=LOOKED_CODES))
 def status(
     runs: Annotated[
         int, typer.Option("--runs", "-n", min=1, max=1000, help="How many runs, at most.")
@@ -84,6 +85,7 @@ def status(
         "jwqlscan history",
         "jwqlscan history --area central/logs --since 30d",
         "jwqlscan history --instrument nircam --filetype cal --since 2y --format csv",
+        codes=LOOKED_CODES,
     )
 )
 def history(
@@ -92,10 +94,10 @@ def history(
         typer.Option(metavar="AREA", help="archive, central, archive/public, central/logs, ..."),
     ] = "archive",
     instrument: Annotated[
-        str, typer.Option(metavar="NAME", help="Only its files: nircam, miri, ...")
+        str, typer.Option(metavar="NAME", help="Only files of this one: nircam, miri, ...")
     ] = "",
     filetype: Annotated[
-        str, typer.Option(metavar="NAME", help="Only those files: cal, rate, uncal, ...")
+        str, typer.Option(metavar="NAME", help="Only files of this one: cal, rate, uncal, ...")
     ] = "",
     since: Annotated[
         str,
@@ -104,7 +106,7 @@ def history(
         ),
     ] = "90d",
     form: Annotated[
-        Format, typer.Option("--format", help="csv and json have exact bytes.")
+        Format, typer.Option("--format", help="How it is printed; csv and json have exact bytes.")
     ] = Format.table,
     config: ConfigFile = None,
     database: Database = None,
@@ -112,7 +114,7 @@ def history(
     log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """Show one series: an area, an instrument or a filetype."""
+    """Show an area, an instrument or a filetype over time."""
     with told(debug, log_format):
         from jwqlscan.config import Overrides, load_config
         from jwqlscan.looking import series
@@ -128,7 +130,10 @@ def history(
 
 @app.command(
     epilog=examples(
-        "jwqlscan growth", "jwqlscan growth --since 7d --by program", "jwqlscan growth --since last"
+        "jwqlscan growth",
+        "jwqlscan growth --since 7d --by program",
+        "jwqlscan growth --since last",
+        codes=LOOKED_CODES,
     )
 )
 def growth(

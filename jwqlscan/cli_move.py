@@ -110,7 +110,7 @@ def import_jwql(
     log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """Take the years that JWQL's own monitor stored into the store.
+    """Import the history that JWQL's own monitor stored.
 
     It is one transaction. Numbers stay as they were; dates become UTC. Rows that are there already
     are not taken again. In a database that jwqlscan shares with JWQL there is nothing to import.

@@ -132,7 +132,7 @@ def doctor(
     log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """See whether all is there that a run needs, and what to do.
+    """Check everything that a run needs, and say what to do.
 
     Nothing is measured. Directories and tables that a run would make are made.
     """
@@ -170,10 +170,10 @@ def schedule(
     log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """Print what makes cron or systemd run it every night.
+    """Print a crontab line, or systemd units, for a run every night.
 
-    It runs with this installation and configuration, as who runs this command. Units go into the
-    files that their first lines name; then: systemctl enable --now jwqlscan.timer
+    It is for this installation, this configuration and the account that runs this command. Units
+    go into the files that their first lines name; then: systemctl enable --now jwqlscan.timer
     """
     with told(debug, log_format):
         if cron == systemd:

@@ -28,13 +28,17 @@ app = typer.Typer()
     epilog=examples("jwqlscan bench /data/jwst/public", "jwqlscan bench . --workers 8,32,auto")
 )
 def bench(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="What is like your archive.")],
+    directory: Annotated[
+        str, typer.Argument(metavar="DIR", help="A directory that is like your archive.")
+    ],
     workers: Annotated[
         str,
-        typer.Option(metavar="N,N,...", help="Numbers of workers to try; auto is one too."),
+        typer.Option(metavar="N,N,...", help="Numbers of workers to try; auto may be one."),
     ] = "1,2,4,8,16,32,64",
     reader: ReaderOption = None,
-    rounds: Annotated[int, typer.Option(min=1, max=100, help="Scans of each setting.")] = 3,
+    rounds: Annotated[
+        int, typer.Option(min=1, max=100, metavar="N", help="Scans of each setting.")
+    ] = 3,
     json: Json = False,
     quiet: Quiet = False,
     log_format: LogForm = LogFormat.text,
