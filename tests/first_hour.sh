@@ -33,6 +33,10 @@ command=$(sed 's/^[^ ]* [^ ]* [^ ]* [^ ]* [^ ]*  *//; s/\\%/%/g' crontab)
 (cd / && exec env -i /bin/sh -c "$command") </dev/null >mail 2>&1
 test ! -s mail # what cron would send
 
+echo new >archive/public/jw01018/jw01018001001_02101_00004_nrcb4_cal.fits
+jwqlscan run
+jwqlscan growth --since last --by program
+
 # To PostgreSQL, where it goes on.
 store=sqlite:///$PWD/.local/share/jwqlscan/jwqlscan.db
 jwqlscan db copy "$store" "$url"

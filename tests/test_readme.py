@@ -110,7 +110,7 @@ def places(home, pg_url):
         "/var/www/monitor": f"{home}/www",
         " /home": f" {home}/central",
         "DIR...": f"{home}/archive",
-        "[DIR]": f"{home}/demo",
+        "[DIR]": f"{home}/jwqlscan-demo",
         " DIR": f" {home}/archive",
         "FILE.prom": f"{home}/metrics.prom",
     }
