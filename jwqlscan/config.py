@@ -170,7 +170,7 @@ def _parse(path: str) -> dict[str, Any]:
             _check_secret(path, os.fstat(file.fileno()), table)
             return table
     except OSError as error:
-        raise ConfigError(f"{shown(path)}: {error.strerror}; see config.example.toml") from None
+        raise ConfigError(f"{shown(path)}: {error.strerror}; `jwqlscan init` writes one") from None
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number or nest too large
         raise ConfigError(f"{shown(path)}: not valid TOML: {shown(str(error))}") from None
 

@@ -35,7 +35,7 @@ from jwqlscan.scanning.measure import AreaMeasure, Measurement, measure, survey_
 from jwqlscan.scanning.scanner import Scanner
 from jwqlscan.settings import ScanSettings
 from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot, worst_state
-from jwqlscan.store import LastArea, Store, Tables, open_store
+from jwqlscan.store import LastArea, Store, open_store
 from jwqlscan.units import format_bytes, format_count, format_seconds
 
 log = logging.getLogger(__name__)
@@ -210,7 +210,7 @@ async def report(config: Config, since: datetime | None = None) -> tuple[str, ..
     ReportError
         If a file can't be written.
     """
-    async with open_store(config.database_url, Tables.LOOKED_AT) as store:
+    async with open_store(config.database_url) as store:
         history = replace(await store.history(since), insight=await store.insight())
     return tuple(await write_report(history, config.outputs, host=socket.gethostname()))
 
