@@ -137,7 +137,7 @@ async def test_in_a_jwql_database_only_the_rows_of_this_monitor_go(jwql_url):  #
     async with open_store(jwql_url) as store:
         await store.record(make_snapshot())
     done, rows = await pruned(jwql_url, datetime(2025, 1, 1, tzinfo=UTC), START)
-    # 2024 has 366 days; the weeks of 2025 end on 52 Sundays, and the last day is the newest of its own
+    # 2024 has 366 days; 2025 has 52 Sundays, and its last day is the newest of its own week
     assert (done.runs, done.kept, done.jwql_dates) == (0, 1, 366 + 365 - 53)
     dates = [row[0][:10] for row in rows["filesystem_general"]]
     assert dates[:3] == ["2025-01-05", "2025-01-12", "2025-01-19"]
