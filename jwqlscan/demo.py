@@ -8,8 +8,9 @@ import random
 import re
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from operator import itemgetter
 from typing import NamedTuple
 
 from jwqlscan.config import load_config
@@ -98,7 +99,16 @@ _KINDS = (
 _MODES = ("id_1_image_cal", "acq1_2022150070312_cal", "track_2022150070312_stream")
 
 
-async def run_demo(directory: str, say: Callable[[str], None]) -> ExitCode:
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """Where a demonstration's configuration and report are, and how its run ended."""
+
+    configuration: str
+    report: str
+    exit_code: ExitCode
+
+
+async def run_demo(directory: str, say: Callable[[str], object]) -> Demonstration:
     """Make the demonstration in a directory and run on it.
 
     Parameters
@@ -136,7 +146,7 @@ async def run_demo(directory: str, say: Callable[[str], None]) -> ExitCode:
     say(f"stored in {outcome.store}")
     say(f"configuration: {config.file}")
     say(f"report: {written[0]}")
-    return outcome.exit_code
+    return Demonstration(config.file, written[0], outcome.exit_code)
 
 
 def _claim(directory: str) -> bool:
@@ -295,6 +305,10 @@ def _shrink_insight(old: Tally, new: Tally, share: float, read: float) -> None:
         files, apparent, allocated = (round(n * share * read) for n in numbers)
         if files:
             new.cube.add(key, files, apparent, allocated)
+    if new.cube.cells:  # what rounding took or gave, so that all adds up
+        largest = max(new.cube.cells.values(), key=itemgetter(1))
+        for index, exact in enumerate((new.files, new.apparent_bytes, new.allocated_bytes)):
+            largest[index] += exact - sum(cell[index] for cell in new.cube.cells.values())
     programs = old.cube.programs
     whole = sum(size for _, size in programs.values()) or 1
     mean = sum(_pace(program) * size for program, (_, size) in programs.items()) / whole
