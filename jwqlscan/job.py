@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import time
@@ -10,6 +11,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import anyio
 
@@ -36,6 +38,9 @@ from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot, worst_state
 from jwqlscan.store import LastArea, Store, open_store
 
 log = logging.getLogger(__name__)
+
+# What opening the roots, and df, get even where scan.max_runtime is over.
+LEAST_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,11 @@ class _Run:
     log_file: str
     began: float = field(default_factory=time.monotonic)
     run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+    def at_most(self, seconds: float, config: Config) -> float:
+        """Return how long something may take that is not to outlive ``scan.max_runtime``."""
+        allowed = config.scan.max_runtime_s or math.inf
+        return min(seconds, max(LEAST_S, self.began + allowed - time.monotonic()))
 
 
 async def run(
@@ -109,10 +119,10 @@ async def run(
     ScanFailedError
         An area can't be measured; nothing is stored but a FAILURE row in `monitor`.
     """
-    this = _Run(datetime.now(UTC), log_file)
     display = display or Display()
     await preflight.check(config)
     async with waited_lock(os.path.join(config.state_path, "lock"), wait_s):
+        this = _Run(datetime.now(UTC), log_file)  # not before: it may have waited for hours
         store = open_store(config.database_url)
         last, complete = await _before(store)
         try:
@@ -124,7 +134,9 @@ async def run(
             doubts = suspicions(snapshot.areas, complete, config.max_drop_percent)
             snapshot = replace(snapshot, suspicions=doubts)
         display.phase("storing")
-        codes, warnings, location = await _store(config, store, snapshot)
+        codes, warnings, errors, location = await _store(config, store, snapshot)
+        if ExitCode.FAILED in codes:
+            await _record_failure(store, this)
         written: tuple[str, ...] = ()
         if with_report and ExitCode.SPOOLED not in codes:
             display.phase("writing the report")
@@ -140,7 +152,8 @@ async def run(
                 warnings.append(str(error))
         for warning in warnings:
             log.warning("%s", warning)
-        return Outcome(snapshot, most_severe(codes), location, written, tuple(warnings))
+        told = (*errors, *warnings)
+        return Outcome(snapshot, most_severe(codes), location, written, told)
 
 
 async def report(config: Config, since: datetime | None = None) -> tuple[str, ...]:
@@ -202,7 +215,8 @@ async def _measure(
     display.phase("looking at the areas")
     scanner = Scanner()
     try:
-        found = await scanner.survey(survey_paths(config), survey_seconds(config.scan))
+        patience = this.at_most(survey_seconds(config.scan), config)
+        found = await scanner.survey(survey_paths(config), patience)
         areas = choose_areas(config, found, last, allow_empty)
         await preflight.check_outside(config, areas, found)
         display.phase("scanning")
@@ -212,7 +226,8 @@ async def _measure(
 
         async def probe(path: str) -> None:
             try:
-                capacities[path] = await capacity(path, config.df_timeout_s)
+                patience = this.at_most(config.df_timeout_s, config)
+                capacities[path] = await capacity(path, patience)
             except DfError as error:
                 capacities[path] = None
                 log.warning("%s", error)
@@ -315,9 +330,16 @@ async def _store_at_once(store: Store, snapshot: Snapshot, unspooled: StoreError
 _ACCEPT = "see what is missing or, if it was removed, run once with --allow-drop"
 
 
-async def _store(
-    config: Config, store: Store, snapshot: Snapshot
-) -> tuple[list[ExitCode], list[str], str]:
+class _Stored(NamedTuple):
+    """What became of the snapshot; `errors` are logged already, `warnings` are not."""
+
+    codes: list[ExitCode]
+    warnings: list[str]
+    errors: tuple[str, ...]
+    location: str
+
+
+async def _store(config: Config, store: Store, snapshot: Snapshot) -> _Stored:
     """Spool the snapshot, then store all that the spool holds."""
     codes = [] if snapshot.status == "complete" else [ExitCode.INCOMPLETE]
     warnings = [f"incomplete: {reason}" for reason in snapshot.incomplete_reasons]
@@ -328,12 +350,18 @@ async def _store(
     except StoreError as error:
         # Measuring took hours, perhaps: another disk, or a server, may take what this one can't.
         warnings += await _store_at_once(store, snapshot, error)
-        return codes, warnings, store.location
+        return _Stored(codes, warnings, (), store.location)
     try:
         async with store:
-            warnings += await spool.flush(directory, store)
+            flushed = await spool.store_waiting(directory, store)
     except StoreError as error:
         codes.append(ExitCode.SPOOLED)
         warnings.append(f"{error}; kept in {shown(spooled)}, the next run stores it")
-        return codes, warnings, spooled
-    return codes, warnings, store.location
+        return _Stored(codes, warnings, (), spooled)
+    warnings += flushed.warnings
+    errors = tuple(flushed.set_aside.values())
+    if spooled not in flushed.set_aside:
+        return _Stored(codes, warnings, errors, store.location)
+    # The store will never take this one: it is kept, but nobody is to think that all is well.
+    codes.append(ExitCode.FAILED)
+    return _Stored(codes, warnings, errors, os.path.join(directory, spool.BAD))

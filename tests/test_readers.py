@@ -420,6 +420,24 @@ def test_a_directory_without_permission_is_counted_and_the_rest_goes_on(
     assert not tally.vanished
 
 
+@pytest.mark.case("F04")
+@pytest.mark.parametrize("follow", [False, True])
+def test_what_a_listing_tells_is_counted_where_nothing_can_be_statted(tmp_path, reader, follow):
+    inside = {"a": 10, "b": {}, "link": Symlink("a"), "fifo": Fifo(), "socket": Socket()}
+    make_tree(tmp_path, {"open": 1, "closed": inside})
+    os.chmod(tmp_path, 0o755)
+    os.chmod(tmp_path / "closed", 0o444)
+    try:
+        tally = walk_elsewhere(tmp_path, reader, user=NOBODY, follow_file_symlinks=follow)
+    finally:
+        os.chmod(tmp_path / "closed", 0o755)
+    # A symlink that is to be followed might be a file.
+    assert totals(tally) == (1, 1, 3, 0 if follow else 1, 2, 0, 0)
+    failed = {os.path.basename(e.path) for e in tally.error_samples}
+    assert failed == ({"a", "b", "link"} if follow else {"a", "b"})
+    assert tally.errors == {"permission": len(failed)}
+
+
 @pytest.mark.case("F04", "F37")
 def test_an_error_keeps_path_operation_and_kind(tmp_path, reader):
     make_tree(tmp_path, {"closed": {}})
@@ -480,6 +498,42 @@ def test_one_file_that_can_not_be_statted_does_not_cost_the_others(tmp_path, thr
     tally = walk_elsewhere(three_files.parent, reader, under=under)
     assert tally.files == 3
     assert tally.errors == {"io": 1}
+
+
+# Two more tries, and only for what may pass.
+TRIES = [
+    *[(error, times, times < 3) for error in ("EIO", "ESTALE") for times in (1, 2, 3)],
+    *[(error, 1, False) for error in ("EACCES", "EPERM", "ETIMEDOUT", "ENOMEM", "EOVERFLOW")],
+]
+
+
+@pytest.mark.case("F06")
+@pytest.mark.parametrize(("error", "times", "recovers"), TRIES)
+def test_a_stat_is_tried_twice_more_and_only_after_what_may_pass(
+    tmp_path, three_files, reader, error, times, recovers
+):
+    when = own_stats(three_files, reader, tmp_path) + 1
+    under = injected(three_files, "newfstatat", error, f"{when}..{when + times - 1}")
+    tally = walk_elsewhere(three_files.parent, reader, under=under)
+    assert tally.files == 4 - (not recovers)
+    assert sum(tally.errors.values()) == (not recovers)
+
+
+@pytest.mark.case("F06")
+@pytest.mark.parametrize(("error", "times", "recovers"), TRIES)
+@pytest.mark.parametrize(
+    ("syscall", "place", "operation"), [("openat", "d", "open"), ("getdents64", "d/e", "list")]
+)
+def test_a_directory_is_tried_twice_more_and_only_after_what_may_pass(
+    tmp_path, reader, syscall, place, operation, error, times, recovers
+):
+    make_tree(tmp_path, {"root": {"d": {"e": {"found": 1}}}})
+    root = tmp_path / "root"
+    under = injected(root / place, syscall, error, f"1..{times}")
+    tally = walk_elsewhere(root, reader, under=under)
+    assert (tally.files, tally.directories) == (int(recovers), 3)
+    found = [(e.path, e.operation) for e in tally.error_samples]
+    assert found == ([] if recovers else [(f"{root}/d/e", operation)])
 
 
 @pytest.mark.case("F02", "F04")

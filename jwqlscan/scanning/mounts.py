@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
@@ -78,7 +79,9 @@ def parse_mountinfo(lines: Iterable[str]) -> list[Mount]:
 
 
 def read_mount_table(
-    roots: Mapping[str, str] = MappingProxyType({}), mountinfo: str = MOUNTINFO
+    roots: Mapping[str, str] = MappingProxyType({}),
+    elsewhere: Sequence[str] = (),
+    mountinfo: str = MOUNTINFO,
 ) -> MountTable:
     """Return what there is to know of the mounts; nothing where there is no /proc.
 
@@ -87,17 +90,17 @@ def read_mount_table(
     roots : mapping of str to str
         Paths of the directories to be walked, to what the kernel calls them: without symbolic
         links, as mount points are.
+    elsewhere : sequence of str
+        What the kernel calls the directories that other processes walk.
     mountinfo : str
     """
-    try:
-        with open(mountinfo, encoding="utf-8", errors="surrogateescape") as file:
-            mounts = parse_mountinfo(file)
-    except OSError:
-        return MountTable()
+    mounts = _read_mounts(mountinfo)
     barred: dict[str, str] = {}
     crossed: dict[str, str] = {}
     # What is read already, as directories of filesystems: the roots, and then what is bound below.
-    covered = [_Region.at(real, mounts) for real in roots.values()]
+    reals = (*roots.values(), *elsewhere)
+    covered = [_Region.at(real, mounts) for real in reals]
+    own = {(region.device, region.directory) for region in covered}
     for mount in sorted(mounts, key=lambda mount: (mount.root.count("/"), len(mount.root))):
         paths = [
             path + mount.point[len(real) :] if real != "/" else path.rstrip("/") + mount.point
@@ -108,6 +111,9 @@ def read_mount_table(
             continue
         if mount.fstype in PSEUDO_FSTYPES:
             barred.update(dict.fromkeys(paths, "pseudo") if mount.fstype == "autofs" else {})
+        elif (mount.device, mount.root) in own:
+            # A root, which readers know by its inode: part of what is above it, or a loop.
+            crossed.update(dict.fromkeys(paths, mount.fstype) if mount.point in reals else {})
         elif any(region.shows(mount, mounts) for region in covered):
             barred.update(dict.fromkeys(paths, "loop"))
         else:
@@ -115,6 +121,41 @@ def read_mount_table(
             crossed.update(dict.fromkeys(paths, mount.fstype))
     pseudo = frozenset(mount.device for mount in mounts if mount.fstype in PSEUDO_FSTYPES)
     return MountTable(pseudo, barred, crossed)
+
+
+def shared_devices(walks: Mapping[int, Sequence[str]], mountinfo: str = MOUNTINFO) -> list[int]:
+    """Return the devices that more than one walk may meet.
+
+    Parameters
+    ----------
+    walks : mapping of int to sequence of str
+        Each walk's device, to what the kernel calls its roots.
+    mountinfo : str
+    """
+    mounts = _read_mounts(mountinfo)
+    met = Counter(
+        device
+        for own, roots in walks.items()
+        for device in {
+            own,
+            *(
+                mount.device
+                for mount in mounts
+                if mount.fstype not in PSEUDO_FSTYPES
+                and any(_is_below(mount.point, root) for root in roots)
+            ),
+        }
+    )
+    return sorted(device for device, times in met.items() if times > 1)
+
+
+def _read_mounts(mountinfo: str) -> list[Mount]:
+    """Return the mount table's lines; none where there is no /proc."""
+    try:
+        with open(mountinfo, encoding="utf-8", errors="surrogateescape") as file:
+            return parse_mountinfo(file)
+    except OSError:
+        return []
 
 
 class _Region(NamedTuple):

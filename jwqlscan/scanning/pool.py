@@ -10,7 +10,7 @@ import resource
 import threading
 import time
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from jwqlscan.scanning.reader import ANSWERS, ENTRIES, Batch, Link, Meter, Reader, Root, Work
@@ -214,6 +214,17 @@ class Pool:
         for _, mask, allocated in self._links.values():
             linked[mask] = linked.get(mask, 0) + allocated
         return linked
+
+    def half_seen(self, devices: Collection[int]) -> list[tuple[int, int, int, int]]:
+        """Return the inodes on some devices of which not all names were met.
+
+        As (device, inode, bit mask of its roots, allocated bytes); `linked_bytes` has them too.
+        """
+        return [
+            (device, inode, mask, allocated)
+            for (device, inode), (_, mask, allocated) in self._links.items()
+            if device in devices
+        ]
 
     def _recruit(self) -> list[Meter]:
         """Enlist the workers that the limit allows and that are not there yet (under the lock).

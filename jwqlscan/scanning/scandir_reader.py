@@ -13,7 +13,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import chain, islice
-from stat import S_IFDIR, S_IFLNK, S_IFREG, ST_MTIME
+from stat import S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, ST_MTIME
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from jwqlscan.cube import CellKey, Cube, FileClass, extension
@@ -236,7 +236,7 @@ class ScandirReader:
             except OSError as first:
                 again = _stat_again(entry, first)
                 if isinstance(again, OSError):
-                    _fail(batch, join(here.path, entry.name), "stat", again)
+                    self._fail_stat(here, entry, again, batch)
                     continue
                 stat = again
             if stat.st_mode & _KIND != S_IFREG:
@@ -273,6 +273,14 @@ class ScandirReader:
         gauges[ENTRIES] += len(block)
         meter.files += files
         meter.apparent_bytes += apparent_bytes
+
+    def _fail_stat(self, here: Work, entry: os.DirEntry[str], error: OSError, batch: Batch) -> None:
+        """Count an entry that can't be stat'ed: by what the listing said, where that is enough."""
+        mode = _listed_kind(entry) if error.errno not in VANISHED else 0
+        if mode == 0 or (mode == S_IFLNK and self._rules.follow_file_symlinks):
+            _fail(batch, join(here.path, entry.name), "stat", error)
+        else:
+            self._read_other(here, entry.name, mode, batch)
 
     def _count_cells(
         self, stats: list[_Stat], products: Iterator[Product | None], cube: Cube
@@ -389,6 +397,16 @@ def _stat_again(entry: os.DirEntry[str], error: OSError) -> os.stat_result | OSE
         except OSError as next_error:
             error = next_error
     return error
+
+
+def _listed_kind(entry: os.DirEntry[str]) -> int:
+    """Return what a listing said of what is no regular file, as `_KIND`; 0 if it did not say."""
+    try:
+        if entry.is_symlink():
+            return S_IFLNK
+        return 0 if entry.is_file(follow_symlinks=False) else S_IFIFO  # or a socket, or a device
+    except OSError:  # it had to ask: the listing gave no type
+        return 0
 
 
 def _begin_listing(fd: int) -> tuple[Scandir, Iterator[os.DirEntry[str]]]:

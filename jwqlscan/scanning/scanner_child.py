@@ -7,7 +7,7 @@ of jwqlscan that needs another package is imported here. End of input ends the p
 Orders::
 
     {"op": "survey", "paths": [...], "then_scan": settings or null}
-    {"op": "scan", "roots": [...], "identities": [...], "settings": {...}}
+    {"op": "scan", "roots": [...], "identities": [...], "settings": {...}, "elsewhere": [...]}
     {"op": "stop"}
 
 Answers: one ``{"survey": index, ...}`` a path; ``{"progress": [...]}`` now and then; at the end
@@ -35,7 +35,7 @@ from typing import Any, NamedTuple
 
 from jwqlscan.names import Classifier
 from jwqlscan.scanning.mounts import read_mount_table
-from jwqlscan.scanning.orders import number_roots
+from jwqlscan.scanning.orders import NOTHING_ELSEWHERE, Elsewhere, number_roots
 from jwqlscan.scanning.pace import Pace, give_way
 from jwqlscan.scanning.pool import Pool
 from jwqlscan.scanning.reader import OpenDirectory, Root
@@ -108,6 +108,7 @@ class _Child:
         self._all_surveyed = False
         self._walked = False
         self._then_scan: dict[str, Any] | None = None
+        self._elsewhere = NOTHING_ELSEWHERE
         self._started = 0.0
 
     def serve(self) -> None:
@@ -177,7 +178,9 @@ class _Child:
                 self._finish(pool)
         else:
             numbers = {(device, inode): number for device, inode, number in order["identities"]}
-            self._start_scan([tuple(root) for root in order["roots"]], numbers, order["settings"])
+            roots = [tuple(root) for root in order["roots"]]
+            self._elsewhere = Elsewhere(*order["elsewhere"])
+            self._start_scan(roots, numbers, order["settings"])
 
     def _survey(self, index: int, path: str) -> None:
         started = time.monotonic()
@@ -191,8 +194,15 @@ class _Child:
             self._send({"survey": index, "errno": number})
             return
         seconds = time.monotonic() - started
-        self._surveyed[path] = _Surveyed(opened, stat.st_dev, stat.st_ino, seconds)
-        self._send({"survey": index, "device": stat.st_dev, "inode": stat.st_ino})
+        one = self._surveyed[path] = _Surveyed(opened, stat.st_dev, stat.st_ino, seconds)
+        self._send(
+            {
+                "survey": index,
+                "device": one.device,
+                "inode": one.inode,
+                "real": _real_path(one),
+            }
+        )
         with self._lock:
             self._unanswered -= 1
             last = self._unanswered == 0
@@ -229,7 +239,8 @@ class _Child:
                 return
             surveyed.append(one)
         mounts = read_mount_table(
-            {path: _real_path(one) for (_, path), one in zip(scanned, surveyed, strict=True)}
+            {path: _real_path(one) for (_, path), one in zip(scanned, surveyed, strict=True)},
+            self._elsewhere.roots,
         )
         reader = make_reader(
             settings["reader"],
@@ -300,6 +311,7 @@ class _Child:
                         for index, segment in pool.segments.items()
                     ],
                     "linked": [[mask, size] for mask, size in pool.linked_bytes().items()],
+                    "half_seen": pool.half_seen(self._elsewhere.shared),
                     "unfinished": list(pool.unfinished().items()),
                 }
             }
