@@ -53,6 +53,10 @@ class StoreError(JwqlscanError):
     """The store answers, but can't be used (a newer schema, a refused statement)."""
 
 
+class StoreDamagedError(StoreError):
+    """The store's file is damaged: nothing is to be written to it any more."""
+
+
 class SnapshotRefusedError(StoreError):
     """The store will never take this snapshot; it can take others."""
 

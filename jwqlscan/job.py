@@ -24,6 +24,7 @@ from jwqlscan.errors import (
     ExitCode,
     JwqlscanError,
     ReportError,
+    StoreDamagedError,
     StoreError,
     first_cause,
     most_severe,
@@ -144,7 +145,7 @@ async def run(
                 written = await report(config)
             except (ReportError, StoreError) as error:
                 codes.append(ExitCode.REPORT_FAILED)
-                warnings.append(str(error))
+                warnings.append(await _said(store, error))
         if config.metrics_path and ExitCode.SPOOLED not in codes:
             try:
                 await write_metrics(config.database_url, config.metrics_path)
@@ -191,8 +192,15 @@ async def _before(store: Store) -> tuple[_Areas | None, _Areas]:
         async with store:
             return await store.last_areas(), await store.last_complete_areas()
     except StoreError as error:
-        log.warning("%s; measuring all the same", error)
+        log.warning("%s; measuring all the same", await _said(store, error))
         return None, {}
+
+
+async def _said(store: Store, error: JwqlscanError) -> str:
+    """Return what is to be said of a failure; a damaged store is moved aside first."""
+    if isinstance(error, StoreDamagedError):
+        return await store.keep_aside() or str(error)
+    return str(error)
 
 
 async def _record_failure(store: Store, this: _Run) -> None:
@@ -356,7 +364,8 @@ async def _store(config: Config, store: Store, snapshot: Snapshot) -> _Stored:
             flushed = await spool.store_waiting(directory, store)
     except StoreError as error:
         codes.append(ExitCode.SPOOLED)
-        warnings.append(f"{error}; kept in {shown(spooled)}, the next run stores it")
+        said = await _said(store, error)
+        warnings.append(f"{said}; kept in {shown(spooled)}, the next run stores it")
         return _Stored(codes, warnings, (), spooled)
     warnings += flushed.warnings
     errors = tuple(flushed.set_aside.values())

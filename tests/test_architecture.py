@@ -17,7 +17,7 @@ MODULES = {
 
 # From the bottom up: a module imports from its own layer and those before it.
 LAYERS = [
-    ("leaf facts", "errors units paths settings history files cube tally forecast"),
+    ("leaf facts", "errors units paths settings history files trust cube tally forecast"),
     ("names and records", "names snapshot signals projections toml_table"),
     ("a scan's facts", "scanning scanning.mounts scanning.pace scanning.process"),
     ("a scan's rules", "scanning.rules"),

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -387,6 +388,37 @@ def test_one_file_system_crosses_no_mount(tmp_path, reader, mounted):
     tally = walk_elsewhere(tmp_path, reader, under=mounted, one_file_system=True)
     assert totals(tally) == (1, 1, 3, 0, 0, 0, 0)
     assert tally.skipped == {"mount": 2, "loop": 1}
+
+
+@pytest.fixture
+def btrfs(tmp_path):
+    """Yield what mounts a btrfs with a subvolume, where `st_dev` and the mount table differ."""
+    if "btrfs" not in Path("/proc/filesystems").read_text():
+        pytest.skip("this kernel has no btrfs")  # no CI can help that
+    image, place = tmp_path / "image", tmp_path / "tree"
+    make_tree(place, {})
+    with image.open("wb") as file:
+        file.truncate(128 * 2**20)
+    under = in_mount_namespace(
+        f"{required('mkfs.btrfs')} -q -f '{image}' > /dev/null 2>&1",
+        f"mount -o loop '{image}' '{place}'",
+        f"cd '{place}'; mkdir d again; printf 1 > d/f",
+        "btrfs subvolume create d/sub > /dev/null; mkdir d/sub/deep; printf 22 > d/sub/deep/g",
+        f"mount --bind d/sub/deep '{place}/again'",
+        "cd /",
+    )
+    return place, under
+
+
+@pytest.mark.case("F19")
+def test_btrfs_subvolumes_are_filesystems_of_their_own(btrfs, reader):
+    place, under = btrfs
+    tally = walk_elsewhere(place, reader, under=under)
+    assert totals(tally) == (2, 3, 4, 0, 0, 0, 0)
+    assert tally.skipped == {"loop": 1}
+    tally = walk_elsewhere(place, reader, under=under, one_file_system=True)
+    assert totals(tally) == (1, 1, 2, 0, 0, 0, 0)
+    assert tally.skipped == {"mount": 1, "loop": 1}
 
 
 # ---- what can't be read ----

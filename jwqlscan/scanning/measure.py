@@ -18,7 +18,7 @@ import anyio
 
 from jwqlscan.errors import ScanFailedError, first_cause
 from jwqlscan.paths import shown
-from jwqlscan.scanning.mounts import shared_devices
+from jwqlscan.scanning.mounts import meet
 from jwqlscan.scanning.orders import (
     Elsewhere,
     begin_scan,
@@ -204,7 +204,7 @@ async def measure(
     reals: dict[int, list[str]] = {}
     for _, root in there:
         reals.setdefault(root.device, []).append(root.real)
-    shared = tuple(shared_devices(reals)) if len(reals) > 1 else ()
+    together = len(reals) > 1 and meet(reals.values())
     walks: list[Walk] = []
     latest: dict[int, Progress] = {}
 
@@ -214,7 +214,7 @@ async def measure(
             on_progress(_total(list(latest.values())))
 
         elsewhere = Elsewhere(
-            tuple(real for other in reals if other != device for real in reals[other]), shared
+            tuple(real for other in reals if other != device for real in reals[other]), together
         )
         walks.append(await scanner.scan(device, roots, settings, told, patience, elsewhere))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
@@ -123,30 +122,33 @@ def read_mount_table(
     return MountTable(pseudo, barred, crossed)
 
 
-def shared_devices(walks: Mapping[int, Sequence[str]], mountinfo: str = MOUNTINFO) -> list[int]:
-    """Return the devices that more than one walk may meet.
+def meet(walks: Iterable[Sequence[str]], mountinfo: str = MOUNTINFO) -> bool:
+    """Tell whether several walks may meet on one filesystem, through mounts below their roots.
 
     Parameters
     ----------
-    walks : mapping of int to sequence of str
-        Each walk's device, to what the kernel calls its roots.
+    walks : iterable of sequence of str
+        What the kernel calls the roots of each walk.
     mountinfo : str
+
+    Notes
+    -----
+    By the mount table alone: st_dev is another number on btrfs.
     """
     mounts = _read_mounts(mountinfo)
-    met = Counter(
-        device
-        for own, roots in walks.items()
-        for device in {
-            own,
-            *(
-                mount.device
-                for mount in mounts
-                if mount.fstype not in PSEUDO_FSTYPES
-                and any(_is_below(mount.point, root) for root in roots)
-            ),
+    seen: set[int] = set()
+    for roots in walks:
+        met = {_Region.at(root, mounts).device for root in roots}
+        met |= {
+            mount.device
+            for mount in mounts
+            if mount.fstype not in PSEUDO_FSTYPES
+            and any(_is_below(mount.point, root) for root in roots)
         }
-    )
-    return sorted(device for device, times in met.items() if times > 1)
+        if met & seen:
+            return True
+        seen |= met
+    return False
 
 
 def _read_mounts(mountinfo: str) -> list[Mount]:

@@ -36,13 +36,12 @@ class Elsewhere(NamedTuple):
     ----------
     roots : tuple of str
         Their roots, as the kernel calls them: what is bound from there is read there.
-    shared : tuple of int
-        Devices that some of them meet too, through mounts: an inode there may have names here
-        and there.
+    meets : bool
+        Whether an inode may have names here and there: some of them meet on one filesystem.
     """
 
     roots: tuple[str, ...] = ()
-    shared: tuple[int, ...] = ()
+    meets: bool = False
 
 
 NOTHING_ELSEWHERE = Elsewhere()

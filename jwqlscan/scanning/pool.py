@@ -10,7 +10,7 @@ import resource
 import threading
 import time
 from array import array
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from jwqlscan.scanning.reader import ANSWERS, ENTRIES, Batch, Link, Meter, Reader, Root, Work
@@ -215,15 +215,14 @@ class Pool:
             linked[mask] = linked.get(mask, 0) + allocated
         return linked
 
-    def half_seen(self, devices: Collection[int]) -> list[tuple[int, int, int, int]]:
-        """Return the inodes on some devices of which not all names were met.
+    def half_seen(self) -> list[tuple[int, int, int, int]]:
+        """Return the inodes of which not all names were met.
 
         As (device, inode, bit mask of its roots, allocated bytes); `linked_bytes` has them too.
         """
         return [
             (device, inode, mask, allocated)
             for (device, inode), (_, mask, allocated) in self._links.items()
-            if device in devices
         ]
 
     def _recruit(self) -> list[Meter]:

@@ -10,8 +10,10 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import time
 from array import array
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from jwqlscan.tally import Tally
 
@@ -19,6 +21,8 @@ from jwqlscan.tally import Tally
 # Each batch of the compiled reader brings its names' shapes, up to 1,300 on a JWST tree: handed in
 # every 0.05 s they took 7 % of the scan's processor time, every 0.2 s they take 1 %.
 BATCH_SECONDS = 0.2
+
+Result = TypeVar("Result")
 
 _ERROR_KINDS = {
     errno.EACCES: "permission",
@@ -43,6 +47,10 @@ TRANSIENT = frozenset({errno.EIO, errno.ESTALE})
 TRANSIENT_RETRIES = 2
 TRANSIENT_PAUSE_S = 0.005
 
+# Out of descriptors (EMFILE, ENFILE): others close some soon, so try again a while.
+LIMIT_RETRIES = 50
+LIMIT_PAUSE_S = 0.02
+
 # What opening or stat'ing says of an entry that was there when its directory was listed: gone, or
 # replaced by something that is no directory (O_DIRECTORY | O_NOFOLLOW gives ENOTDIR or ELOOP).
 VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
@@ -51,6 +59,23 @@ VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 def error_kind(number: int) -> str:
     """Return the kind an errno is counted under."""
     return _ERROR_KINDS.get(number, "other")
+
+
+def patiently(call: Callable[[], Result]) -> Result:
+    """Call something that takes a descriptor, again while there is none or storage fails."""
+    no_descriptor = transient = 0
+    while True:
+        try:
+            return call()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE) and no_descriptor < LIMIT_RETRIES:
+                no_descriptor += 1
+                time.sleep(LIMIT_PAUSE_S)
+            elif error.errno in TRANSIENT and transient < TRANSIENT_RETRIES:
+                transient += 1
+                time.sleep(TRANSIENT_PAUSE_S)
+            else:
+                raise
 
 
 class OpenDirectory:

@@ -10,11 +10,12 @@ import errno
 import os
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from itertools import chain, islice
 from stat import S_IFDIR, S_IFIFO, S_IFLNK, S_IFREG, ST_MTIME
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, TypeAlias
 
 from jwqlscan.cube import CellKey, Cube, FileClass, extension
 from jwqlscan.names import FITS, UNRECOGNIZED, Classifier, program, shape
@@ -34,6 +35,7 @@ from jwqlscan.scanning.reader import (
     Work,
     descriptors_to_keep,
     error_kind,
+    patiently,
 )
 from jwqlscan.scanning.rules import Exclusion, ScanRules, join
 from jwqlscan.tally import Product, ScanError, Tally
@@ -55,13 +57,8 @@ _KIND = 0o170000
 # least two listings.
 DIRECTORY_OPERATIONS = 4
 
-# Out of descriptors (EMFILE, ENFILE): others close some soon, so try again a while.
-LIMIT_RETRIES = 50
-LIMIT_PAUSE_S = 0.02
-
 # A regular file: its name, its stat, its size, and what is allocated for this name of it.
 _Stat: TypeAlias = tuple[str, os.stat_result, int, int]
-Result = TypeVar("Result")
 if TYPE_CHECKING:
     Scandir: TypeAlias = os._ScandirIterator[str]
 
@@ -126,7 +123,7 @@ class ScandirReader:
         meter.gauges[ANSWERS] += 1
         here = item._replace(name="", parent=opened, device=stat.st_dev)
         try:
-            listing, listed = _patiently(partial(_begin_listing, fd))
+            listing, listed = patiently(partial(_begin_listing, fd))
         except OSError as error:
             if error.errno != errno.ENOENT:  # removed since it was opened, so empty
                 _fail(batch, item.path, "list", error)
@@ -276,11 +273,17 @@ class ScandirReader:
 
     def _fail_stat(self, here: Work, entry: os.DirEntry[str], error: OSError, batch: Batch) -> None:
         """Count an entry that can't be stat'ed: by what the listing said, where that is enough."""
-        mode = _listed_kind(entry) if error.errno not in VANISHED else 0
-        if mode == 0 or (mode == S_IFLNK and self._rules.follow_file_symlinks):
-            _fail(batch, join(here.path, entry.name), "stat", error)
+        kind = 0
+        if error.errno not in VANISHED:
+            with suppress(OSError):  # it asks, where the listing gave no type
+                if entry.is_symlink():
+                    kind = 0 if self._rules.follow_file_symlinks else S_IFLNK
+                elif not entry.is_file(follow_symlinks=False):
+                    kind = S_IFIFO  # or a socket, or a device
+        if kind:
+            self._read_other(here, entry.name, kind, batch)
         else:
-            self._read_other(here, entry.name, mode, batch)
+            _fail(batch, join(here.path, entry.name), "stat", error)
 
     def _count_cells(
         self, stats: list[_Stat], products: Iterator[Product | None], cube: Cube
@@ -343,7 +346,7 @@ class ScandirReader:
             batch.tally.add_skipped(barred)
             return -1
         try:
-            return _patiently(partial(_open_below, item.parent.fd, item.name))
+            return patiently(partial(_open_below, item.parent.fd, item.name))
         except OSError as error:
             if error.errno not in VANISHED:
                 batch.tally.directories += 1
@@ -371,23 +374,6 @@ class ScandirReader:
         return True
 
 
-def _patiently(call: Callable[[], Result]) -> Result:
-    """Call something that takes a descriptor, again while there is none or storage fails."""
-    no_descriptor = transient = 0
-    while True:
-        try:
-            return call()
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE) and no_descriptor < LIMIT_RETRIES:
-                no_descriptor += 1
-                time.sleep(LIMIT_PAUSE_S)
-            elif error.errno in TRANSIENT and transient < TRANSIENT_RETRIES:
-                transient += 1
-                time.sleep(TRANSIENT_PAUSE_S)
-            else:
-                raise
-
-
 def _stat_again(entry: os.DirEntry[str], error: OSError) -> os.stat_result | OSError:
     """Stat an entry again if its failure may pass; return the last error if it did not."""
     for _ in range(TRANSIENT_RETRIES if error.errno in TRANSIENT else 0):
@@ -397,16 +383,6 @@ def _stat_again(entry: os.DirEntry[str], error: OSError) -> os.stat_result | OSE
         except OSError as next_error:
             error = next_error
     return error
-
-
-def _listed_kind(entry: os.DirEntry[str]) -> int:
-    """Return what a listing said of what is no regular file, as `_KIND`; 0 if it did not say."""
-    try:
-        if entry.is_symlink():
-            return S_IFLNK
-        return 0 if entry.is_file(follow_symlinks=False) else S_IFIFO  # or a socket, or a device
-    except OSError:  # it had to ask: the listing gave no type
-        return 0
 
 
 def _begin_listing(fd: int) -> tuple[Scandir, Iterator[os.DirEntry[str]]]:

@@ -311,7 +311,7 @@ class _Child:
                         for index, segment in pool.segments.items()
                     ],
                     "linked": [[mask, size] for mask, size in pool.linked_bytes().items()],
-                    "half_seen": pool.half_seen(self._elsewhere.shared),
+                    "half_seen": pool.half_seen() if self._elsewhere.meets else [],
                     "unfinished": list(pool.unfinished().items()),
                 }
             }
