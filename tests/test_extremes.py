@@ -31,7 +31,7 @@ readers = pytest.mark.parametrize("reader", available_readers())
 SOAK = os.environ.get("JWQLSCAN_SOAK") == "1"
 MANY = 1_000_000 if SOAK else 100_000
 WIDTH = 100 if SOAK else 30  # of each of three levels
-LEVELS = 20_000
+LEVELS = 100_000 if SOAK else 20_000
 
 HERE = str(Path(__file__).parent)
 

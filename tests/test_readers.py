@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+import zlib
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,9 @@ from trees import (
     Fifo,
     Hardlink,
     Socket,
+    Sparse,
     Symlink,
+    du,
     find,
     in_mount_namespace,
     make_chain,
@@ -769,6 +772,7 @@ leaves = (
     | st.binary(max_size=8).filter(lambda b: b and b"\0" not in b).map(Symlink)
     | st.just(Fifo())
     | st.just(Hardlink("first"))
+    | st.builds(Sparse, st.integers(0, 2**40))
 )
 forests = st.recursive(
     st.dictionaries(file_names, leaves, max_size=6),
@@ -777,14 +781,28 @@ forests = st.recursive(
 )
 
 
+MODES = (0, 0o111, 0o444, 0o640, 0o755, 0o1777, 0o2755, 0o4711)
+
+
+def change_modes(root, modes):
+    """Give what is in a tree modes, from below: root reads it whatever they are."""
+    for directory, names, files in os.walk(os.fsencode(root), topdown=False):
+        for name in (*files, *(names if os.geteuid() == 0 else ())):
+            path = os.path.join(directory, name)
+            if not os.path.islink(path):
+                os.chmod(path, modes[zlib.crc32(name) % len(modes)])
+
+
 @every_reader
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(forest=forests)
-def test_any_tree_is_counted_as_described_and_as_find_does(reader, forest):
+@given(forest=forests, modes=st.lists(st.sampled_from(MODES), min_size=1))
+def test_any_tree_is_counted_as_described_and_as_find_and_du_do(reader, forest, modes):
     with tempfile.TemporaryDirectory() as root:
         expected = make_tree(root, {"first": 5000, **{b"_" + k: v for k, v in forest.items()}})
+        change_modes(root, modes)
         found = find(root)
         assert found.totals == expected
+        assert found.allocated_bytes + found.other_bytes == du(root)
         for workers in (1, 8):
             tally = walk(root, reader, workers)
             assert totals(tally) == expected
