@@ -157,10 +157,10 @@ def readme() -> str:
         "Written by `python tests/cases.py` from the marks of the tests (`@pytest.mark.case`):",
         "change those, then run it.",
         "",
-        "`pytest` runs everything. What takes longer is run by one command, less than an hour:",
+        "`pytest` runs everything. What takes longer is run by one command, about an hour:",
         "a million entries where else 100,000 do, a depth of 100,000 where else 20,000 does, a run",
         "killed at every point there is, signals at 40 moments, and 500 histories of a store where",
-        "else 15 do.",
+        "else 15 do. `JWQLSCAN_SOAK_PART=1/3`, 2/3 and 3/3 share the points between three runs.",
         "",
         "    JWQLSCAN_SOAK=1 pytest -s -o faulthandler_timeout=0 tests/test_extremes.py"
         " tests/test_crash.py tests/test_signals.py tests/test_store_faults.py",

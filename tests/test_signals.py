@@ -150,34 +150,28 @@ def test_a_signal_while_another_run_is_waited_for_ends_this_one(place, number):
     run_to_its_end(place, "--no-report")
 
 
-class Silent:
-    """A server that takes connections and says nothing."""
-
-    def __enter__(self):
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        return f"postgresql://nobody@127.0.0.1:{self._listener.getsockname()[1]}/none"
-
-    def __exit__(self, *_):
-        self._listener.close()
-
-
 @case("P06")
-@pytest.mark.parametrize("number", SIGNALS)
-@pytest.mark.parametrize("command", [["run"], ["report"], ["db", "flush"], ["db", "migrate"]])
+@pytest.mark.parametrize(
+    ("command", "number"),
+    [
+        *[("run", number) for number in SIGNALS],
+        *zip(("report", "db flush", "db migrate"), SIGNALS, strict=True),
+    ],
+)
 def test_a_signal_ends_a_command_whose_database_stalls(place, number, command):
     (place / "state/spool").mkdir(parents=True)
     (place / "state/spool/x.json").write_text("{}")
-    with Silent() as url:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(30)
+        url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/none"
         process = subprocess.Popen(
-            [*JWQLSCAN, *command, "-c", place / "config.toml"],
+            [*JWQLSCAN, *command.split(), "-c", place / "config.toml"],
             env={**os.environ, "JWQLSCAN_DATABASE": url},
             stderr=subprocess.PIPE,
             text=True,
             preexec_fn=heed,
         )
-        with process:
-            time.sleep(2.5)
-            assert process.poll() is None
+        with process, silent.accept()[0]:
             code, rest = end(process, number)
     assert code == 128 + number
     assert rest == f"jwqlscan: ended by {number.name}, nothing more is stored\n"
@@ -189,9 +183,8 @@ def test_a_signal_ends_a_command_whose_database_stalls(place, number, command):
 @case("P06")
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_while_roots_are_opened_or_scanned_ends_a_scan(place, number):
-    nodes = {"d": {"dir": True, "hang": ["readdir"]}}
-    for root in ("fs/d", "fs"):
-        with mounted(place / "fs", nodes):
+    with mounted(place / "fs", {"d": {"dir": True, "hang": ["readdir"]}}):
+        for root in ("fs/d", "fs"):
             process = subprocess.Popen(
                 [*JWQLSCAN, "scan", place / root],
                 stderr=subprocess.PIPE,
