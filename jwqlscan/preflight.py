@@ -123,6 +123,8 @@ def _places(config: Config) -> Iterator[tuple[str, str]]:
         yield "database.url", os.path.dirname(config.database_url.removeprefix("sqlite:///"))
     if config.log_path:
         yield "log.path", config.log_path
+    if config.metrics_path:
+        yield "metrics.path", os.path.dirname(os.path.abspath(config.metrics_path))
 
 
 def _check_outside(config: Config, roots: Mapping[tuple[int, int], Area]) -> None:

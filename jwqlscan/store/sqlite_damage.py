@@ -22,9 +22,13 @@ def aside_of(path: str) -> str:
     if os.path.lexists(path):
         return ""
     directory, name = os.path.split(path)
+    try:
+        names = os.listdir(directory)
+    except PermissionError:  # to make a file there, it need not be readable
+        return ""
     found = [
         other
-        for other in os.listdir(directory)
+        for other in names
         if other.startswith(f"{name}{_ASIDE}") and not other.endswith(_FILES[:-1])
     ]
     return os.path.join(directory, max(found)) if found else ""
