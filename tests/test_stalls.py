@@ -296,6 +296,37 @@ def test_a_run_one_of_whose_threads_hangs_leaves_no_lock(tmp_path):
     process.stderr.close()
 
 
+_IMPATIENT = """
+import jwqlscan.files
+jwqlscan.files.WRITE_TIMEOUT_S = 1.0
+from jwqlscan.__main__ import main
+main()
+"""
+
+
+@pytest.mark.case("P04", "P15")
+def test_a_disk_for_the_report_that_stops_answering_costs_only_the_report(tmp_path, frozen):
+    place, freeze = frozen
+    make_tree(tmp_path / "archive", {f"d{n}": {"a.fits": 1} for n in range(300)})
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'archive.path = "{tmp_path}/archive"\noutputs.path = "{place}"\n'
+        f'state.path = "{tmp_path}/state"\n'
+    )
+    command = [sys.executable, "-c", _IMPATIENT, "run", "-v", "-c", config, "--max-rate", "2000"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        next(line for line in process.stderr if "scanning" in line)  # it was well until now
+        with freeze():
+            next(line for line in process.stderr if "writing the report" in line)
+            said = process.stderr.readline()
+            assert "the report can't be written" in said and "no answer from the disk" in said
+            time.sleep(1.0)
+            with run_lock(str(tmp_path / "state" / "lock")):
+                assert Path(f"/proc/{process.pid}").exists()  # a thread of it waits for the disk
+        assert process.wait(20) == 5
+    assert stored(tmp_path)[0]["archive all"][:2] == ("complete", 300)
+
+
 @pytest.mark.case("F10")
 def test_a_df_that_hangs_leaves_the_capacity_unknown(tmp_path, central):
     with mounted(tmp_path / "archive", {"a.fits": {"size": 3}}, statfs_hangs=True):
