@@ -20,6 +20,7 @@ from jwqlscan.cli_common import (
     Debug,
     Json,
     age_in_seconds,
+    find_scheme,
     print_json,
     print_line,
     show_in_browser,
@@ -256,6 +257,15 @@ def scan(
     top: Annotated[
         int, typer.Option(min=1, metavar="N", help="Largest rows of --by to print.")
     ] = 20,
+    scheme: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="How files are named: jwst, hst, roman or a scheme of the configuration. "
+            "Default: jwst.",
+        ),
+    ] = None,
+    config: ConfigFile = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -269,7 +279,9 @@ def scan(
 
         over = _scan_overrides(workers, reader, max_rate, background, max_runtime)
         questions = [one.value for one in by or ()]
-        settings = ScanSettings(ages_from_s=int(time.time()) if by else 0).overridden(over)
+        now = int(time.time()) if by else 0
+        naming = find_scheme(scheme, config)
+        settings = ScanSettings(ages_from_s=now, scheme=naming).overridden(over)
         begun = begin_scan(directories, settings)  # it walks while the rest is imported
         from jwqlscan.scanning.measure import scan as scan_directories
         from jwqlscan.signals import run_until_signalled

@@ -5,7 +5,7 @@ from __future__ import annotations
 import grp
 import pwd
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 from jwqlscan.cube import AGE_LABELS, OTHER, CellKey, Cube, Sum
@@ -40,8 +40,9 @@ def projection(cube: Cube, by: str) -> list[Row]:
     if by in _ORDERED:
         number, label = _ORDERED[by]
         return [Row(label(key), total) for key, total in sorted(cube.by(number).items())]
+    label_of = _LABELLED.get(by) or partial(_extension, cube.product_extension)
     return sorted(
-        (Row(label, total) for label, total in cube.by(_LABELLED[by]).items()), key=_largest_first
+        (Row(label, total) for label, total in cube.by(label_of).items()), key=_largest_first
     )
 
 
@@ -69,6 +70,10 @@ def _group(gid: int) -> str:
         return str(gid)
 
 
+def _extension(of_products: str, key: CellKey) -> str:
+    return of_products if key.file_class.instrument else key.file_class.filetype
+
+
 def _size_label(bits: int) -> str:
     """Return what files of so many bits of size are: from half a power of two up to it."""
     if bits <= 1:
@@ -77,7 +82,6 @@ def _size_label(bits: int) -> str:
 
 
 _LABELLED: dict[str, Callable[[CellKey], str]] = {
-    "extension": lambda key: "fits" if key.file_class.instrument else key.file_class.filetype,
     "filetype": lambda key: key.file_class.filetype if key.file_class.instrument else NO_PRODUCT,
     "instrument": lambda key: key.file_class.instrument or NO_PRODUCT,
     "owner": lambda key: _user(key.uid),
@@ -88,4 +92,4 @@ _ORDERED: dict[str, tuple[Callable[[CellKey], int], Callable[[int], str]]] = {
     "size": (lambda key: key.size, _size_label),
 }
 ORDERED = tuple(_ORDERED)
-PROJECTIONS = (*_LABELLED, "program", *ORDERED)
+PROJECTIONS = ("extension", *_LABELLED, "program", *ORDERED)

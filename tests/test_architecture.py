@@ -18,10 +18,13 @@ MODULES = {
 # From the bottom up: a module imports from its own layer and those before it.
 LAYERS = [
     ("leaf facts", "errors units paths settings history files trust cube tally forecast"),
-    ("names and records", "names snapshot signals projections toml_table"),
-    ("a scan's facts", "scanning scanning.mounts scanning.pace scanning.process"),
+    (
+        "names and records",
+        "names characters automaton patterns schemes snapshot signals projections toml_table",
+    ),
+    ("a scan's facts", "scanning scanning.mounts scanning.pace scanning.process scanning.waits"),
     ("a scan's rules", "scanning.rules"),
-    ("the readers' contract", "scanning.reader"),
+    ("the readers' contract", "scanning.reader scanning.pile"),
     ("readers", "scanning.scandir_reader scanning.native_reader"),
     ("the walk", "scanning.readers scanning.pool scanning.orders display"),
     ("the scanning process", "scanning.scanner_child scanning.scanner"),

@@ -33,6 +33,7 @@
 enum {
     LIST_BYTES = 1 << 16,      /* of a getdents64 call: some 1,500 entries */
     LOOK_ITEMS = 8,            /* stats between two looks at whether others want work */
+    MOST_SHAPES = 20000,       /* of names in one batch: it ends before its time */
     LEAST_SHARE = 8,           /* entries worth giving away: 4 ms of work at 0.5 ms a stat */
     CLOCK_ITEMS = 64,          /* stats between two looks at the clock */
     LIMIT_RETRIES = 50,        /* tries to open a directory when descriptors have run out, ... */
@@ -445,6 +446,8 @@ typedef struct {
     int keep_below_fd;
     int64_t *age_limits; /* times of last change, newest first; none: no cube is made */
     size_t age_count;
+    PyObject *endings;         /* tuple of bytes */
+    size_t kept_from, kept_to; /* where a name's digits matter; see NameClassifier.kept_digits */
     const char *program_prefix; /* in `program_prefix_bytes` */
     size_t program_prefix_length;
     PyObject *program_prefix_bytes;
@@ -562,9 +565,10 @@ is_vanished(int number)
     return number == ENOENT || number == ENOTDIR || number == ELOOP;
 }
 
-/* Copy a name with every digit of runs of three or more replaced by '0'; return its hash. */
+/* Copy a name with every digit of runs of three or more replaced by '0', but those that the naming
+ * scheme wants kept; return its hash. */
 static uint64_t
-make_shape(const char *name, size_t length, char *shape)
+make_shape(const Reader *reader, const char *name, size_t length, char *shape)
 {
     memset(shape + (length & ~(size_t)7), 0, 8);
     memcpy(shape, name, length);
@@ -578,6 +582,10 @@ make_shape(const char *name, size_t length, char *shape)
             memset(shape + i - run, '0', run);
         }
         run = 0;
+    }
+    size_t from = reader->kept_from, to = reader->kept_to < length ? reader->kept_to : length;
+    if (from < to) {
+        memcpy(shape + from, name + from, to - from);
     }
     uint64_t hash = length;
     for (size_t i = 0; i < length; i += 8) {
@@ -642,6 +650,21 @@ shape_slot(Walk *walk, ShapeTable *table, const char *shape, size_t length, uint
     }
 }
 
+/* Whether a name has one of the endings that products have: those are the FITS files. */
+static bool
+is_fits(const Reader *reader, const char *name, size_t length)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(reader->endings); i++) {
+        PyObject *ending = PyTuple_GET_ITEM(reader->endings, i); /* immutable: read without the GIL */
+        size_t size = (size_t)PyBytes_GET_SIZE(ending);
+        if (length >= size
+            && memcmp(name + length - size, PyBytes_AS_STRING(ending), size) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Count a FITS file by its name's shape; return the number of its class in the cube. */
 static uint32_t
 count_fits(Walk *walk, const Dir *dir, const char *name, size_t length, uint64_t size)
@@ -649,7 +672,7 @@ count_fits(Walk *walk, const Dir *dir, const char *name, size_t length, uint64_t
     walk->counts.fits_files++;
     walk->counts.fits_bytes += size;
     char shape[NAME_BYTES + 8];
-    uint64_t hash = make_shape(name, length, shape);
+    uint64_t hash = make_shape(walk->reader, name, length, shape);
     Shape *slot = shape_slot(walk, &walk->shapes, shape, length, hash);
     if (slot == NULL) {
         return 0;
@@ -1111,7 +1134,7 @@ count_item(Walk *walk, Dir *dir, const Item *item)
     }
     size_t length = strlen(item->name);
     uint32_t class = 0;
-    if (length >= 5 && length < NAME_BYTES && memcmp(item->name + length - 5, ".fits", 5) == 0) {
+    if (length < NAME_BYTES && is_fits(walk->reader, item->name, length)) {
         class = count_fits(walk, dir, item->name, length, size);
     }
     if (walk->reader->age_count > 0) {
@@ -1122,11 +1145,14 @@ count_item(Walk *walk, Dir *dir, const Item *item)
     }
 }
 
-/* Whether one more size could be too much for the sums: then the batch ends, and Python adds. */
+/* Whether one more file could be too much, for the sums or for the memory that names take: then the
+ * batch ends, and Python adds. */
 static bool
-is_nearly_full(const Counts *counts)
+is_nearly_full(const Walk *walk)
 {
-    return (counts->apparent | counts->allocated | counts->shared) >> 63;
+    const Counts *counts = &walk->counts;
+    return (counts->apparent | counts->allocated | counts->shared) >> 63 != 0
+           || walk->shapes.used >= MOST_SHAPES;
 }
 
 /* Stat items; true when all of them are done or given away, false when they were left. */
@@ -1154,7 +1180,7 @@ count_items(Walk *walk, Dir *dir, const Item *items, size_t count, bool more)
                 return false;
             }
         }
-        if (is_nearly_full(&walk->counts)) {
+        if (is_nearly_full(walk)) {
             walk->late = true;
             leave_items(walk, dir, items + i, count - i, more);
             return false;
@@ -1790,6 +1816,7 @@ reader_dealloc(PyObject *self)
     free(reader->barred);
     free(reader->age_limits);
     Py_XDECREF(reader->program_prefix_bytes);
+    Py_XDECREF(reader->endings);
     Py_XDECREF(reader->excluded);
     if (reader->next_ns.obj != NULL) {
         PyBuffer_Release(&reader->next_ns);
@@ -1813,16 +1840,18 @@ all_bytes(PyObject *tuple)
 
 PyDoc_STRVAR(reader_doc,
 "Reader(roots, pseudo_devices, snapshot_names, barred, excluded, one_file_system,\n"
-"       follow_file_symlinks, keep_below_fd, age_limits, program_prefix, program_digits,\n"
-"       interval_ns, next_ns)\n--\n\n"
+"       follow_file_symlinks, keep_below_fd, age_limits, endings, kept_from, kept_to,\n"
+"       program_prefix, program_digits, interval_ns, next_ns)\n--\n\n"
 "Rules for reading; see ScanRules. `excluded` is callable(root path, directory, names)\n"
-"-> bytes, one a name, or None. A program's number has 1 to 9 digits; 0: none is counted.");
+"-> bytes, one a name, or None. `endings` are those of FITS names; from kept_from up to\n"
+"kept_to their digits are left in their shapes. A program's number has 1 to 9 digits; 0: none is counted.");
 
 static PyObject *
 reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     PyObject *roots, *pseudo, *snapshot_names, *barred, *excluded;
-    PyObject *age_limits, *program_prefix;
+    PyObject *age_limits, *endings, *program_prefix;
+    Py_ssize_t kept_from, kept_to;
     int one_file_system, follow, keep_below_fd, program_digits;
     long long interval_ns;
     Py_buffer next_ns;
@@ -1830,11 +1859,11 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_TypeError, "Reader() takes no keyword arguments");
         return NULL;
     }
-    if (!PyArg_ParseTuple(args, "O!O!O!O!OppiO!SiLw*:Reader", &PyTuple_Type, &roots,
+    if (!PyArg_ParseTuple(args, "O!O!O!O!OppiO!O!nnSiLw*:Reader", &PyTuple_Type, &roots,
                           &PyTuple_Type, &pseudo, &PyTuple_Type, &snapshot_names, &PyTuple_Type,
                           &barred, &excluded, &one_file_system, &follow, &keep_below_fd,
-                          &PyTuple_Type, &age_limits, &program_prefix, &program_digits,
-                          &interval_ns, &next_ns)) {
+                          &PyTuple_Type, &age_limits, &PyTuple_Type, &endings, &kept_from, &kept_to,
+                          &program_prefix, &program_digits, &interval_ns, &next_ns)) {
         return NULL;
     }
     Reader *reader = (Reader *)type->tp_alloc(type, 0);
@@ -1843,9 +1872,16 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     reader->next_ns = next_ns;
-    if (!all_bytes(snapshot_names)) {
+    if (!all_bytes(snapshot_names) || !all_bytes(endings)) {
         goto failed;
     }
+    if (kept_from < 0 || kept_to < 0) {
+        PyErr_SetString(PyExc_ValueError, "kept_from and kept_to must not be negative");
+        goto failed;
+    }
+    reader->endings = Py_NewRef(endings);
+    reader->kept_from = (size_t)kept_from;
+    reader->kept_to = (size_t)kept_to;
     if (next_ns.len < (Py_ssize_t)sizeof(int64_t) || interval_ns < 0) {
         PyErr_SetString(PyExc_ValueError, "next_ns must be a buffer that holds an int64");
         goto failed;

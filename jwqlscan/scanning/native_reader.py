@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 from jwqlscan.cube import NO_EXTENSION, CellKey, Cube, FileClass
-from jwqlscan.names import PROGRAM_DIGITS, PROGRAM_PREFIX, UNRECOGNIZED, Classifier
+from jwqlscan.names import UNRECOGNIZED, shape
 from jwqlscan.scanning._native import Chunk, Place
 from jwqlscan.scanning._native import Reader as NativeCore
 from jwqlscan.scanning.pace import Pace
@@ -22,10 +23,14 @@ from jwqlscan.scanning.reader import (
 from jwqlscan.scanning.rules import Exclusion, ScanRules
 from jwqlscan.tally import Product, ScanError, Tally
 
+if TYPE_CHECKING:
+    from jwqlscan.schemes import NameClassifier
+
 # The order of the compiled reader's skip counters.
 SKIP_REASONS = ("snapshot", "excluded", "mount", "pseudo", "loop")
 
-# Shapes whose product is remembered: some hundreds on a JWST archive, any number on a hostile one.
+# Shapes whose product is remembered: some hundreds on a JWST archive, any number on a hostile one,
+# or where the names' digits matter and are kept.
 KNOWN_SHAPES = 50_000
 _UNSEEN = Product("", "")
 
@@ -36,7 +41,7 @@ class NativeReader:
     Parameters
     ----------
     rules : ScanRules
-    classifier : Classifier
+    classifier : NameClassifier
     pace : Pace
 
     Notes
@@ -47,10 +52,14 @@ class NativeReader:
 
     name = "native"
 
-    def __init__(self, rules: ScanRules, classifier: Classifier, pace: Pace) -> None:
+    def __init__(self, rules: ScanRules, classifier: NameClassifier, pace: Pace) -> None:
         exclusion = Exclusion(rules.exclude) if rules.exclude else None
         self._classifier = classifier
         self._known: dict[bytes, Product | None] = {}
+        # Programs are counted here where it takes the classifier to tell them.
+        self._tells_programs = bool(rules.age_limits) and not classifier.program_digits
+        kept = classifier.kept_digits(self._tells_programs)
+        self._keeps_digits = kept[0] < kept[1]
         self._core = NativeCore(
             tuple((device, inode, number) for (device, inode), number in rules.roots.items()),
             tuple(sorted(rules.mounts.pseudo_devices)),
@@ -64,8 +73,10 @@ class NativeReader:
             rules.follow_file_symlinks,
             descriptors_to_keep(),
             rules.age_limits,
-            PROGRAM_PREFIX.encode(),
-            PROGRAM_DIGITS,
+            tuple(map(os.fsencode, classifier.endings)),
+            *kept,
+            classifier.program_prefix.encode(),
+            classifier.program_digits,
             pace.interval_ns,
             pace.next_ns,
         )
@@ -121,9 +132,12 @@ class NativeReader:
                 tally.add_skipped(reason, count)
         products = self._classify(shapes, tally)
         if cells:
+            tally.cube.product_extension = self._classifier.product_extension
             _fill(tally.cube, cells, products, _classes(extensions))
+        if self._tells_programs:
+            self._count_programs(shapes, tally.cube)
         for number, count, size in programs:
-            tally.cube.add_program(f"{number:0{PROGRAM_DIGITS}}", count, size)
+            tally.cube.add_program(f"{number:0{self._classifier.program_digits}}", count, size)
         for path, operation, number in failures:
             tally.add_error(ScanError(path, operation, number, error_kind(number)))
         meter.files += tally.files
@@ -142,17 +156,25 @@ class NativeReader:
         classes = [UNRECOGNIZED] * len(shapes)
         if len(known) > KNOWN_SHAPES:
             known.clear()
-        for shape, count, size, sample, number in shapes:
+        for key, count, size, sample, number in shapes:
             # Other workers may clear it at any moment: what was looked up is not looked up again.
-            product = known.get(shape, _UNSEEN)
+            product = known.get(key, _UNSEEN)
             if product is _UNSEEN:
-                product = known[shape] = self._classifier.classify(os.fsdecode(shape))
+                product = known[key] = self._classifier.classify(os.fsdecode(key))
             if product is None:
-                tally.add_unrecognized(os.fsdecode(shape), os.fsdecode(sample), count)
+                name = os.fsdecode(key)
+                like = shape(name) if self._keeps_digits else name
+                tally.add_unrecognized(like, os.fsdecode(sample), count)
+                classes[number] = self._classifier.unrecognized(name)
             else:
                 tally.add_product(product, count, size)
                 classes[number] = FileClass(*product)
         return classes
+
+    def _count_programs(self, shapes: list[tuple[bytes, int, int, bytes, int]], cube: Cube) -> None:
+        for key, count, size, _, _ in shapes:
+            if program := self._classifier.program(os.fsdecode(key)):
+                cube.add_program(program, count, size)
 
 
 def _classes(extensions: list[tuple[bytes, int, int, bytes, int]]) -> list[FileClass]:

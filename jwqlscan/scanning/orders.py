@@ -131,6 +131,12 @@ def settings_record(settings: ScanSettings) -> dict[str, Any]:
         "one_file_system": settings.one_file_system,
         "follow_file_symlinks": settings.follow_file_symlinks,
         "extra_filetypes": settings.extra_filetypes,
+        "scheme": [
+            settings.scheme.name,
+            settings.scheme.endings,
+            settings.scheme.patterns,
+            settings.scheme.instruments,
+        ],
         "max_rate": settings.max_rate,
         "background": settings.background,
         "age_limits": age_limits(settings.ages_from_s) if settings.ages_from_s else (),

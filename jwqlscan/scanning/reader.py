@@ -10,10 +10,9 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import time
 from array import array
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, TypeVar
+from collections.abc import Sized
+from typing import Any, NamedTuple, Protocol
 
 from jwqlscan.tally import Tally
 
@@ -21,8 +20,6 @@ from jwqlscan.tally import Tally
 # Each batch of the compiled reader brings its names' shapes, up to 1,300 on a JWST tree: handed in
 # every 0.05 s they took 7 % of the scan's processor time, every 0.2 s they take 1 %.
 BATCH_SECONDS = 0.2
-
-Result = TypeVar("Result")
 
 _ERROR_KINDS = {
     errno.EACCES: "permission",
@@ -47,10 +44,6 @@ TRANSIENT = frozenset({errno.EIO, errno.ESTALE})
 TRANSIENT_RETRIES = 2
 TRANSIENT_PAUSE_S = 0.005
 
-# Out of descriptors (EMFILE, ENFILE): others close some soon, so try again a while.
-LIMIT_RETRIES = 50
-LIMIT_PAUSE_S = 0.02
-
 # What opening or stat'ing says of an entry that was there when its directory was listed: gone, or
 # replaced by something that is no directory (O_DIRECTORY | O_NOFOLLOW gives ENOTDIR or ELOOP).
 VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
@@ -59,23 +52,6 @@ VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 def error_kind(number: int) -> str:
     """Return the kind an errno is counted under."""
     return _ERROR_KINDS.get(number, "other")
-
-
-def patiently(call: Callable[[], Result]) -> Result:
-    """Call something that takes a descriptor, again while there is none or storage fails."""
-    no_descriptor = transient = 0
-    while True:
-        try:
-            return call()
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE) and no_descriptor < LIMIT_RETRIES:
-                no_descriptor += 1
-                time.sleep(LIMIT_PAUSE_S)
-            elif error.errno in TRANSIENT and transient < TRANSIENT_RETRIES:
-                transient += 1
-                time.sleep(TRANSIENT_PAUSE_S)
-            else:
-                raise
 
 
 class OpenDirectory:
@@ -181,6 +157,9 @@ class Meter:
     gauges : array of uint64, shape (2,)
         At `ENTRIES` the entries read; at `ANSWERS` the calls that the storage has answered,
         whatever it said: as long as that grows, it is alive.
+    answered : sized
+        What the storage has answered beside that, where the reader is in Python: the stats of a
+        block, until all are there.
     files, apparent_bytes : int
     path : str
         The directory being read, where the reader is in Python; see `Reader.where`.
@@ -191,9 +170,12 @@ class Meter:
     block_entries : int
         How many entries a reader that looks at `pool` between blocks of them reads in one.
     pool : WorkShare
+    thread : int
+        The worker's, as the kernel numbers it.
     """
 
     __slots__ = (
+        "answered",
         "apparent_bytes",
         "block_entries",
         "files",
@@ -202,10 +184,13 @@ class Meter:
         "place",
         "pool",
         "root",
+        "thread",
     )
 
     def __init__(self, pool: WorkShare) -> None:
         self.gauges = array("Q", [0, 0])
+        self.answered: Sized = ()
+        self.thread = 0
         self.root = -1
         self.place: Any = None
         self.files = 0
