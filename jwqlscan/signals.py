@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -55,6 +56,8 @@ def run_until_signalled(
                         last_resort = threading.Timer(GRACE_S, _leave, (number,))
                         last_resort.daemon = True
                         last_resort.start()
+                        # What is cancelled in the middle may complain to the event loop later.
+                        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
                         tasks.cancel_scope.cancel()
 
                 tasks.start_soon(watch)
