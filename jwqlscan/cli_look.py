@@ -1,24 +1,29 @@
-"""The commands that look back: `status` and `history`."""
+"""The commands that look back: `status`, `history` and `growth`."""
 
 from __future__ import annotations
 
 import csv
 import sys
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jwqlscan.cli_common import (
+    LOOKED_CODES,
     ConfigFile,
     Database,
     Debug,
     Json,
+    LogForm,
     age_in_seconds,
+    examples,
     long_ago,
     print_json,
     told,
 )
+from jwqlscan.logs import LogFormat
 
 if TYPE_CHECKING:
     from jwqlscan.looking import Series
@@ -34,7 +39,19 @@ class Format(StrEnum):
     json = "json"
 
 
-@app.command()
+class GrowthBy(StrEnum):
+    """What growth can be told by: `jwqlscan.insight.GROWTH_BY`."""
+
+    program = "program"
+    directory = "directory"
+    filetype = "filetype"
+    instrument = "instrument"
+    stage = "stage"
+    extension = "extension"
+    owner = "owner"
+
+
+@app.command(epilog=examples("jwqlscan status", "jwqlscan status -n 14", codes=LOOKED_CODES))
 def status(
     runs: Annotated[
         int, typer.Option("--runs", "-n", min=1, max=1000, help="How many runs, at most.")
@@ -42,13 +59,11 @@ def status(
     config: ConfigFile = None,
     database: Database = None,
     json: Json = False,
+    log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """Show the last runs: whether they were complete, how old they are, what they found.
-
-    Example: jwqlscan status -n 14
-    """
-    with told(debug):
+    """Show the last runs: complete or not, how old, what changed."""
+    with told(debug, log_format):
         from jwqlscan.config import Overrides, load_config
         from jwqlscan.looking import status as last
         from jwqlscan.signals import run_until_signalled
@@ -65,17 +80,24 @@ def status(
             print_status(found, stdout_console())
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "jwqlscan history",
+        "jwqlscan history --area central/logs --since 30d",
+        "jwqlscan history --instrument nircam --filetype cal --since 2y --format csv",
+        codes=LOOKED_CODES,
+    )
+)
 def history(
     area: Annotated[
         str,
         typer.Option(metavar="AREA", help="archive, central, archive/public, central/logs, ..."),
     ] = "archive",
     instrument: Annotated[
-        str, typer.Option(metavar="NAME", help="Only its files: nircam, miri, ...")
+        str, typer.Option(metavar="NAME", help="Only files of this one: nircam, miri, ...")
     ] = "",
     filetype: Annotated[
-        str, typer.Option(metavar="NAME", help="Only those files: cal, rate, uncal, ...")
+        str, typer.Option(metavar="NAME", help="Only files of this one: cal, rate, uncal, ...")
     ] = "",
     since: Annotated[
         str,
@@ -84,18 +106,16 @@ def history(
         ),
     ] = "90d",
     form: Annotated[
-        Format, typer.Option("--format", help="csv and json have exact bytes.")
+        Format, typer.Option("--format", help="How it is printed; csv and json have exact bytes.")
     ] = Format.table,
     config: ConfigFile = None,
     database: Database = None,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """Show one series over time: the archive, an area, an instrument, a filetype.
-
-    Example: jwqlscan history --instrument nircam --filetype cal --since 2y --format csv
-    """
-    with told(debug):
+    """Show an area, an instrument or a filetype over time."""
+    with told(debug, log_format):
         from jwqlscan.config import Overrides, load_config
         from jwqlscan.looking import series
         from jwqlscan.signals import run_until_signalled
@@ -106,6 +126,73 @@ def history(
             series, settings.database_url, area, instrument, filetype, start
         )
         _print_series(found, Format.json if json else form)
+
+
+@app.command(
+    epilog=examples(
+        "jwqlscan growth",
+        "jwqlscan growth --since 7d --by program",
+        "jwqlscan growth --since last",
+        codes=LOOKED_CODES,
+    )
+)
+def growth(
+    since: Annotated[
+        str,
+        typer.Option(
+            metavar="AGE|DATE|last",
+            help="Since the run nearest to 7d, 6mo, 2y before the newest, to a date such as "
+            "2026-11-01 (UTC), or since the run before it.",
+        ),
+    ] = "7d",
+    by: Annotated[GrowthBy, typer.Option("--by", help="What to tell it by.")] = GrowthBy.directory,
+    area: Annotated[
+        str,
+        typer.Option(metavar="AREA", help="archive, central, archive/public, central/logs, ..."),
+    ] = "",
+    top: Annotated[int, typer.Option(min=1, metavar="N", help="Rows, at most.")] = 20,
+    config: ConfigFile = None,
+    database: Database = None,
+    json: Json = False,
+    log_format: LogForm = LogFormat.text,
+    debug: Debug = False,
+) -> None:
+    """Show what was added, removed and changed most between two runs."""
+    with told(debug, log_format):
+        from jwqlscan.config import Overrides, load_config
+        from jwqlscan.looking import grown
+        from jwqlscan.signals import run_until_signalled
+
+        settings = load_config(config, Overrides(database=database))
+        start = _start(since)
+        found = run_until_signalled(grown, settings.database_url, start, by.value, area, top)
+        if json:
+            from jwqlscan.json_output import growth_object
+
+            print_json(growth_object(found))
+        else:
+            from jwqlscan.tables import print_growth, stdout_console
+
+            print_growth(found, stdout_console())
+
+
+def _start(since: str) -> str | datetime | timedelta:
+    from jwqlscan.units import parse_duration
+
+    if since == "last":
+        return since
+    try:
+        date = datetime.fromisoformat(since)
+        return date if date.tzinfo else date.replace(tzinfo=UTC)
+    except ValueError:
+        pass
+    try:
+        return parse_duration(since)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{since!r} is neither last, nor a date such as 2026-11-01, nor an age such as 7d",
+            param_hint="--since",
+        ) from None
 
 
 def _print_series(series: Series, form: Format) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import random
+import re
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
+from operator import itemgetter
 from typing import NamedTuple
 
 from jwqlscan.config import load_config
+from jwqlscan.directories import DirectorySum
 from jwqlscan.errors import ConfigError, ExitCode
 from jwqlscan.job import report, run
 from jwqlscan.paths import shown
@@ -26,6 +29,8 @@ PROGRAMS = 24
 HISTORY_DAYS = 730
 HISTORY_STEP_DAYS = 5
 DAILY_DAYS = 90  # the newest of them, run by run
+INSIGHT_DAYS = 31  # the newest of them with what the report tells of programs and directories
+INSIGHT_STEP_DAYS = 30  # and of those before one so often
 _MISSED = range(36, 44)  # days ago without a run: a gap in the plots
 _UNREADABLE = (17, 58)  # days ago on which a part could not be read
 
@@ -94,7 +99,16 @@ _KINDS = (
 _MODES = ("id_1_image_cal", "acq1_2022150070312_cal", "track_2022150070312_stream")
 
 
-async def run_demo(directory: str, say: Callable[[str], None]) -> ExitCode:
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """Where a demonstration's configuration and report are, and how its run ended."""
+
+    configuration: str
+    report: str
+    exit_code: ExitCode
+
+
+async def run_demo(directory: str, say: Callable[[str], object]) -> Demonstration:
     """Make the demonstration in a directory and run on it.
 
     Parameters
@@ -132,7 +146,7 @@ async def run_demo(directory: str, say: Callable[[str], None]) -> ExitCode:
     say(f"stored in {outcome.store}")
     say(f"configuration: {config.file}")
     say(f"report: {written[0]}")
-    return outcome.exit_code
+    return Demonstration(config.file, written[0], outcome.exit_code)
 
 
 def _claim(directory: str) -> bool:
@@ -220,6 +234,7 @@ def _samples(snapshot: Snapshot) -> Iterator[Snapshot]:
         at = snapshot.timestamp - timedelta(days=days, seconds=rng.randrange(-300, 300))
         seconds = snapshot.seconds * share * rng.uniform(0.8, 1.3)
         unreadable = days in _UNREADABLE
+        looks = 1 if days <= INSIGHT_DAYS else INSIGHT_STEP_DAYS
         yield replace(
             snapshot,
             run_id=str(uuid.UUID(int=rng.getrandbits(128), version=4)),
@@ -227,7 +242,10 @@ def _samples(snapshot: Snapshot) -> Iterator[Snapshot]:
             ended=at + timedelta(seconds=seconds),
             seconds=seconds,
             areas=tuple(
-                _quality(_shrunk(area, share * (0.8 if unreadable else 1.0)), unreadable, rng)
+                _quality(
+                    _shrunk(area, share, 0.8 if unreadable else 1.0, looked=days % looks == 0),
+                    *(unreadable, rng),
+                )
                 for area in snapshot.areas
             ),
             sample=True,
@@ -245,9 +263,11 @@ def _quality(area: AreaSnapshot, unreadable: bool, rng: random.Random) -> AreaSn
     return area
 
 
-def _shrunk(area: AreaSnapshot, share: float) -> AreaSnapshot:
+def _shrunk(area: AreaSnapshot, share: float, read: float, *, looked: bool) -> AreaSnapshot:
+    """Return a share of what there is in an area, of which that much could be read."""
+
     def part(number: int) -> int:
-        return round(number * share)
+        return round(number * share * read)
 
     old, capacity = area.tally, area.capacity
     products = {p: Amount(part(a.count), part(a.bytes)) for p, a in old.products.items()}
@@ -263,6 +283,8 @@ def _shrunk(area: AreaSnapshot, share: float) -> AreaSnapshot:
         unrecognized=round(old.unrecognized * min(1.0, share + 0.3)),
         products=products,
     )
+    if looked:
+        _shrink_insight(old, tally, share, read)
     if capacity is None:
         return replace(area, tally=tally)
     used = part(capacity.used_bytes) or TIB_BYTES
@@ -275,3 +297,36 @@ def _shrunk(area: AreaSnapshot, share: float) -> AreaSnapshot:
             available_bytes=max(0, capacity.used_bytes + capacity.available_bytes - used),
         ),
     )
+
+
+def _shrink_insight(old: Tally, new: Tally, share: float, read: float) -> None:
+    """Make up the cube and the directories: together they have that share, some grow faster."""
+    for key, numbers in old.cube.cells.items():
+        files, apparent, allocated = (round(n * share * read) for n in numbers)
+        if files:
+            new.cube.add(key, files, apparent, allocated)
+    if new.cube.cells:  # what rounding took or gave, so that all adds up
+        largest = max(new.cube.cells.values(), key=itemgetter(1))
+        for index, exact in enumerate((new.files, new.apparent_bytes, new.allocated_bytes)):
+            largest[index] += exact - sum(cell[index] for cell in new.cube.cells.values())
+    programs = old.cube.programs
+    whole = sum(size for _, size in programs.values()) or 1
+    mean = sum(_pace(program) * size for program, (_, size) in programs.items()) / whole
+
+    def part(program: str) -> float:
+        return share * (1 + (_pace(program) - mean) * (1 - share)) * read
+
+    for program, (files, apparent) in programs.items():
+        if count := round(files * part(program)):
+            new.cube.add_program(program, count, round(apparent * part(program)))
+    for mine, theirs in ((new.tree.upper, old.tree.upper), (new.tree.lower, old.tree.lower)):
+        for path, total in theirs.items():
+            named = re.search(r"/jw([0-9]{5})", path)
+            mine[path] = DirectorySum(
+                *(round(n * (part(named[1]) if named else share * read)) for n in total)
+            )
+
+
+def _pace(program: str) -> float:
+    """Return whether a program grew early or late: from -0.9 to 0.9, -0.9 the latest."""
+    return int(program) * 37 % 100 / 55 - 0.9

@@ -41,7 +41,13 @@ LITTER_AGE_S = 86_400
 
 
 async def write_atomically(
-    path: str, data: bytes | str, mode: int, group: str | None, *, follow_symlink: bool = True
+    path: str,
+    data: bytes | str,
+    mode: int,
+    group: str | None,
+    *,
+    follow_symlink: bool = True,
+    replace: bool = True,
 ) -> None:
     """Write a file so that readers, and crashes, find the old one or the new one.
 
@@ -55,11 +61,13 @@ async def write_atomically(
     group : str or None
     follow_symlink : bool
         Whether its directory may be a symbolic link.
+    replace : bool
+        Whether a file that is there may be replaced.
 
     Raises
     ------
     OSError
-        If it can't be written; nothing new is left behind then.
+        If it can't be written, or is there and must stay; nothing new is left behind then.
     ConfigError
         If there is no such group.
 
@@ -73,7 +81,7 @@ async def write_atomically(
     gid = group_id(group)
     # A cancelled run waits for these few steps: a thread left alone would leave its file behind.
     with _in_time(path):
-        await _write(path, content, mode, gid, follow_symlink)
+        await _write(path, content, mode, gid, follow_symlink, replace)
 
 
 @contextlib.contextmanager
@@ -90,7 +98,9 @@ async def _run(function: Callable[..., Result], *args: object) -> Result:
     return await anyio.to_thread.run_sync(partial(function, *args), abandon_on_cancel=True)
 
 
-async def _write(path: str, content: bytes, mode: int, gid: int, follow_symlink: bool) -> None:
+async def _write(
+    path: str, content: bytes, mode: int, gid: int, follow_symlink: bool, replace: bool
+) -> None:
     directory, name = os.path.split(path)
     temporary = _temporary_name(name)
     flags = _DIRECTORY_FLAGS | (0 if follow_symlink else os.O_NOFOLLOW)
@@ -103,7 +113,7 @@ async def _write(path: str, content: bytes, mode: int, gid: int, follow_symlink:
                 await file.flush()
                 await _run(_settle, file.fileno(), mode, gid)
             here = {"src_dir_fd": directory_fd, "dst_dir_fd": directory_fd}
-            await _run(partial(os.rename, temporary, name, **here))
+            await _run(partial(os.rename if replace else _rename_new, temporary, name, **here))
         except BaseException:
             await _run(_remove, directory_fd, temporary)
             raise
@@ -209,6 +219,12 @@ def _settle(fd: int, mode: int, gid: int) -> None:
         os.fchown(fd, -1, gid)
     os.fchmod(fd, mode)  # after fchown, which clears the set-id bits
     os.fsync(fd)
+
+
+def _rename_new(old: str, new: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+    """Rename, but never over what is there: rename(2) would."""
+    os.link(old, new, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, follow_symlinks=False)
+    os.unlink(old, dir_fd=src_dir_fd)
 
 
 def _remove(directory_fd: int, name: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from jwqlscan.insight import Insight
 from jwqlscan.tally import Product
 
 
@@ -113,6 +114,8 @@ class History:
         By mount point; only from runs of ours, as are `runs` and `samples`.
     runs : RunColumns
     samples : Samples
+    insight : Insight
+        Where it was asked for: `Store.history` leaves it empty, `Store.insight` has it.
     """
 
     general: GeneralColumns = field(default_factory=GeneralColumns)
@@ -123,6 +126,7 @@ class History:
     filesystems: dict[str, FilesystemColumns] = field(default_factory=dict)
     runs: RunColumns = field(default_factory=RunColumns)
     samples: Samples = field(default_factory=Samples)
+    insight: Insight = field(default_factory=Insight)
 
     @property
     def empty(self) -> bool:

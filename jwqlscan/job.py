@@ -31,12 +31,15 @@ from jwqlscan.errors import (
 )
 from jwqlscan.lock import waited_lock
 from jwqlscan.metrics import write_metrics
+from jwqlscan.notices import Announcement, Ending, announced
 from jwqlscan.paths import shown
 from jwqlscan.reporting import warm_up, write_report
 from jwqlscan.scanning.measure import AreaMeasure, Measurement, measure, survey_seconds
 from jwqlscan.scanning.scanner import Scanner
+from jwqlscan.settings import ScanSettings
 from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot, worst_state
 from jwqlscan.store import LastArea, Store, open_store
+from jwqlscan.units import format_bytes, format_count, format_seconds
 
 log = logging.getLogger(__name__)
 
@@ -73,8 +76,8 @@ class _Run:
 
     started: datetime
     log_file: str
+    run_id: str
     began: float = field(default_factory=time.monotonic)
-    run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def at_most(self, seconds: float, config: Config) -> float:
         """Return how long something may take that is not to outlive ``scan.max_runtime``."""
@@ -90,6 +93,7 @@ async def run(
     with_report: bool = True,
     wait_s: float = 0.0,
     log_file: str = "",
+    run_id: str | None = None,
     display: Display | None = None,
 ) -> Outcome:
     """Measure the archive and central storage, store one snapshot, write the report.
@@ -106,6 +110,8 @@ async def run(
         How long to wait while another run holds the lock.
     log_file : str
         Noted in the `monitor` table.
+    run_id : str, optional
+        A UUID that names the run; without it a new one.
     display : Display, optional
 
     Returns
@@ -120,10 +126,37 @@ async def run(
     ScanFailedError
         An area can't be measured; nothing is stored but a FAILURE row in `monitor`.
     """
-    display = display or Display()
+    this = _Run(datetime.now(UTC), log_file, run_id or str(uuid.uuid4()))
+    async with announced(config.notices, this.run_id) as announcement:
+        outcome = await _run(
+            config,
+            this,
+            announcement,
+            allow_empty,
+            allow_drop,
+            with_report,
+            wait_s,
+            display or Display(),
+        )
+        announcement.ending = _ending(outcome)
+    return outcome
+
+
+async def _run(
+    config: Config,
+    this: _Run,
+    announcement: Announcement,
+    allow_empty: bool,
+    allow_drop: bool,
+    with_report: bool,
+    wait_s: float,
+    display: Display,
+) -> Outcome:
     await preflight.check(config)
     async with waited_lock(os.path.join(config.state_path, "lock"), wait_s):
-        this = _Run(datetime.now(UTC), log_file)  # not before: it may have waited for hours
+        # Not before: it may have waited for hours.
+        this.started, this.began = datetime.now(UTC), time.monotonic()
+        announcement.begin()
         store = open_store(config.database_url)
         last, complete = await _before(store)
         try:
@@ -138,6 +171,8 @@ async def run(
         codes, warnings, errors, location = await _store(config, store, snapshot)
         if ExitCode.FAILED in codes:
             await _record_failure(store, this)
+        if config.insight.thin_after_s and ExitCode.SPOOLED not in codes:
+            warnings += await _thin(config, store, this.started)
         written: tuple[str, ...] = ()
         if with_report and ExitCode.SPOOLED not in codes:
             display.phase("writing the report")
@@ -155,6 +190,19 @@ async def run(
             log.warning("%s", warning)
         told = (*errors, *warnings)
         return Outcome(snapshot, most_severe(codes), location, written, told)
+
+
+def _ending(outcome: Outcome) -> Ending:
+    """Return what others are told: counts and sizes, no names."""
+    snapshot = outcome.snapshot
+    totals = [
+        f"{area.group} {format_count(area.tally.files)} files,"
+        f" {format_bytes(area.tally.apparent_bytes)}"
+        for area in snapshot.areas
+        if area.name == ALL
+    ]
+    took = f"{snapshot.status} in {format_seconds(snapshot.seconds)}"
+    return Ending(snapshot.status, outcome.exit_code, "; ".join((took, *totals)))
 
 
 async def report(config: Config, since: datetime | None = None) -> tuple[str, ...]:
@@ -179,7 +227,7 @@ async def report(config: Config, since: datetime | None = None) -> tuple[str, ..
         If a file can't be written.
     """
     async with open_store(config.database_url) as store:
-        history = await store.history(since)
+        history = replace(await store.history(since), insight=await store.insight())
     return tuple(await write_report(history, config.outputs, host=socket.gethostname()))
 
 
@@ -246,8 +294,9 @@ async def _measure(
                     tasks.start_soon(warm_up)  # importing bokeh takes long: do it meanwhile
                 for path in {area.path for area in areas if not found[area.path].errno}:
                     tasks.start_soon(probe, path)
+                settings = _scan_settings(config, this)
                 measurement = await measure(
-                    scanner, areas, found, config.scan, display.progress, this.began
+                    scanner, areas, found, settings, display.progress, this.began
                 )
         except BaseExceptionGroup as group:
             raise first_cause(group) from None
@@ -256,6 +305,13 @@ async def _measure(
     if not allow_empty:
         check_not_emptied(measurement.areas, last, config.source)
     return _snapshot(config, this, measurement, capacities, time.monotonic() - started)
+
+
+def _scan_settings(config: Config, this: _Run) -> ScanSettings:
+    if not config.insight.enabled:
+        return config.scan
+    now = int(this.started.timestamp())
+    return replace(config.scan, ages_from_s=now, directories=config.insight.directories)
 
 
 def _snapshot(
@@ -285,12 +341,15 @@ def _snapshot(
             "archive",
             ALL,
             config.archive_path,
-            measurement.union(archive),
+            measurement.union(archive, config.archive_path),
             _together(archive, capacities),
             worst,
             next((f"{a.area.name}: {a.note}" for a in archive if a.note and a.state == worst), ""),
         )
         areas.insert(0, total)
+    for area in areas:
+        most = config.insight
+        area.tally.cube.bound(most.max_classes, most.max_owners, most.max_programs)
     return Snapshot(
         run_id=this.run_id,
         timestamp=this.started,
@@ -333,6 +392,17 @@ async def _store_at_once(store: Store, snapshot: Snapshot, unspooled: StoreError
     except StoreError as error:
         raise StoreError(f"{unspooled}; nor is it stored: {error}") from error
     return [*warnings, f"{unspooled}; it is stored all the same"]
+
+
+async def _thin(config: Config, store: Store, now: datetime) -> list[str]:
+    """Thin old insight; failing that loses nothing, and the next run does it."""
+    before = datetime.fromtimestamp(max(0, now.timestamp() - config.insight.thin_after_s), UTC)
+    try:
+        async with store:
+            await store.thin_insight(before)
+    except StoreError as error:
+        return [f"old insight is not thinned: {error}"]
+    return []
 
 
 _ACCEPT = "see what is missing or, if it was removed, run once with --allow-drop"

@@ -37,7 +37,7 @@ async def check(config: Config) -> None:
     if not (config.archive_path or config.central_path):
         raise ConfigError(
             "nothing to measure: give --archive DIR, or archive.path or central.path"
-            f"{config.source or ' in a configuration file'}"
+            f"{config.source or ' in a configuration file, which `jwqlscan init` writes'}"
         )
     await _in_time(config, partial(_check_places, config))
 

@@ -9,6 +9,7 @@ from functools import cache, partial
 from typing import NamedTuple
 
 from jwqlscan.cube import AGE_LABELS, OTHER, CellKey, Cube, Sum
+from jwqlscan.names import stage
 from jwqlscan.units import format_bytes
 
 NO_PRODUCT = "(no product)"
@@ -44,6 +45,11 @@ def projection(cube: Cube, by: str) -> list[Row]:
     return sorted(
         (Row(label, total) for label, total in cube.by(label_of).items()), key=_largest_first
     )
+
+
+def label_of(by: str, key: CellKey, product_extension: str) -> str:
+    """Return what a cell is called in a projection that has labels."""
+    return _extension(product_extension, key) if by == "extension" else _LABELLED[by](key)
 
 
 def _largest_first(row: Row) -> tuple[int, int, str]:
@@ -84,6 +90,7 @@ def _size_label(bits: int) -> str:
 _LABELLED: dict[str, Callable[[CellKey], str]] = {
     "filetype": lambda key: key.file_class.filetype if key.file_class.instrument else NO_PRODUCT,
     "instrument": lambda key: key.file_class.instrument or NO_PRODUCT,
+    "stage": lambda key: stage(key.file_class),
     "owner": lambda key: _user(key.uid),
     "group": lambda key: _group(key.gid),
 }

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, fields, replace
 
+from jwqlscan.cube import MOST_CLASSES, MOST_OWNERS, MOST_PROGRAMS
+from jwqlscan.directories import DEFAULT_DIRECTORIES, NO_DIRECTORIES
+from jwqlscan.directories import Limits as DirectoryLimits
+
 AUTO = "auto"
 JWST = "jwst"
 MAX_WORKERS = 1024
@@ -101,6 +105,8 @@ class ScanSettings:
     ages_from_s : int
         The time that ages of files are counted from, in seconds since 1970, for a cube of classes,
         owners, ages and sizes; 0: none is made.
+    directories : jwqlscan.directories.Limits
+        Which directories' sums are told.
     """
 
     workers: int = 0
@@ -116,6 +122,7 @@ class ScanSettings:
     stall_timeout_s: float = DEFAULT_STALL_TIMEOUT_S
     max_runtime_s: float = 0.0
     ages_from_s: int = 0
+    directories: DirectoryLimits = NO_DIRECTORIES
 
     def overridden(self, over: ScanOverrides) -> ScanSettings:
         """Return these settings with what the command line says."""
@@ -166,6 +173,29 @@ class Area:
     key: str
 
 
+@dataclass(frozen=True, slots=True)
+class InsightSettings:
+    """What a run finds out of files beside their totals; the keys of ``[insight]``.
+
+    Attributes
+    ----------
+    enabled : bool
+    directories : jwqlscan.directories.Limits
+    max_classes, max_owners, max_programs : int
+        How many are told apart; the smallest beyond are put together. A class is an extension, or
+        an instrument and filetype.
+    thin_after_s : float
+        What is older is kept of one run a week; 0: of all.
+    """
+
+    enabled: bool = True
+    directories: DirectoryLimits = DEFAULT_DIRECTORIES
+    max_classes: int = MOST_CLASSES
+    max_owners: int = MOST_OWNERS
+    max_programs: int = MOST_PROGRAMS
+    thin_after_s: float = 0.0
+
+
 Limits = tuple[float, float]  # warning, critical
 
 
@@ -193,3 +223,25 @@ class Thresholds:
     max_change_percent: Limits | None = (10.0, 50.0)
     max_errors: Limits | None = (0.0, 1000.0)
     max_unrecognized: Limits | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notices:
+    """Who is told of a run; the keys of ``[notify]``.
+
+    Attributes
+    ----------
+    ping_url : str or None
+        Of a dead-man's switch. Who has it can ping: kept out of `repr`.
+    command : tuple of str
+        Called when a run ends; the program by its absolute path. Empty: none.
+    timeout_s : float
+        How long a run waits for each at its end.
+    incomplete_is_failure : bool
+        Whether the switch hears of an incomplete run as a failure.
+    """
+
+    ping_url: str | None = field(default=None, repr=False)
+    command: tuple[str, ...] = ()
+    timeout_s: float = 10.0
+    incomplete_is_failure: bool = False

@@ -12,6 +12,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple
 
 from jwqlscan.cube import Cube
+from jwqlscan.directories import Directories
 
 ERROR_SAMPLES = 20
 UNRECOGNIZED_SAMPLES = 20
@@ -86,6 +87,8 @@ class Tally:
         Mount points below, that are not passed over, to their filesystem's type.
     cube : Cube
         The regular files by class, owner, age and size; empty unless that was asked for.
+    tree : Directories
+        The sums of directories; empty unless that was asked for.
     """
 
     files: int = 0
@@ -105,6 +108,7 @@ class Tally:
     skipped: dict[str, int] = field(default_factory=dict)
     mounts: dict[str, str] = field(default_factory=dict)
     cube: Cube = field(default_factory=Cube)
+    tree: Directories = field(default_factory=Directories)
 
     @property
     def entries(self) -> int:
@@ -157,6 +161,7 @@ class Tally:
         _add_counts(self.skipped, other.skipped)
         self.mounts.update(other.mounts)
         self.cube.merge(other.cube)
+        self.tree.merge(other.tree)
         self.error_samples.extend(other.error_samples)
         self._trim_error_samples()
 
@@ -175,6 +180,8 @@ class Tally:
         record["mounts"] = dict(sorted(self.mounts.items()))
         if self.cube:
             record["cube"] = self.cube.to_record()
+        if self.tree:
+            record["tree"] = self.tree.to_record()
         return record
 
     @classmethod
@@ -197,6 +204,8 @@ class Tally:
         tally.mounts = dict(record["mounts"])
         if "cube" in record:
             tally.cube = Cube.from_record(record["cube"])
+        if "tree" in record:
+            tally.tree = Directories.from_record(record["tree"])
         return tally
 
     def _trim_error_samples(self) -> None:

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jwqlscan.config import Config, Overrides, load_config
+from jwqlscan.directories import NO_DIRECTORIES
 from jwqlscan.errors import ConfigError, ExitCode
 from jwqlscan.settings import Area, Outputs, ScanOverrides, ScanSettings, Scheme
 from jwqlscan.units import parse_duration
@@ -487,6 +488,28 @@ def test_another_user_is_free_to_share_a_configuration(tmp_path, monkeypatch):
     assert load_config(str(tmp_path / "c.toml")).scan.workers == 3
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("insight.enabled = 1", "insight.enabled: expected true or false"),
+        ("insight.depth = 0", "insight.depth: expected 1 to 16, not 0"),
+        ("insight.max_owners = 1001", "insight.max_owners: expected 1 to 1000, not 1001"),
+        ("insight.max_extensions = '9'", "insight.max_extensions: expected a number"),
+        ("insight.thin_after = '0d'", "insight.thin_after: expected more than nothing"),
+        ("insight.depht = 2", "did you mean 'depth'?"),
+    ],
+)
+def test_insight_is_bounded(load, text, problem):
+    with pytest.raises(ConfigError, match=re.escape(problem)):
+        load(text)
+
+
+def test_insight_is_as_configured(load):
+    config = load("[insight]\ndepth = 3\nmax_directories = 5\nthin_after = '30d'")
+    assert config.insight.directories == (3, 5, 1000)
+    assert config.insight.thin_after_s == 30 * 86400
+
+
 def test_a_scheme_of_the_configuration_is_taken_whole(load):
     config = load("""
         [scan]
@@ -543,6 +566,7 @@ def test_the_example_tells_every_default_of_a_scan():
     table["stall_timeout_s"] = parse_duration(table.pop("stall_timeout")).total_seconds()
     table["max_runtime_s"] = 0.0  # no limit, so there is no value to write
     table["ages_from_s"] = 0  # no key: it is the time of the run
+    table["directories"] = NO_DIRECTORIES  # no key there: those of [insight]
     defaults = dataclasses.asdict(ScanSettings()) | {"workers": "auto", "scheme": "jwst"}
     assert {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()} == defaults
 

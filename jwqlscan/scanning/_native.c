@@ -11,7 +11,8 @@
  * touched by who is counted in `users`, and is closed by the last of them; its other members do not
  * change once a second thread can see it. (The position of an open directory does: it belongs to
  * the worker that has the one Chunk which says `more`.) A Place is locked: its worker sets it, and
- * others ask where that worker is, also while it hangs in the kernel.
+ * others ask where that worker is, also while it hangs in the kernel. A Ledger is locked, too: each
+ * worker adds to it once a directory.
  */
 #define PY_SSIZE_T_CLEAN
 #define _GNU_SOURCE
@@ -19,6 +20,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -44,6 +46,7 @@ enum {
     NAME_BYTES = 256,          /* NAME_MAX + 1 */
     DIRECTORY_OPERATIONS = 4,  /* open, stat, and at least two listings */
     BURST_NS = 10000000,       /* unused slots of this long may be made up for */
+    SPARE_ROWS = 64,           /* of a table of directories, before the smallest are dropped */
 };
 
 static const uint64_t MOST_BLOCKS = INT64_MAX / 512;
@@ -64,6 +67,41 @@ enum { TYPE_UNKNOWN = 0, TYPE_DIR = 4, TYPE_REG = 8, TYPE_LNK = 10 };
 
 /* ---- directories ------------------------------------------------------------------------- */
 
+/* What is in a directory and below it: as DirectorySum in jwqlscan/directories.py. */
+enum { SUM_FILES, SUM_APPARENT, SUM_ALLOCATED, SUM_FITS_FILES, SUM_FITS_BYTES, SUMS };
+
+typedef struct {
+    uint64_t of[SUMS];
+} Sums;
+
+typedef struct {
+    char *path;
+    Sums sums;
+} Told;
+
+/* The largest of some directories; up to twice as many, until the smallest are dropped. */
+typedef struct {
+    Told *rows;
+    size_t used, room, most;
+    uint64_t dropped;
+    bool is_cut;
+    uint64_t least; /* with is_cut: apparent bytes of the smallest one kept */
+} ToldTable;
+
+struct Account;
+
+/* What the directories of one root sum up to. Its lock is held for no system call. */
+typedef struct Ledger {
+    atomic_int refs; /* the reader and the root directory */
+    pthread_mutex_t lock;
+    int root_number;
+    uint32_t depth;
+    bool no_memory;
+    ToldTable upper, lower; /* down to the depth, and below: what is finished */
+    struct Account *live;   /* the upper ones that are not */
+    struct Ledger *next;
+} Ledger;
+
 /* A directory that waits to be read, or is read, or was and has others waiting below it. */
 typedef struct Dir {
     atomic_int refs;  /* who may ask for its path */
@@ -72,9 +110,24 @@ typedef struct Dir {
     int fd;           /* -1: not open */
     struct Dir *parent; /* NULL: a root */
     dev_t device;       /* of the directory itself once it is open */
+    struct Account *account; /* NULL: it is not read yet, or directories are not told */
     size_t length;
     char name[]; /* of a root: its whole path */
 } Dir;
+
+/* What a directory that is read comes to; apart from it, as many more may wait to be read. Its
+ * numbers and its place among the live ones are under the ledger's lock. */
+typedef struct Account {
+    Ledger *ledger;
+    Dir *dir;
+    struct Account *upper; /* the nearest of the ledger's depth, itself perhaps */
+    struct Account *live_before, *live_after;
+    uint32_t level; /* 0: a root */
+    Sums sums;      /* here, and of what is finished below; of the upper ones also of the lower ones
+                       below them */
+} Account;
+
+static char *path_of(const Dir *dir, const char *name);
 
 static Dir *
 dir_new(Dir *parent, const char *name, size_t length)
@@ -89,6 +142,7 @@ dir_new(Dir *parent, const char *name, size_t length)
     dir->fd = -1;
     dir->parent = parent;
     dir->device = parent == NULL ? 0 : parent->device;
+    dir->account = NULL;
     dir->length = length;
     memcpy(dir->name, name, length);
     dir->name[length] = '\0';
@@ -119,6 +173,170 @@ dir_arrived(Dir *dir)
     }
 }
 
+/* No sum grows beyond what a database's column holds. */
+static void
+sums_add(Sums *sums, const Sums *more)
+{
+    for (int i = 0; i < SUMS; i++) {
+        uint64_t room = INT64_MAX - sums->of[i];
+        sums->of[i] += more->of[i] < room ? more->of[i] : room;
+    }
+}
+
+/* The larger first, of equal ones the first by path. */
+static int
+told_order(const void *first, const void *second)
+{
+    const Told *a = first, *b = second;
+    uint64_t of_a = a->sums.of[SUM_APPARENT], of_b = b->sums.of[SUM_APPARENT];
+    if (of_a != of_b) {
+        return of_a > of_b ? -1 : 1;
+    }
+    return strcmp(a->path, b->path);
+}
+
+static void
+told_cut(ToldTable *table)
+{
+    if (table->used <= table->most) {
+        return; /* always so with none to be kept: then none is added */
+    }
+    qsort(table->rows, table->used, sizeof(Told), told_order);
+    for (size_t i = table->most; i < table->used; i++) {
+        free(table->rows[i].path);
+    }
+    table->dropped += table->used - table->most;
+    table->used = table->most;
+    table->is_cut = true;
+    table->least = table->rows[table->most - 1].sums.of[SUM_APPARENT];
+}
+
+/* Keep a finished directory's sums, if there are not that many larger ones; false: no memory. */
+static bool
+told_add(ToldTable *table, const Account *account)
+{
+    const Sums *sums = &account->sums;
+    if (table->most == 0 || (table->is_cut && sums->of[SUM_APPARENT] < table->least)) {
+        table->dropped++;
+        return true;
+    }
+    if (table->used == table->room) {
+        if (table->room >= 2 * table->most + SPARE_ROWS) {
+            told_cut(table);
+        }
+        else {
+            size_t room = table->room == 0 ? SPARE_ROWS : table->room * 2;
+            room = room < 2 * table->most + SPARE_ROWS ? room : 2 * table->most + SPARE_ROWS;
+            Told *rows = realloc(table->rows, room * sizeof(Told));
+            if (rows == NULL) {
+                return false;
+            }
+            table->rows = rows;
+            table->room = room;
+        }
+    }
+    char *path = path_of(account->dir, NULL);
+    if (path == NULL) {
+        return false;
+    }
+    table->rows[table->used++] = (Told){path, *sums};
+    return true;
+}
+
+static void
+told_clear(ToldTable *table)
+{
+    for (size_t i = 0; i < table->used; i++) {
+        free(table->rows[i].path);
+    }
+    free(table->rows);
+}
+
+static void
+ledger_release(Ledger *ledger)
+{
+    if (ledger != NULL
+        && atomic_fetch_sub_explicit(&ledger->refs, 1, memory_order_acq_rel) == 1) {
+        told_clear(&ledger->upper);
+        told_clear(&ledger->lower);
+        pthread_mutex_destroy(&ledger->lock);
+        free(ledger);
+    }
+}
+
+/* It is read here, and told from then on; false: no memory. */
+static bool
+account_open(Ledger *ledger, Dir *dir)
+{
+    Account *parent = dir->parent == NULL ? NULL : dir->parent->account;
+    Account *account = calloc(1, sizeof(Account));
+    if (account == NULL) {
+        return false;
+    }
+    account->ledger = ledger;
+    account->dir = dir;
+    account->level = parent == NULL ? 0 : parent->level + 1;
+    account->upper = account->level > ledger->depth ? parent->upper : account;
+    if (account->upper == account) {
+        pthread_mutex_lock(&ledger->lock);
+        account->live_after = ledger->live;
+        if (ledger->live != NULL) {
+            ledger->live->live_before = account;
+        }
+        ledger->live = account;
+        pthread_mutex_unlock(&ledger->lock);
+    }
+    dir->account = account;
+    return true;
+}
+
+/* Some of the files that lie in it have been read. */
+static void
+account_add(Account *account, const Sums *own)
+{
+    pthread_mutex_lock(&account->ledger->lock);
+    sums_add(&account->sums, own);
+    if (account->upper != account) {
+        sums_add(&account->upper->sums, own);
+    }
+    pthread_mutex_unlock(&account->ledger->lock);
+}
+
+/* All that is below it has been read, or never will be. */
+static void
+account_close(Dir *dir)
+{
+    Account *account = dir->account;
+    if (account == NULL) {
+        return;
+    }
+    Account *parent = dir->parent == NULL ? NULL : dir->parent->account;
+    Ledger *ledger = account->ledger;
+    bool is_upper = account->upper == account;
+    pthread_mutex_lock(&ledger->lock);
+    if (is_upper) {
+        *(account->live_before != NULL ? &account->live_before->live_after : &ledger->live) =
+            account->live_after;
+        if (account->live_after != NULL) {
+            account->live_after->live_before = account->live_before;
+        }
+    }
+    /* The upper ones know of what is in the lower ones already. */
+    if (parent != NULL && (is_upper || parent->upper != parent)) {
+        sums_add(&parent->sums, &account->sums);
+    }
+    bool is_told = is_upper || account->sums.of[SUM_APPARENT] > 0;
+    if (is_told && !told_add(is_upper ? &ledger->upper : &ledger->lower, account)) {
+        ledger->no_memory = true;
+    }
+    pthread_mutex_unlock(&ledger->lock);
+    free(account);
+    dir->account = NULL;
+    if (dir->parent == NULL) {
+        ledger_release(ledger);
+    }
+}
+
 static void
 dir_release(Dir *dir)
 {
@@ -127,6 +345,7 @@ dir_release(Dir *dir)
            && atomic_fetch_sub_explicit(&dir->refs, 1, memory_order_acq_rel) == 1) {
         Dir *parent = dir->parent;
         dir_arrived(dir);
+        account_close(dir);
         if (dir->fd >= 0) {
             close(dir->fd);
         }
@@ -452,6 +671,10 @@ typedef struct {
     size_t program_prefix_length;
     PyObject *program_prefix_bytes;
     int program_digits;
+    uint32_t told_depth;
+    size_t told_most, told_largest; /* 0 and 0: directories are not told */
+    pthread_mutex_t ledgers_lock;
+    Ledger *ledgers; /* one a root */
     int64_t interval_ns; /* between two metadata operations of all workers; 0: no limit */
     Py_buffer next_ns;   /* an _Atomic int64_t: the next free slot, shared by all workers */
 } Reader;
@@ -477,8 +700,9 @@ typedef struct {
     _Atomic uint64_t *gauges; /* entries read, calls answered: others look at them */
     uint64_t entries_before;
     Place *place;
-    PyObject *share; /* callable(list of Chunk) */
-    PyObject *left;  /* list of Chunk */
+    PyObject *share;   /* callable(list of Chunk) */
+    PyObject *classes; /* callable(shapes, extensions) -> two lists of numbers */
+    PyObject *left;    /* list of Chunk */
     PyThreadState *thread;
     int64_t deadline;
     bool late;
@@ -716,7 +940,8 @@ extension_class(Walk *walk, const char *name, size_t length)
         if (c >= 'A' && c <= 'Z') {
             c += 'a' - 'A';
         }
-        good = (c >= 'a' && c <= 'z') || is_digit(c) || c == '_' || c == '-' || c == '+' || c == '~';
+        good = (c >= 'a' && c <= 'z') || is_digit(c) || c == '_' || c == '-' || c == '+'
+               || c == '~';
         ending[i] = c;
     }
     if (!good) {
@@ -748,9 +973,8 @@ program_hash(uint32_t program)
 }
 
 static bool
-cells_grow(Walk *walk)
+cells_grow(Walk *walk, CellTable *table)
 {
-    CellTable *table = &walk->cells;
     size_t larger = table->size == 0 ? 256 : table->size * 2;
     Cell *slots = calloc(larger, sizeof(Cell));
     if (slots == NULL) {
@@ -773,34 +997,45 @@ cells_grow(Walk *walk)
     return true;
 }
 
+/* Add files to a cell, a new one if need be. */
+static void
+add_to_cell(Walk *walk, CellTable *table, const Cell *more)
+{
+    if (table->used * 2 >= table->size && !cells_grow(walk, table)) {
+        return;
+    }
+    size_t at = cell_hash(more) & (table->size - 1);
+    for (;; at = (at + 1) & (table->size - 1)) {
+        Cell *cell = &table->slots[at];
+        if (cell->class == 0) {
+            *cell = *more;
+            table->used++;
+            return;
+        }
+        if (cell->class == more->class && cell->uid == more->uid && cell->gid == more->gid
+            && cell->age == more->age && cell->size == more->size) {
+            cell->count += more->count;
+            cell->bytes += more->bytes;
+            cell->allocated += more->allocated;
+            return;
+        }
+    }
+}
+
 static void
 count_cell(Walk *walk, uint32_t class, const struct stat *stat, uint64_t size, uint64_t allocated)
 {
     const Reader *reader = walk->reader;
-    CellTable *table = &walk->cells;
-    if (class == 0 || (table->used * 2 >= table->size && !cells_grow(walk))) {
+    if (class == 0) {
         return;
     }
-    Cell key = {.class = class, .uid = stat->st_uid, .gid = stat->st_gid};
-    while (key.age < reader->age_count && stat->st_mtime <= reader->age_limits[key.age]) {
-        key.age++;
+    Cell one = {.class = class, .uid = stat->st_uid, .gid = stat->st_gid, .count = 1,
+                .bytes = size, .allocated = allocated};
+    while (one.age < reader->age_count && stat->st_mtime <= reader->age_limits[one.age]) {
+        one.age++;
     }
-    key.size = size == 0 ? 0 : (uint16_t)(64 - __builtin_clzll(size));
-    size_t at = cell_hash(&key) & (table->size - 1);
-    for (;; at = (at + 1) & (table->size - 1)) {
-        Cell *cell = &table->slots[at];
-        if (cell->class == 0) {
-            *cell = key;
-            table->used++;
-        }
-        if (cell->class == key.class && cell->uid == key.uid && cell->gid == key.gid
-            && cell->age == key.age && cell->size == key.size) {
-            cell->count++;
-            cell->bytes += size;
-            cell->allocated += allocated;
-            return;
-        }
-    }
+    one.size = size == 0 ? 0 : (uint16_t)(64 - __builtin_clzll(size));
+    add_to_cell(walk, &walk->cells, &one);
 }
 
 static void
@@ -1137,8 +1372,8 @@ count_item(Walk *walk, Dir *dir, const Item *item)
     if (length < NAME_BYTES && is_fits(walk->reader, item->name, length)) {
         class = count_fits(walk, dir, item->name, length, size);
     }
+    counts->shared += share;
     if (walk->reader->age_count > 0) {
-        counts->shared += share;
         class = class != 0 ? class : extension_class(walk, item->name, length);
         count_cell(walk, class, &stat, size, share);
         count_program(walk, item->name, length, size);
@@ -1245,10 +1480,34 @@ drop_excluded(Walk *walk, const Dir *dir, Item *items, size_t count)
     return kept;
 }
 
+static Sums
+sums_of(const Counts *counts)
+{
+    return (Sums){{counts->files, counts->apparent, counts->shared, counts->fits_files,
+                   counts->fits_bytes}};
+}
+
+/* Tell a directory of what was counted of it since `before`: nothing below it was, meanwhile. */
+static void
+tell(const Walk *walk, Dir *dir, const Sums *before)
+{
+    if (dir->account == NULL) {
+        return;
+    }
+    Sums own = sums_of(&walk->counts);
+    for (int i = 0; i < SUMS; i++) {
+        own.of[i] -= before->of[i];
+    }
+    if (own.of[SUM_FILES] > 0) {
+        account_add(dir->account, &own);
+    }
+}
+
 /* List an open directory, from wherever its position is, and count what it holds. */
 static void
 list_directory(Walk *walk, Dir *dir)
 {
+    Sums before = sums_of(&walk->counts);
     Item *items = malloc(LIST_BYTES / LEAST_RECORD * sizeof(Item));
     if (items == NULL) {
         walk->no_memory = true;
@@ -1304,6 +1563,7 @@ list_directory(Walk *walk, Dir *dir)
         }
     }
     free(items);
+    tell(walk, dir, &before);
 }
 
 /* Open a directory several levels below an open one, if need be; -1 and errno. */
@@ -1450,6 +1710,11 @@ read_directory(Walk *walk, Dir *dir)
     walk->counts.directories++;
     walk->counts.entries++;
     answered(walk);
+    if (dir->parent != NULL && dir->parent->account != NULL
+        && !account_open(dir->parent->account->ledger, dir)) {
+        walk->no_memory = true;
+        return;
+    }
     list_directory(walk, dir);
     if (dir->parent == NULL) {
         return; /* a root stays open as long as anything is below it */
@@ -1496,8 +1761,10 @@ read_chunk(Walk *walk, Chunk *chunk)
         items[i] = (Item){at, type};
         at += strlen(at) + 1;
     }
+    Sums before = sums_of(&walk->counts);
     bool all = count_items(walk, chunk->in, items, chunk->name_count, chunk->more);
     free(items);
+    tell(walk, chunk->in, &before);
     if (all && chunk->more) {
         list_directory(walk, chunk->in);
     }
@@ -1554,22 +1821,80 @@ shapes_list(const ShapeTable *table)
     return list;
 }
 
-/* The cube's rows: a class is (number, whether it is an extension). */
-static PyObject *
-cells_list(const CellTable *table)
+/* Copy a list of class numbers, one for each slot of a table; false with an exception. */
+static bool
+copy_numbers(PyObject *list, size_t count, uint32_t *numbers)
 {
-    PyObject *list = PyList_New((Py_ssize_t)table->used);
+    if (!PyList_Check(list) || (size_t)PyList_GET_SIZE(list) != count) {
+        PyErr_SetString(PyExc_TypeError, "classes() must return two lists, a number for each");
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        unsigned long number = PyLong_AsUnsignedLong(PyList_GET_ITEM(list, (Py_ssize_t)i));
+        if (PyErr_Occurred() || number >= UINT32_MAX) {
+            if (!PyErr_Occurred()) {
+                PyErr_SetString(PyExc_ValueError, "a class has too large a number");
+            }
+            return false;
+        }
+        numbers[i] = (uint32_t)number;
+    }
+    return true;
+}
+
+/* The cube's rows. Cells of shapes that are one class to Python become one: a seventh as many on a
+ * JWST archive, which is most of what a batch costs there. */
+static PyObject *
+cells_list(Walk *walk, PyObject *shapes, PyObject *extensions)
+{
+    size_t shape_count = walk->shapes.used, extension_count = walk->extensions.used;
+    if (walk->cells.used == 0) {
+        return PyList_New(0);
+    }
+    PyObject *list = NULL;
+    CellTable merged = {0};
+    uint32_t *numbers = malloc((shape_count + extension_count + 1) * sizeof(uint32_t));
+    PyObject *classes =
+        PyObject_CallFunctionObjArgs(walk->classes, shapes, extensions, NULL);
+    if (numbers == NULL) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    if (classes == NULL) {
+        goto done;
+    }
+    if (!PyTuple_Check(classes) || PyTuple_GET_SIZE(classes) != 2) {
+        PyErr_SetString(PyExc_TypeError, "classes() must return two lists, a number for each");
+        goto done;
+    }
+    if (!copy_numbers(PyTuple_GET_ITEM(classes, 0), shape_count, numbers)
+        || !copy_numbers(PyTuple_GET_ITEM(classes, 1), extension_count, numbers + shape_count)) {
+        goto done;
+    }
+    for (size_t i = 0; i < walk->cells.size; i++) {
+        Cell cell = walk->cells.slots[i];
+        if (cell.class == 0) {
+            continue;
+        }
+        bool is_extension = cell.class & EXTENSION_CLASS;
+        uint32_t number = (cell.class & ~EXTENSION_CLASS) - 1;
+        cell.class = numbers[is_extension ? shape_count + number : number] + 1;
+        add_to_cell(walk, &merged, &cell);
+        if (walk->no_memory) {
+            PyErr_NoMemory();
+            goto done;
+        }
+    }
+    list = PyList_New((Py_ssize_t)merged.used);
     Py_ssize_t at = 0;
-    for (size_t i = 0; list != NULL && i < table->size; i++) {
-        const Cell *cell = &table->slots[i];
+    for (size_t i = 0; list != NULL && i < merged.size; i++) {
+        const Cell *cell = &merged.slots[i];
         if (cell->class == 0) {
             continue;
         }
-        bool is_extension = cell->class & EXTENSION_CLASS;
-        uint32_t number = (cell->class & ~EXTENSION_CLASS) - 1;
-        PyObject *row = Py_BuildValue("(OIIIIIKKK)", is_extension ? Py_True : Py_False, number,
-                                      cell->uid, cell->gid, (unsigned int)cell->age,
-                                      (unsigned int)cell->size, (unsigned long long)cell->count,
+        PyObject *row = Py_BuildValue("(IIIIIKKK)", cell->class - 1, cell->uid, cell->gid,
+                                      (unsigned int)cell->age, (unsigned int)cell->size,
+                                      (unsigned long long)cell->count,
                                       (unsigned long long)cell->bytes,
                                       (unsigned long long)cell->allocated);
         if (row == NULL) {
@@ -1578,6 +1903,10 @@ cells_list(const CellTable *table)
         }
         PyList_SET_ITEM(list, at++, row);
     }
+done:
+    free(merged.slots);
+    free(numbers);
+    Py_XDECREF(classes);
     return list;
 }
 
@@ -1673,9 +2002,16 @@ walk_result(Walk *walk)
     if (!leave_dirs(walk)) {
         return NULL;
     }
+    PyObject *shapes = shapes_list(&walk->shapes);
+    PyObject *extensions = shapes == NULL ? NULL : shapes_list(&walk->extensions);
+    PyObject *cells = extensions == NULL ? NULL : cells_list(walk, shapes, extensions);
+    Py_XDECREF(extensions);
+    if (cells == NULL) {
+        Py_XDECREF(shapes);
+        return NULL;
+    }
     /* "N" takes the references over, also where one of them is NULL and the whole fails. */
-    return Py_BuildValue("(NNNNNNNNO)", counts_tuple(&walk->counts), shapes_list(&walk->shapes),
-                         shapes_list(&walk->extensions), cells_list(&walk->cells),
+    return Py_BuildValue("(NNNNNNNO)", counts_tuple(&walk->counts), shapes, cells,
                          programs_list(&walk->programs), links_list(walk), failures_list(walk),
                          nested_list(walk), walk->left);
 }
@@ -1711,12 +2047,155 @@ walk_clear(Walk *walk)
     free(walk->stack);
 }
 
+/* Have a root's directories told in its ledger, a new one if need be; false: no memory. */
+static bool
+open_ledger(Reader *reader, int root_number, Dir *root)
+{
+    if (reader->told_most == 0) {
+        return true;
+    }
+    pthread_mutex_lock(&reader->ledgers_lock);
+    Ledger *ledger = reader->ledgers;
+    while (ledger != NULL && ledger->root_number != root_number) {
+        ledger = ledger->next;
+    }
+    if (ledger == NULL && (ledger = calloc(1, sizeof(Ledger))) != NULL) {
+        atomic_init(&ledger->refs, 1);
+        pthread_mutex_init(&ledger->lock, NULL);
+        ledger->root_number = root_number;
+        ledger->depth = reader->told_depth;
+        ledger->upper.most = reader->told_most;
+        ledger->lower.most = reader->told_largest;
+        ledger->next = reader->ledgers;
+        reader->ledgers = ledger;
+    }
+    pthread_mutex_unlock(&reader->ledgers_lock);
+    if (ledger == NULL || !account_open(ledger, root)) {
+        return false;
+    }
+    atomic_fetch_add_explicit(&ledger->refs, 1, memory_order_relaxed);
+    return true;
+}
+
+/* Copies of rows, to be made into Python objects once the ledger is unlocked: what that does may
+ * let go of directories, and so lock it. */
+static bool
+told_copy(ToldTable *copy, char *path, const Sums *sums)
+{
+    if (path == NULL) {
+        return false;
+    }
+    if (copy->used == copy->room) {
+        size_t room = copy->room == 0 ? SPARE_ROWS : copy->room * 2;
+        Told *rows = realloc(copy->rows, room * sizeof(Told));
+        if (rows == NULL) {
+            free(path);
+            return false;
+        }
+        copy->rows = rows;
+        copy->room = room;
+    }
+    copy->rows[copy->used++] = (Told){path, *sums};
+    return true;
+}
+
+/* Copy what is known of the upper directories that are not finished. */
+static bool
+copy_live(ToldTable *copy, const Ledger *ledger)
+{
+    for (const Account *one = ledger->live; one != NULL; one = one->live_after) {
+        Sums sums = one->sums;
+        for (const Account *other = ledger->live; other != NULL; other = other->live_after) {
+            const Dir *above = other->dir;
+            for (uint32_t level = other->level; level > one->level; level--) {
+                above = above->parent;
+            }
+            if (above == one->dir && other != one) {
+                sums_add(&sums, &other->sums);
+            }
+        }
+        if (!told_copy(copy, path_of(one->dir, NULL), &sums)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static PyObject *
+told_list(const ToldTable *table)
+{
+    PyObject *list = PyList_New((Py_ssize_t)table->used);
+    for (size_t i = 0; list != NULL && i < table->used; i++) {
+        const uint64_t *of = table->rows[i].sums.of;
+        PyObject *row = Py_BuildValue(
+            "(yKKKKK)", table->rows[i].path, (unsigned long long)of[SUM_FILES],
+            (unsigned long long)of[SUM_APPARENT], (unsigned long long)of[SUM_ALLOCATED],
+            (unsigned long long)of[SUM_FITS_FILES], (unsigned long long)of[SUM_FITS_BYTES]);
+        if (row == NULL) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SET_ITEM(list, (Py_ssize_t)i, row);
+    }
+    return list;
+}
+
+PyDoc_STRVAR(reader_directories_doc,
+"directories(root_number)\n--\n\n"
+"What the directories below a root sum up to, as far as they have been read.\n\n"
+"Returns (upper, upper_dropped, lower, lower_dropped), or None if nothing was read.");
+
+static PyObject *
+reader_directories(PyObject *self, PyObject *argument)
+{
+    Reader *reader = (Reader *)self;
+    long root_number = PyLong_AsLong(argument);
+    if (root_number == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    pthread_mutex_lock(&reader->ledgers_lock);
+    Ledger *ledger = reader->ledgers;
+    while (ledger != NULL && ledger->root_number != root_number) {
+        ledger = ledger->next;
+    }
+    pthread_mutex_unlock(&reader->ledgers_lock);
+    if (ledger == NULL) {
+        Py_RETURN_NONE;
+    }
+    ToldTable copies[2] = {{0}, {0}};
+    pthread_mutex_lock(&ledger->lock);
+    ToldTable *tables[2] = {&ledger->upper, &ledger->lower};
+    bool good = !ledger->no_memory && copy_live(&copies[0], ledger);
+    for (int which = 0; which < 2; which++) {
+        told_cut(tables[which]);
+        copies[which].dropped = tables[which]->dropped;
+        for (size_t i = 0; good && i < tables[which]->used; i++) {
+            const Told *row = &tables[which]->rows[i];
+            good = told_copy(&copies[which], strdup(row->path), &row->sums);
+        }
+    }
+    pthread_mutex_unlock(&ledger->lock);
+    PyObject *result = NULL;
+    if (good) {
+        result = Py_BuildValue("(NKNK)", told_list(&copies[0]),
+                               (unsigned long long)copies[0].dropped, told_list(&copies[1]),
+                               (unsigned long long)copies[1].dropped);
+    }
+    else {
+        PyErr_NoMemory();
+    }
+    told_clear(&copies[0]);
+    told_clear(&copies[1]);
+    return result;
+}
+
 PyDoc_STRVAR(reader_read_doc,
-"read(root_number, root_fd, root_path, root_device, chunks, wanted, share, gauges, place,\n"
-"     seconds)\n--\n\n"
+"read(root_number, root_fd, root_path, root_device, chunks, wanted, share, classes, gauges,\n"
+"     place, seconds)\n--\n\n"
 "Read chunks (None: the root itself) and what is below them. `gauges` is a buffer of two\n"
-"uint64 that this call alone writes: entries read, and system calls that came back.\n\n"
-"Returns (counts, shapes, extensions, cells, programs, links, failures, nested, left).");
+"uint64 that this call alone writes: entries read, and system calls that came back. `classes`\n"
+"is callable(shapes, extensions) -> the numbers that name their classes in `cells`, two lists.\n\n"
+"Returns (counts, shapes, cells, programs, links, failures, nested, left).");
 
 static PyObject *
 reader_read(PyObject *self, PyObject *args)
@@ -1725,12 +2204,12 @@ reader_read(PyObject *self, PyObject *args)
     const char *root_path;
     Py_ssize_t root_length;
     unsigned long long root_device;
-    PyObject *chunks, *share, *place;
+    PyObject *chunks, *share, *classes, *place;
     Py_buffer flag, gauges;
     double seconds;
-    if (!PyArg_ParseTuple(args, "iiy#KO!y*Ow*O!d:read", &root_number, &root_fd, &root_path,
+    if (!PyArg_ParseTuple(args, "iiy#KO!y*OOw*O!d:read", &root_number, &root_fd, &root_path,
                           &root_length, &root_device, &PyList_Type, &chunks, &flag, &share,
-                          &gauges, Place_Type, &place, &seconds)) {
+                          &classes, &gauges, Place_Type, &place, &seconds)) {
         return NULL;
     }
     PyObject *result = NULL;
@@ -1739,6 +2218,7 @@ reader_read(PyObject *self, PyObject *args)
         .root_number = root_number,
         .root_path = root_path,
         .share = share,
+        .classes = classes,
         .deadline = now_ns() + (int64_t)(seconds * 1e9),
     };
     if (flag.len < (Py_ssize_t)sizeof(atomic_int)
@@ -1785,7 +2265,12 @@ reader_read(PyObject *self, PyObject *args)
         else {
             root->fd = fd;
             root->device = (dev_t)root_device;
-            read_directory(&walk, root);
+            if (open_ledger(walk.reader, root_number, root)) {
+                read_directory(&walk, root);
+            }
+            else {
+                walk.no_memory = true;
+            }
         }
         dir_release(root);
     }
@@ -1818,6 +2303,12 @@ reader_dealloc(PyObject *self)
     Py_XDECREF(reader->program_prefix_bytes);
     Py_XDECREF(reader->endings);
     Py_XDECREF(reader->excluded);
+    while (reader->ledgers != NULL) {
+        Ledger *next = reader->ledgers->next;
+        ledger_release(reader->ledgers); /* what is not read yet may still need it */
+        reader->ledgers = next;
+    }
+    pthread_mutex_destroy(&reader->ledgers_lock);
     if (reader->next_ns.obj != NULL) {
         PyBuffer_Release(&reader->next_ns);
     }
@@ -1841,10 +2332,12 @@ all_bytes(PyObject *tuple)
 PyDoc_STRVAR(reader_doc,
 "Reader(roots, pseudo_devices, snapshot_names, barred, excluded, one_file_system,\n"
 "       follow_file_symlinks, keep_below_fd, age_limits, endings, kept_from, kept_to,\n"
-"       program_prefix, program_digits, interval_ns, next_ns)\n--\n\n"
+"       program_prefix, program_digits, directories, interval_ns, next_ns)\n--\n\n"
 "Rules for reading; see ScanRules. `excluded` is callable(root path, directory, names)\n"
 "-> bytes, one a name, or None. `endings` are those of FITS names; from kept_from up to\n"
-"kept_to their digits are left in their shapes. A program's number has 1 to 9 digits; 0: none is counted.");
+"kept_to their digits are left in their shapes. A program's number has 1 to 9 digits; 0: none\n"
+"is counted.\n"
+"`directories`: the depth down to which each is told, how many of those, and of those below.");
 
 static PyObject *
 reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -1853,17 +2346,19 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     PyObject *age_limits, *endings, *program_prefix;
     Py_ssize_t kept_from, kept_to;
     int one_file_system, follow, keep_below_fd, program_digits;
+    int told_depth, told_most, told_largest;
     long long interval_ns;
     Py_buffer next_ns;
     if (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0) {
         PyErr_SetString(PyExc_TypeError, "Reader() takes no keyword arguments");
         return NULL;
     }
-    if (!PyArg_ParseTuple(args, "O!O!O!O!OppiO!O!nnSiLw*:Reader", &PyTuple_Type, &roots,
+    if (!PyArg_ParseTuple(args, "O!O!O!O!OppiO!O!nnSi(iii)Lw*:Reader", &PyTuple_Type, &roots,
                           &PyTuple_Type, &pseudo, &PyTuple_Type, &snapshot_names, &PyTuple_Type,
                           &barred, &excluded, &one_file_system, &follow, &keep_below_fd,
                           &PyTuple_Type, &age_limits, &PyTuple_Type, &endings, &kept_from, &kept_to,
-                          &program_prefix, &program_digits, &interval_ns, &next_ns)) {
+                          &program_prefix, &program_digits, &told_depth, &told_most, &told_largest,
+                          &interval_ns, &next_ns)) {
         return NULL;
     }
     Reader *reader = (Reader *)type->tp_alloc(type, 0);
@@ -1872,6 +2367,15 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     reader->next_ns = next_ns;
+    pthread_mutex_init(&reader->ledgers_lock, NULL);
+    if (told_depth < 0 || told_most < 0 || told_largest < 0 || told_most > INT_MAX / 4
+        || told_largest > INT_MAX / 4) {
+        PyErr_SetString(PyExc_ValueError, "directories must be three numbers, none negative");
+        goto failed;
+    }
+    reader->told_depth = (uint32_t)told_depth;
+    reader->told_most = (size_t)told_most;
+    reader->told_largest = (size_t)told_largest;
     if (!all_bytes(snapshot_names) || !all_bytes(endings)) {
         goto failed;
     }
@@ -1957,6 +2461,7 @@ failed:
 
 static PyMethodDef reader_methods[] = {
     {"read", reader_read, METH_VARARGS, reader_read_doc},
+    {"directories", reader_directories, METH_O, reader_directories_doc},
     {NULL, NULL, 0, NULL},
 };
 

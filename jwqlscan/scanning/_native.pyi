@@ -38,6 +38,7 @@ class Reader:
         kept_to: int,
         program_prefix: bytes,
         program_digits: int,
+        directories: tuple[int, int, int],
         interval_ns: int,
         next_ns: array[int],
         /,
@@ -51,6 +52,10 @@ class Reader:
         chunks: list[Chunk | None],
         wanted: array[int],
         share: Callable[[list[Chunk]], None],
+        classes: Callable[
+            [list[tuple[bytes, int, int, bytes, int]], list[tuple[bytes, int, int, bytes, int]]],
+            tuple[list[int], list[int]],
+        ],
         gauges: array[int],
         place: Place,
         seconds: float,
@@ -58,11 +63,21 @@ class Reader:
     ) -> tuple[
         tuple[int, int, int, int, int, int, int, int, int, int, tuple[int, int, int, int, int]],
         list[tuple[bytes, int, int, bytes, int]],
-        list[tuple[bytes, int, int, bytes, int]],
-        list[tuple[bool, int, int, int, int, int, int, int, int]],
+        list[tuple[int, int, int, int, int, int, int, int]],
         list[tuple[int, int, int]],
         list[tuple[int, int, int, int]],
         list[tuple[str, str, int]],
         list[int],
         list[Chunk],
     ]: ...
+    def directories(
+        self, root_number: int, /
+    ) -> (
+        tuple[
+            list[tuple[bytes, int, int, int, int, int]],
+            int,
+            list[tuple[bytes, int, int, int, int, int]],
+            int,
+        ]
+        | None
+    ): ...

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 from jwqlscan.cube import NO_EXTENSION, CellKey, Cube, FileClass
-from jwqlscan.names import UNRECOGNIZED, shape
+from jwqlscan.directories import Directories, DirectorySum
+from jwqlscan.names import shape
 from jwqlscan.scanning._native import Chunk, Place
 from jwqlscan.scanning._native import Reader as NativeCore
 from jwqlscan.scanning.pace import Pace
@@ -32,7 +34,9 @@ SKIP_REASONS = ("snapshot", "excluded", "mount", "pseudo", "loop")
 # Shapes whose product is remembered: some hundreds on a JWST archive, any number on a hostile one,
 # or where the names' digits matter and are kept.
 KNOWN_SHAPES = 50_000
-_UNSEEN = Product("", "")
+
+# Of names or extensions: itself, count, bytes, a path, and its number in the batch.
+_Shape: TypeAlias = tuple[bytes, int, int, bytes, int]
 
 
 class NativeReader:
@@ -55,7 +59,7 @@ class NativeReader:
     def __init__(self, rules: ScanRules, classifier: NameClassifier, pace: Pace) -> None:
         exclusion = Exclusion(rules.exclude) if rules.exclude else None
         self._classifier = classifier
-        self._known: dict[bytes, Product | None] = {}
+        self._known: dict[bytes, tuple[Product | None, FileClass]] = {}
         # Programs are counted here where it takes the classifier to tell them.
         self._tells_programs = bool(rules.age_limits) and not classifier.program_digits
         kept = classifier.kept_digits(self._tells_programs)
@@ -77,6 +81,7 @@ class NativeReader:
             *kept,
             classifier.program_prefix.encode(),
             classifier.program_digits,
+            rules.directories,
             pace.interval_ns,
             pace.next_ns,
         )
@@ -87,10 +92,10 @@ class NativeReader:
         chunks: list[Chunk | None] = [item.entries for item in work]
         if meter.place is None:
             meter.place = Place()
+        numbers: dict[FileClass, int] = {}
         (
             counts,
             shapes,
-            extensions,
             cells,
             programs,
             links,
@@ -105,6 +110,7 @@ class NativeReader:
             chunks,
             meter.pool.wanted,
             lambda given: meter.pool.share(_pending(root, work[0].device, given)),
+            partial(self._number, numbers),
             meter.gauges,
             meter.place,
             BATCH_SECONDS,
@@ -130,10 +136,13 @@ class NativeReader:
         for reason, count in zip(SKIP_REASONS, skipped, strict=True):
             if count:
                 tally.add_skipped(reason, count)
-        products = self._classify(shapes, tally)
+        self._count(shapes, tally)
         if cells:
             tally.cube.product_extension = self._classifier.product_extension
-            _fill(tally.cube, cells, products, _classes(extensions))
+        add, classes = tally.cube.add, list(numbers)
+        for file_class, uid, gid, age, size, count, apparent, allocated in cells:
+            key = CellKey(classes[file_class], uid, gid, age, size)
+            add(key, count, apparent, allocated)
         if self._tells_programs:
             self._count_programs(shapes, tally.cube)
         for number, count, size in programs:
@@ -148,52 +157,55 @@ class NativeReader:
         """Return the directory that a worker is at; also while it hangs in the kernel."""
         return "" if meter.place is None else str(meter.place.path())
 
-    def _classify(
-        self, shapes: list[tuple[bytes, int, int, bytes, int]], tally: Tally
-    ) -> list[FileClass]:
-        """Count files by their shapes, and return the classes of the shapes, by number."""
-        known = self._known
-        classes = [UNRECOGNIZED] * len(shapes)
-        if len(known) > KNOWN_SHAPES:
-            known.clear()
-        for key, count, size, sample, number in shapes:
-            # Other workers may clear it at any moment: what was looked up is not looked up again.
-            product = known.get(key, _UNSEEN)
-            if product is _UNSEEN:
-                product = known[key] = self._classifier.classify(os.fsdecode(key))
+    def directories(self, root: int) -> Directories:
+        """Return what the directories below a root sum up to; see `Reader.directories`."""
+        table = Directories()
+        if (told := self._core.directories(root)) is not None:
+            upper, table.upper_dropped, lower, table.lower_dropped = told
+            table.upper = {os.fsdecode(path): DirectorySum(*sums) for path, *sums in upper}
+            table.lower = {os.fsdecode(path): DirectorySum(*sums) for path, *sums in lower}
+        return table
+
+    def _count(self, shapes: list[_Shape], tally: Tally) -> None:
+        """Count files by their shapes."""
+        for key, count, size, sample, _ in shapes:
+            product, _ = self._classify(key)
             if product is None:
                 name = os.fsdecode(key)
                 like = shape(name) if self._keeps_digits else name
                 tally.add_unrecognized(like, os.fsdecode(sample), count)
-                classes[number] = self._classifier.unrecognized(name)
             else:
                 tally.add_product(product, count, size)
-                classes[number] = FileClass(*product)
-        return classes
 
-    def _count_programs(self, shapes: list[tuple[bytes, int, int, bytes, int]], cube: Cube) -> None:
+    def _classify(self, key: bytes) -> tuple[Product | None, FileClass]:
+        # Other workers may clear it at any moment: what was looked up is not looked up again.
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) > KNOWN_SHAPES:
+                self._known.clear()
+            name = os.fsdecode(key)
+            product = self._classifier.classify(name)
+            unknown = self._classifier.unrecognized
+            found = (product, unknown(name) if product is None else FileClass(*product))
+            self._known[key] = found
+        return found
+
+    def _count_programs(self, shapes: list[_Shape], cube: Cube) -> None:
         for key, count, size, _, _ in shapes:
             if program := self._classifier.program(os.fsdecode(key)):
                 cube.add_program(program, count, size)
 
-
-def _classes(extensions: list[tuple[bytes, int, int, bytes, int]]) -> list[FileClass]:
-    """Return the classes of extensions, by number."""
-    classes = [UNRECOGNIZED] * len(extensions)
-    for ending, _, _, _, number in extensions:
-        classes[number] = FileClass("", ending.decode("ascii") or NO_EXTENSION)
-    return classes
-
-
-def _fill(
-    cube: Cube,
-    cells: list[tuple[bool, int, int, int, int, int, int, int, int]],
-    products: list[FileClass],
-    extensions: list[FileClass],
-) -> None:
-    for is_extension, number, uid, gid, age, size, count, apparent, allocated in cells:
-        file_class = (extensions if is_extension else products)[number]
-        cube.add(CellKey(file_class, uid, gid, age, size), count, apparent, allocated)
+    def _number(
+        self, numbers: dict[FileClass, int], shapes: list[_Shape], extensions: list[_Shape]
+    ) -> tuple[list[int], list[int]]:
+        """Return a number for each shape and extension: its class, as the cube's rows name it."""
+        of_shapes, of_extensions = [0] * len(shapes), [0] * len(extensions)
+        for key, _, _, _, index in shapes:
+            of_shapes[index] = numbers.setdefault(self._classify(key)[1], len(numbers))
+        for ending, _, _, _, index in extensions:
+            file_class = FileClass("", ending.decode("ascii") or NO_EXTENSION)
+            of_extensions[index] = numbers.setdefault(file_class, len(numbers))
+        return of_shapes, of_extensions
 
 
 def _pending(root: Root, device: int, chunks: list[Chunk]) -> list[Work]:

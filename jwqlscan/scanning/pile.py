@@ -7,7 +7,7 @@ thousand files at a time they are columns, which built-in functions add up.
 from __future__ import annotations
 
 import os
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from stat import S_IFDIR, S_IFLNK, S_IFREG
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from jwqlscan.cube import CellKey, Cube, FileClass, extension
 from jwqlscan.names import shape
+from jwqlscan.scanning.ledger import Account
 from jwqlscan.scanning.reader import Batch, Link
 from jwqlscan.scanning.rules import ScanRules, join
 from jwqlscan.tally import Product, Tally
@@ -35,18 +36,26 @@ class Pile:
     stats : list of stat_result, of equal length
     """
 
-    __slots__ = ("_paths", "_starts", "names", "stats")
+    __slots__ = ("_accounts", "_paths", "_starts", "names", "stats")
 
     def __init__(self) -> None:
         self.names: list[str] = []
         self.stats: list[os.stat_result] = []
         self._starts: list[int] = []
         self._paths: list[str] = []
+        self._accounts: list[Account | None] = []
 
-    def add(self, directory: str, names: list[str], stats: list[os.stat_result]) -> None:
-        """Add entries of a directory."""
+    def add(
+        self,
+        directory: str,
+        names: list[str],
+        stats: list[os.stat_result],
+        account: Account | None = None,
+    ) -> None:
+        """Add entries of a directory, which are to be told to its account."""
         self._starts.append(len(self.names))
         self._paths.append(directory)
+        self._accounts.append(account)
         self.names += names
         self.stats += stats
 
@@ -55,9 +64,16 @@ class Pile:
         directory = self._paths[bisect_right(self._starts, index) - 1]
         return join(directory, self.names[index])
 
+    def accounts(self) -> Iterator[tuple[Account, int, int]]:
+        """Yield the accounts, and from where to where their directories' entries are."""
+        ends = [*self._starts[1:], len(self.names)]
+        for account, start, end in zip(self._accounts, self._starts, ends, strict=True):
+            if account is not None:
+                yield account, start, end
+
     def clear(self) -> None:
         """Forget all entries."""
-        for column in (self.names, self.stats, self._starts, self._paths):
+        for column in (self.names, self.stats, self._starts, self._paths, self._accounts):
             column.clear()
 
 
@@ -101,7 +117,21 @@ class PileCounter:
         products = self._count_fits(pile, files, tally)
         if self._age_limits:
             self._count_cells(files, iter(products), tally.cube)
+        self._tell(pile, files)
         pile.clear()
+
+    def _tell(self, pile: Pile, files: _Files) -> None:
+        """Add to the directories' accounts what files lie in each."""
+        endings = self._classifier.endings
+        for account, start, end in pile.accounts():
+            first, last = bisect_left(files.places, start), bisect_left(files.places, end)
+            if first == last:
+                continue
+            sizes = files.sizes[first:last]
+            names = files.names[first:last]
+            fits = [size for name, size in zip(names, sizes, strict=True) if name.endswith(endings)]
+            allocated = sum(files.allocated[first:last])
+            account.add((last - first, sum(sizes), allocated, len(fits), sum(fits)))
 
     def _count_fits(self, pile: Pile, files: _Files, tally: Tally) -> list[Product | None]:
         """Count FITS files by product, and return their products."""

@@ -248,6 +248,11 @@ class Pool:
             for (device, inode), (_, mask, allocated) in self._links.items()
         ]
 
+    def gather(self) -> None:
+        """Have the segments' tallies tell of their directories, as far as these were read."""
+        for number, segment in self.segments.items():
+            segment.tally.tree = self._reader.directories(number)
+
     def _recruit(self) -> list[Meter]:
         """Enlist the workers that the limit allows and that are not there yet (under the lock).
 

@@ -16,6 +16,8 @@ from itertools import islice
 from stat import S_IFLNK, S_IFREG
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
+from jwqlscan.directories import Directories
+from jwqlscan.scanning.ledger import Ledgers
 from jwqlscan.scanning.pace import Pace
 from jwqlscan.scanning.pile import KIND, Pile, PileCounter
 from jwqlscan.scanning.reader import (
@@ -89,6 +91,7 @@ class ScandirReader:
         self._counter = PileCounter(rules, classifier)
         self._exclusion = Exclusion(rules.exclude) if rules.exclude else None
         self._keep_below_fd = descriptors_to_keep()
+        self._ledgers = Ledgers(rules.roots.values(), rules.directories)
 
     def read(self, work: list[Work], meter: Meter) -> Batch:
         """Read some work and what is below it; see `Reader.read`."""
@@ -110,6 +113,10 @@ class ScandirReader:
         """Return the directory that a worker is at; also while it hangs in the kernel."""
         return meter.path
 
+    def directories(self, root: int) -> Directories:
+        """Return what the directories below a root sum up to; see `Reader.directories`."""
+        return self._ledgers.directories(root)
+
     def _read_directory(self, item: Work, this: _Reading) -> None:
         batch, meter = this.batch, this.meter
         meter.path = item.path
@@ -129,7 +136,8 @@ class ScandirReader:
         batch.tally.directories += 1
         meter.gauges[ENTRIES] += 1
         meter.gauges[ANSWERS] += 1
-        here = Work(item.root, item.path, "", opened, stat.st_dev)
+        account = self._ledgers.open(item.root.number, item.account, item.path)
+        here = Work(item.root, item.path, "", opened, stat.st_dev, None, account)
         listed: Entries = []
         try:
             listing = _patiently(partial(_begin_listing, fd, listed))
@@ -177,9 +185,10 @@ class ScandirReader:
     def _child(self, here: Work, name: str) -> Work:
         path = join(here.path, name)
         if here.parent.fd < self._keep_below_fd:
-            return Work(here.root, path, name, here.parent, here.device)
+            return Work(here.root, path, name, here.parent, here.device, None, here.account)
         below_root = path[len(here.root.path) :].lstrip("/")
-        return Work(here.root, path, below_root, here.root.opened, here.device)
+        opened = here.root.opened
+        return Work(here.root, path, below_root, opened, here.device, None, here.account)
 
     def _read_entries(self, here: Work, entries: Entries, more: bool, this: _Reading) -> None:
         """Stat entries that are no directories.
@@ -241,7 +250,7 @@ class ScandirReader:
         names = [entry.name for entry in block if entry not in lost]
         if self._rules.follow_file_symlinks:
             stats = [_followed(here, *one) for one in zip(names, stats, strict=True)]
-        this.pile.add(here.path, names, stats)
+        this.pile.add(here.path, names, stats, here.account)
 
     def _fail_stat(self, here: Work, entry: os.DirEntry[str], error: OSError, batch: Batch) -> None:
         """Count an entry that can't be stat'ed: by what the listing said, where that is enough."""

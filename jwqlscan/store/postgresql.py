@@ -26,14 +26,18 @@ from jwqlscan.errors import (
     StoreUnavailableError,
 )
 from jwqlscan.history import History
+from jwqlscan.insight import Insight
 from jwqlscan.snapshot import Snapshot
-from jwqlscan.store import LastArea
+from jwqlscan.store import MEANWHILE, LastArea, Statement, Tables
 from jwqlscan.store import postgresql_queries as queries
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store.dsn import check_form, default_sslmode, redacted
+from jwqlscan.store.fitting import Column
+from jwqlscan.store.insight import read_insight
+from jwqlscan.store.intervals import microseconds
 from jwqlscan.store.postgresql_queries import Connection
-from jwqlscan.store.rows import EARLIEST
-from jwqlscan.store.schema import APPLICATION_ID, steps_from
+from jwqlscan.store.rows import EARLIEST, TableRows
+from jwqlscan.store.schema import APPLICATION_ID, NO_STORE, steps_from
 
 CONNECT_TIMEOUT_S = 10.0
 # A record is a few hundred rows and a history 0.3 s (five years): whatever takes two minutes hangs.
@@ -82,7 +86,8 @@ _HINTS = {
     "3D000": "create it with createdb",
     "25006": "name the primary server, not a standby",
     _INSUFFICIENT_PRIVILEGE: "GRANT this user USAGE and CREATE on the schema, SELECT and INSERT on"
-    " the tables, and USAGE on their sequences",
+    " the tables, UPDATE and DELETE on scan_value, scan_series and scan_insight, and USAGE on their"
+    " sequences",
 }
 _TLS_REFUSED = (
     "the server has no TLS, and the password and all else would cross the network in clear: turn on"
@@ -107,6 +112,7 @@ class PostgresqlStore:
         the server too.
     connect_timeout_s, call_timeout_s, exclusive_timeout_s : float
         How long to wait for the server, and for another host that is storing.
+    tables : Tables
     """
 
     def __init__(
@@ -116,8 +122,10 @@ class PostgresqlStore:
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         call_timeout_s: float = CALL_TIMEOUT_S,
         exclusive_timeout_s: float = EXCLUSIVE_TIMEOUT_S,
+        tables: Tables = Tables.MADE,
     ) -> None:
         self._url = url
+        self._tables = tables
         self._connect_timeout_s = connect_timeout_s
         self._call_timeout_s = call_timeout_s
         self._exclusive_timeout_s = exclusive_timeout_s
@@ -180,6 +188,7 @@ class PostgresqlStore:
                 warnings += await queries.copy_fitting(connection, wanted, catalog)
             for wanted in table_rows.scan_rows(snapshot):
                 await queries.copy(connection, wanted)
+            await queries.record_insight(connection, snapshot)
         return warnings
 
     async def record_failure(self, started: datetime, ended: datetime, log_file: str) -> None:
@@ -212,6 +221,50 @@ class PostgresqlStore:
         """Do nothing: the server looks after its files."""
         return ""
 
+    async def insight(self) -> Insight:
+        """Return what the newest run that looked knows of its areas, and what grew until then."""
+        return await read_insight(self)
+
+    async def thin_insight(self, before: datetime | None) -> int:
+        """Keep of what is older the insight of one run a week; return how many were forgotten."""
+        until = None if before is None else microseconds(before)
+        async with self._transaction() as connection:
+            return await queries.thin_insight(connection, until)
+
+    async def identity(self) -> str:
+        """Return when the server was started, to the microsecond, and which of its databases."""
+        async with self._session() as connection:
+            return str(await connection.fetchval(queries.IDENTITY))
+
+    async def catalog(self) -> Mapping[str, Mapping[str, Column]]:
+        """Return the columns of the JWQL tables and our own."""
+        async with self._session() as connection:
+            return await queries.catalog(connection)
+
+    async def write(
+        self,
+        tables: Sequence[TableRows],
+        statements: Sequence[Statement] = (),
+        expected: tuple[str, Sequence[object], int] | None = None,
+    ) -> list[str]:
+        """Run statements and insert rows; return warnings for those that JWQL's can't take."""
+        warnings: list[str] = []
+        async with self._transaction() as connection:
+            if expected is not None:
+                question, values, number = expected
+                if (await queries.select(connection, question, values))[0][0] != number:
+                    raise StoreUnavailableError(f"{self.location}: {MEANWHILE}")
+            for statement, values in statements:
+                await queries.select(connection, statement, values)
+            catalog = await queries.catalog(connection)
+            for wanted in tables:
+                typed = queries.typed(wanted, catalog[wanted.table])
+                if wanted.table in table_rows.JWQL_TABLES:
+                    warnings += await queries.copy_fitting(connection, typed, catalog)
+                else:
+                    await queries.copy(connection, typed)
+        return warnings
+
     async def _insert_run(self, connection: Connection, snapshot: Snapshot) -> bool:
         """Claim the run. While another one is storing the same run, this waits for its end."""
         run = table_rows.run_rows(snapshot)
@@ -233,8 +286,12 @@ class PostgresqlStore:
         )
 
     async def _migrate(self, connection: Connection) -> None:
+        if self._tables is Tables.FOREIGN:
+            return
         # Looking first needs no privilege to create anything once the schema is there.
         version = await queries.schema_version(connection)
+        if not version and self._tables is Tables.EXPECTED:
+            raise StoreError(f"{self.location}: {NO_STORE}")
         if not steps_from(version, "postgresql", self.location):
             return
         await connection.execute("BEGIN")

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
 from jwqlscan.history import FilesystemColumns, History, ProductColumns
-from jwqlscan.store import LastArea
+from jwqlscan.snapshot import Snapshot
+from jwqlscan.store import LastArea, intervals
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store.fitting import Column, fitting_rows
-from jwqlscan.store.rows import TableRows
+from jwqlscan.store.rows import TableRows, Value
 from jwqlscan.tally import Product
 
 # The aggregate of five years needs 20 MB: with PostgreSQL's default of 4 MB it spills to disk and
 # takes twice as long.
 _HISTORY_WORK_MEM = "64MB"
+
+IDENTITY = (
+    "SELECT pg_postmaster_start_time()::text || ' ' || oid FROM pg_database"
+    " WHERE datname = current_database()"
+)
 
 _NEWEST = "(SELECT run_id FROM scan_run WHERE date >= $1 ORDER BY date DESC LIMIT 1)"
 
@@ -26,6 +32,10 @@ class Connection(Protocol):
 
     async def execute(self, query: str, *args: object) -> str:
         """Run a statement; several at once if there are no arguments."""
+        ...
+
+    async def executemany(self, command: str, args: Iterable[Sequence[object]]) -> None:
+        """Run a statement once for each row."""
         ...
 
     async def fetch(self, query: str, *args: object) -> list[Any]:
@@ -54,15 +64,17 @@ async def schema_version(connection: Connection) -> int:
 
 
 async def catalog(connection: Connection) -> dict[str, dict[str, Column]]:
-    """Return the JWQL tables' columns as they are in this database."""
+    """Return the columns of the JWQL tables and our own as they are in this database."""
     rows = await connection.fetch(
-        """
+        r"""
         SELECT c.relname::text, a.attname::text, t.typname::text, a.attnotnull,
                ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = t.oid)
-        FROM unnest($1::text[]) AS wanted (name)
-        JOIN pg_class c ON c.oid = to_regclass(wanted.name)
+        FROM pg_class c
         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
         JOIN pg_type t ON t.oid = a.atttypid
+        WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND pg_table_is_visible(c.oid)
+        AND (c.relname = ANY ($1::text[]) OR c.relname LIKE 'scan\_%')
+        ORDER BY c.relname, a.attnum
         """,
         table_rows.JWQL_TABLES,
     )
@@ -81,12 +93,83 @@ async def copy_fitting(
     return warnings
 
 
+def typed(wanted: TableRows, columns: Mapping[str, Column]) -> TableRows:
+    """Return neutral rows with the values that asyncpg wants for the table's columns."""
+    dates: dict[str, datetime] = {}  # one stands in a hundred rows
+
+    def date(text: object) -> datetime:
+        known = dates.get(str(text))
+        return known or dates.setdefault(str(text), datetime.fromisoformat(str(text)))
+
+    of_type: dict[str, Callable[[object], Value]] = {
+        "timestamptz": date,
+        "timestamp": date,
+        "bool": bool,
+    }
+    change = [of_type.get(columns[name].type_name) for name in wanted.columns]
+    if not any(change):
+        return wanted
+    return wanted._replace(
+        rows=[
+            tuple(
+                value if kind is None or value is None else kind(value)
+                for kind, value in zip(change, row, strict=True)
+            )
+            for row in wanted.rows
+        ]
+    )
+
+
 async def copy(connection: Connection, wanted: TableRows) -> None:
     """Insert rows."""
     if wanted.rows:
         await connection.copy_records_to_table(
             wanted.table, columns=wanted.columns, records=wanted.rows
         )
+
+
+async def record_insight(connection: Connection, snapshot: Snapshot) -> None:
+    """Store what a run knows beside its totals, within its transaction."""
+    date_us = intervals.microseconds(snapshot.timestamp)
+    for state in intervals.states(snapshot):
+        area = (state.group, state.area)
+        [(before, after)] = await connection.fetch(intervals.NEIGHBOURS, *area, date_us)
+        ids = await _series(connection, area)
+        new = [(*area, *key) for key in state.numbers if key not in ids]
+        if new:
+            await copy(connection, TableRows("scan_series", intervals.SERIES_COLUMNS, new))
+            ids = await _series(connection, area)
+        since = date_us if before is None else before
+        known = await connection.fetch(intervals.LASTING, *area, since, date_us)
+        changed = intervals.changes(
+            map(intervals.value, known),
+            {ids[key]: numbers for key, numbers in state.numbers.items()},
+            *(date_us, before, after),
+        )
+        await connection.executemany(intervals.DELETE, changed.deletes)
+        await connection.executemany(intervals.END, changed.ends)
+        rows = [(*row[:3], *row.numbers) for row in changed.inserts]
+        await copy(connection, TableRows("scan_value", intervals.VALUE_COLUMNS, rows))
+        looked = (snapshot.run_id, *area, date_us, state.complete, state.details)
+        await connection.execute(intervals.LOOKED, *looked)
+
+
+async def _series(connection: Connection, area: tuple[str, str]) -> dict[tuple[str, str], int]:
+    rows = await connection.fetch(intervals.SERIES, *area)
+    return {(kind, key): number for kind, key, number in rows}
+
+
+async def thin_insight(connection: Connection, before_us: int | None) -> int:
+    """Forget what only runs knew that are to be thinned, or are gone; return how many were."""
+    thinned = 0
+    if before_us is not None:
+        # The command's tag: DELETE and how many rows.
+        thinned = int((await connection.execute(intervals.THIN, before_us)).split()[-1])
+        if not thinned:
+            return 0
+    for statement in intervals.SWEEP:
+        await connection.execute(statement)
+    return thinned
 
 
 async def select(

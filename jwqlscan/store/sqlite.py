@@ -19,17 +19,22 @@ from jwqlscan.errors import (
     SnapshotRefusedError,
     StoreDamagedError,
     StoreError,
+    StoreMissingError,
     StoreUnavailableError,
 )
 from jwqlscan.history import History
+from jwqlscan.insight import Insight
 from jwqlscan.paths import shown
 from jwqlscan.scanning.mounts import MOUNTINFO, parse_mountinfo
 from jwqlscan.snapshot import Snapshot
-from jwqlscan.store import LastArea, sqlite_damage
+from jwqlscan.store import MEANWHILE, LastArea, Statement, Tables, sqlite_damage
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store import sqlite_queries as queries
-from jwqlscan.store.rows import EARLIEST
-from jwqlscan.store.schema import APPLICATION_ID, steps_from
+from jwqlscan.store.fitting import Column, fitting_rows
+from jwqlscan.store.insight import read_insight
+from jwqlscan.store.intervals import microseconds
+from jwqlscan.store.rows import EARLIEST, TableRows
+from jwqlscan.store.schema import APPLICATION_ID, NO_STORE, steps_from
 
 # Another process holds the file for one short transaction; ten seconds is far more than it needs.
 BUSY_TIMEOUT_S = 10.0
@@ -85,6 +90,7 @@ class SqliteStore:
         How long to wait for another process that is writing.
     call_timeout_s : float
         How long to wait for the disk.
+    tables : Tables
     """
 
     def __init__(
@@ -93,10 +99,12 @@ class SqliteStore:
         *,
         busy_timeout_s: float = BUSY_TIMEOUT_S,
         call_timeout_s: float = CALL_TIMEOUT_S,
+        tables: Tables = Tables.MADE,
     ) -> None:
         self._path = path
         self._busy_timeout_s = busy_timeout_s
         self._call_timeout_s = call_timeout_s
+        self._tables = tables
         self._connection: sqlite3.Connection | None = None
         self._limiter: CapacityLimiter | None = None
 
@@ -165,6 +173,56 @@ class SqliteStore:
 
         return await self._in_thread(work)
 
+    async def insight(self) -> Insight:
+        """Return what the newest run that looked knows of its areas, and what grew until then."""
+        return await read_insight(self)
+
+    async def thin_insight(self, before: datetime | None) -> int:
+        """Keep of what is older the insight of one run a week; return how many were forgotten."""
+        until = None if before is None else microseconds(before)
+        return await self._call(lambda connection: queries.thin_insight(connection, until))
+
+    async def identity(self) -> str:
+        """Return the file's place on its filesystem."""
+
+        def work(_: sqlite3.Connection) -> str:
+            status = os.stat(self._path)
+            return f"{status.st_dev}:{status.st_ino}"
+
+        return await self._call(work)
+
+    async def catalog(self) -> Mapping[str, Mapping[str, Column]]:
+        """Return the columns of every table."""
+        return await self._call(queries.catalog)
+
+    async def write(
+        self,
+        tables: Sequence[TableRows],
+        statements: Sequence[Statement] = (),
+        expected: tuple[str, Sequence[object], int] | None = None,
+    ) -> list[str]:
+        """Run statements and insert rows; return warnings for JWQL's that are not whole."""
+
+        def work(connection: sqlite3.Connection) -> list[str]:
+            warnings: list[str] = []
+            with queries.transaction(connection, "IMMEDIATE"):
+                if expected is not None:
+                    question, values, number = expected
+                    if queries.select(connection, question, values)[0][0] != number:
+                        raise StoreUnavailableError(f"{self.location}: {MEANWHILE}")
+                for statement, values in statements:
+                    queries.select(connection, statement, values)
+                columns = queries.catalog(connection)
+                for wanted in tables:
+                    rows = wanted.rows
+                    if wanted.table in table_rows.JWQL_TABLES:
+                        rows, problems = fitting_rows(wanted, columns[wanted.table])
+                        warnings += problems
+                    queries.insert(connection, wanted._replace(rows=rows))
+            return warnings
+
+        return await self._call(work)
+
     async def _call(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         connection = self._connection
         if connection is None:
@@ -200,6 +258,8 @@ class SqliteStore:
     def _open(self) -> sqlite3.Connection:
         if sqlite3.sqlite_version_info < _STRICT_SINCE:
             raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: 3.37 is needed")
+        if self._tables is not Tables.MADE and not os.path.exists(self._path):
+            raise StoreMissingError(f"{self.location}: is not there: check the path")
         path = _private_file(self._path, self.location)
         connection = sqlite3.connect(
             path,
@@ -226,6 +286,8 @@ class SqliteStore:
             raise StoreError(
                 f"{self.location}: is the database of another program: name another file"
             )
+        if self._tables is Tables.EXPECTED and not tables:
+            raise StoreError(f"{self.location}: {NO_STORE}")
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         if not steps_from(queries.version(connection), "sqlite", self.location):
@@ -248,10 +310,11 @@ class SqliteStore:
                     return
                 raise SnapshotRefusedError(
                     f"{self.location}: another run is stored under the date"
-                    f" {queries.date_text(snapshot.timestamp)}: run again"
+                    f" {table_rows.date_text(snapshot.timestamp)}: run again"
                 )
             for rows in (*table_rows.jwql_rows(snapshot), *table_rows.scan_rows(snapshot)):
                 queries.insert(connection, rows)
+            queries.record_insight(connection, snapshot)
 
 
 def fstype(path: str) -> str:

@@ -6,13 +6,15 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from jwqlscan.history import FilesystemColumns, History, ProductColumns, Samples
-from jwqlscan.store import LastArea
+from jwqlscan.snapshot import Snapshot
+from jwqlscan.store import LastArea, intervals
 from jwqlscan.store import rows as table_rows
-from jwqlscan.store.rows import TableRows
+from jwqlscan.store.fitting import Column
+from jwqlscan.store.rows import TableRows, date_text
 from jwqlscan.tally import Product
 
 _NEWEST = "(SELECT run_id FROM scan_run WHERE date >= ? ORDER BY date DESC LIMIT 1)"
@@ -202,14 +204,72 @@ def last_areas(connection: sqlite3.Connection) -> Mapping[tuple[str, str], LastA
         )
 
 
+def record_insight(connection: sqlite3.Connection, snapshot: Snapshot) -> None:
+    """Store what a run knows beside its totals, within its transaction."""
+    date_us = intervals.microseconds(snapshot.timestamp)
+    for state in intervals.states(snapshot):
+        area = (state.group, state.area)
+        [(before, after)] = select(connection, intervals.NEIGHBOURS, (*area, date_us))
+        ids = _series(connection, area)
+        new = [(*area, *key) for key in state.numbers if key not in ids]
+        if new:
+            insert(connection, TableRows("scan_series", intervals.SERIES_COLUMNS, new))
+            ids = _series(connection, area)
+        since = date_us if before is None else before
+        known = select(connection, intervals.LASTING, (*area, since, date_us))
+        changed = intervals.changes(
+            map(intervals.value, known),
+            {ids[key]: numbers for key, numbers in state.numbers.items()},
+            *(date_us, before, after),
+        )
+        connection.executemany(_marked(intervals.DELETE), changed.deletes)
+        connection.executemany(_marked(intervals.END), changed.ends)
+        rows = [(*row[:3], *row.numbers) for row in changed.inserts]
+        insert(connection, TableRows("scan_value", intervals.VALUE_COLUMNS, rows))
+        looked = (snapshot.run_id, *area, date_us, state.complete, state.details)
+        connection.execute(_marked(intervals.LOOKED), looked)
+
+
+def _series(connection: sqlite3.Connection, area: tuple[str, str]) -> dict[tuple[str, str], int]:
+    return {(kind, key): number for kind, key, number in select(connection, intervals.SERIES, area)}
+
+
+def thin_insight(connection: sqlite3.Connection, before_us: int | None) -> int:
+    """Forget what only runs knew that are to be thinned, or are gone; return how many were."""
+    with transaction(connection, "IMMEDIATE"):
+        thinned = 0
+        if before_us is not None:
+            thinned = connection.execute(_marked(intervals.THIN), (before_us,)).rowcount
+            if not thinned:
+                return 0
+        for statement in intervals.SWEEP:
+            connection.execute(statement)
+        return thinned
+
+
+def _marked(sql: str) -> str:
+    return re.sub(r"\$([0-9]+)", r"?\1", sql)
+
+
 def select(
     connection: sqlite3.Connection, question: str, values: Sequence[object]
 ) -> list[Sequence[Any]]:
     """Return the rows of a question of `store.questions`."""
     sql = re.sub(r"\{(?:date|text):([^}]*)\}", r"\1", question)
-    sql = re.sub(r"\$([0-9]+)", r"?\1", sql)
+    sql = _marked(sql)
     texts = [date_text(value) if isinstance(value, datetime) else value for value in values]
     return connection.execute(sql, texts).fetchall()
+
+
+def catalog(connection: sqlite3.Connection) -> dict[str, dict[str, Column]]:
+    """Return the columns of every table."""
+    tables: dict[str, dict[str, Column]] = {}
+    for table, name, type_name, not_null in connection.execute(
+        'SELECT s.name, c.name, lower(c.type), c."notnull" FROM sqlite_schema s'
+        " JOIN pragma_table_info(s.name) c WHERE s.type = 'table' ORDER BY s.name, c.cid"
+    ):
+        tables.setdefault(table, {})[name] = Column(type_name, bool(not_null))
+    return tables
 
 
 def number(connection: sqlite3.Connection, sql: str, *values: str) -> int:
@@ -220,9 +280,3 @@ def number(connection: sqlite3.Connection, sql: str, *values: str) -> int:
 def version(connection: sqlite3.Connection) -> int:
     """Return the newest schema version applied; 0 in a new file."""
     return number(connection, "PRAGMA user_version")
-
-
-def date_text(date: datetime) -> str:
-    """Return UTC text of fixed width, so that text order is time order."""
-    utc = date.astimezone(UTC).replace(tzinfo=None)
-    return f"{utc.isoformat(timespec='microseconds')}Z"

@@ -1,0 +1,276 @@
+"""Directories with all that is below them: each down to a depth, and the largest below that.
+
+Bounded: of each of the two kinds so many are kept, the largest by apparent bytes. What is dropped
+is in its parents' sums all the same. A directory comes here once, when its sum is final, so that
+keeping the largest of two such tables is the same in any order.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+DEFAULT_DEPTH = 2
+DEFAULT_MOST = 20_000
+DEFAULT_LARGEST = 1_000
+
+# Sums end here, as in the database's columns: a broken filesystem may say anything of a size.
+MOST_BYTES = 2**63 - 1
+
+
+class DirectorySum(NamedTuple):
+    """What is in a directory and below it.
+
+    Attributes
+    ----------
+    files, apparent_bytes, allocated_bytes : int
+        As in `jwqlscan.cube.Sum`.
+    fits_files, fits_bytes : int
+    """
+
+    files: int = 0
+    apparent_bytes: int = 0
+    allocated_bytes: int = 0
+    fits_files: int = 0
+    fits_bytes: int = 0
+
+    def plus(self, other: Iterable[int]) -> DirectorySum:
+        """Return both together; no sum grows beyond `MOST_BYTES`."""
+        return DirectorySum(
+            *(min(a + b, MOST_BYTES) for a, b in zip(self, other, strict=True)),
+        )
+
+
+class Limits(NamedTuple):
+    """Which directories are told.
+
+    Attributes
+    ----------
+    depth : int
+        Down to which each is told; 0 is the root alone.
+    most : int
+        How many of those, at most; 0: directories are not told at all.
+    largest : int
+        How many of those below that, at most.
+    """
+
+    depth: int = DEFAULT_DEPTH
+    most: int = DEFAULT_MOST
+    largest: int = DEFAULT_LARGEST
+
+
+BY_DIRECTORY = "directory"  # how these sums are asked for, where the cube's projections are
+NO_DIRECTORIES = Limits(0, 0, 0)
+DEFAULT_DIRECTORIES = Limits()
+
+
+class Directories:
+    """Sums by path.
+
+    Attributes
+    ----------
+    upper : dict of str to DirectorySum
+        Those down to the depth, by absolute path.
+    lower : dict of str to DirectorySum
+        The largest of those below it; none without bytes.
+    upper_dropped, lower_dropped : int
+        How many more there were.
+    """
+
+    __slots__ = ("lower", "lower_dropped", "upper", "upper_dropped")
+
+    def __init__(self) -> None:
+        self.upper: dict[str, DirectorySum] = {}
+        self.lower: dict[str, DirectorySum] = {}
+        self.upper_dropped = 0
+        self.lower_dropped = 0
+
+    def __eq__(self, other: object) -> bool:
+        """Tell whether both hold the same."""
+        return isinstance(other, Directories) and self.to_record() == other.to_record()
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __bool__(self) -> bool:
+        """Tell whether there is any."""
+        return bool(self.upper or self.lower)
+
+    def merge(self, other: Directories) -> None:
+        """Add those of another table; the other stays as it is. A path in both is added up."""
+        for mine, theirs in ((self.upper, other.upper), (self.lower, other.lower)):
+            for path, total in theirs.items():
+                known = mine.get(path)
+                mine[path] = total if known is None else known.plus(total)
+        self.upper_dropped += other.upper_dropped
+        self.lower_dropped += other.lower_dropped
+
+    def bound(self, limits: Limits) -> None:
+        """Keep the largest only."""
+        dropped = len(self.upper) - limits.most
+        if dropped > 0:
+            self.upper = _largest(self.upper, limits.most)
+            self.upper_dropped += dropped
+        dropped = len(self.lower) - limits.largest
+        if dropped > 0:
+            self.lower = _largest(self.lower, limits.largest)
+            self.lower_dropped += dropped
+
+    def moved(self, old: str, new: str) -> Directories:
+        """Return the table with what is below one path below another."""
+        table = Directories()
+        for mine, theirs in ((table.upper, self.upper), (table.lower, self.lower)):
+            for path, total in theirs.items():
+                below = path.removeprefix(old) if path.startswith(old) else None
+                mine[path if below is None else new + below] = total
+        table.upper_dropped, table.lower_dropped = self.upper_dropped, self.lower_dropped
+        return table
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the table as plain JSON data; :meth:`from_record` is its inverse."""
+        return {
+            "upper": [[path, *total] for path, total in sorted(self.upper.items())],
+            "lower": [[path, *total] for path, total in sorted(self.lower.items())],
+            "dropped": [self.upper_dropped, self.lower_dropped],
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Directories:
+        """Return the table that :meth:`to_record` wrote.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If the record is not one.
+        """
+        table = cls()
+        for sums, rows in ((table.upper, record["upper"]), (table.lower, record["lower"])):
+            for path, *numbers in rows:
+                if not isinstance(path, str):
+                    raise TypeError("a path is no text")
+                sums[path] = DirectorySum(*map(int, numbers))
+        table.upper_dropped, table.lower_dropped = map(int, record["dropped"])
+        return table
+
+
+def rooted(
+    trees: Mapping[str, Directories], area: str, limits: Limits, *, whole: bool
+) -> Directories:
+    """Return an area's directories from those of the roots in it, which leave each other out.
+
+    Parameters
+    ----------
+    trees : mapping of str to Directories
+        By the path of each root. One that is elsewhere, behind a symbolic link say, stays apart.
+    area : str
+        The area's own path.
+    limits : Limits
+        The depth counts from the area.
+    whole : bool
+        Whether the area is more than a root: then it has a sum of its own all the same.
+    """
+    table = Directories()
+    for tree in trees.values():
+        table.merge(tree)
+    if whole and area not in table.upper:
+        table.upper[area] = DirectorySum()
+    top = area.rstrip("/")
+    for root, tree in trees.items():
+        total = tree.upper.get(root)
+        if total is None or not root.startswith(f"{top}/") or root == area:
+            continue
+        above = root
+        while above != area:
+            above = above.rpartition("/")[0]
+            above = area if len(above) <= len(top) else above
+            for sums in (table.upper, table.lower):
+                if above in sums:
+                    sums[above] = sums[above].plus(total)
+    for path in [path for path in table.upper if _levels(path, top) > limits.depth]:
+        total = table.upper.pop(path)
+        if total.apparent_bytes:
+            table.lower[path] = total
+    table.bound(limits)
+    return table
+
+
+def _levels(path: str, top: str) -> int:
+    """Return how deep a path is below an area; what is elsewhere is not deep."""
+    return path[len(top) :].rstrip("/").count("/") if path.startswith(f"{top}/") else 0
+
+
+def largest(sums: Mapping[str, DirectorySum], count: int) -> list[tuple[str, DirectorySum]]:
+    """Return the largest by apparent bytes, of equal ones the first by path, byte by byte."""
+    return sorted(_largest(sums, count).items(), key=_largest_first)
+
+
+def _largest(sums: Mapping[str, DirectorySum], count: int) -> dict[str, DirectorySum]:
+    """Return the same in no order: paths are looked at only where the last ones are equal."""
+    if count <= 0:
+        return {}
+    if len(sums) <= count:
+        return dict(sums)
+    sizes = sorted((total.apparent_bytes for total in sums.values()), reverse=True)
+    least = sizes[count - 1]
+    kept = {path: total for path, total in sums.items() if total.apparent_bytes > least}
+    equal = [(path, total) for path, total in sums.items() if total.apparent_bytes == least]
+    kept.update(heapq.nsmallest(count - len(kept), equal, key=_largest_first))
+    return kept
+
+
+def _largest_first(item: tuple[str, DirectorySum]) -> tuple[int, bytes]:
+    return -item[1].apparent_bytes, os.fsencode(item[0])
+
+
+class Branch(NamedTuple):
+    """A line of a tree of directories.
+
+    Attributes
+    ----------
+    guide : str
+        What is drawn before the name: ``"│  ├─ "``.
+    name : str
+        Of the top its whole path.
+    path : str
+    sum : DirectorySum
+    """
+
+    guide: str
+    name: str
+    path: str
+    sum: DirectorySum
+
+
+def branches(table: Directories, count: int) -> list[Branch]:
+    """Return the largest directories as a tree, in each the larger ones first.
+
+    All that are above one of them are at least as large and so, by path, among them.
+    """
+    chosen = largest(table.upper | table.lower, count)
+    known = dict(chosen)
+    below: dict[str, list[str]] = {}
+    tops = []
+    for path, _ in chosen:
+        parent = path.rpartition("/")[0] or "/"
+        if parent in known and parent != path:
+            below.setdefault(parent, []).append(path)
+        else:
+            tops.append(path)
+    lines: list[Branch] = []
+    waiting = [(path, "", "", path) for path in reversed(tops)]
+    while waiting:
+        path, guide, rest, name = waiting.pop()
+        lines.append(Branch(guide, name, path, known[path]))
+        children = below.get(path, [])
+        for index in reversed(range(len(children))):
+            child, is_last = children[index], index == len(children) - 1
+            waiting.append(
+                (
+                    child,
+                    rest + ("└─ " if is_last else "├─ "),
+                    rest + ("   " if is_last else "│  "),
+                    child.rpartition("/")[2],
+                )
+            )
+    return lines
