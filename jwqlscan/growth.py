@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import NamedTuple
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 from jwqlscan.cube import PRODUCT_EXTENSION, CellKey, Cube, Sum
 from jwqlscan.insight import AreaInsight, DirectoryRow, Growth, GrowthRow
@@ -26,19 +27,26 @@ class Lasting(NamedTuple):
     ----------
     kind : str
         `CELLS`, `PROGRAMS` or `DIRECTORIES`.
-    key : CellKey or str
+    key : str
+        As it is stored.
     first_us, last_us : int
-    sum : Sum
+    files, apparent_bytes, allocated_bytes : int
     fits_files, fits_bytes : int
     """
 
     kind: str
-    key: CellKey | str
+    key: str
     first_us: int
     last_us: int
-    sum: Sum
+    files: int
+    apparent_bytes: int
+    allocated_bytes: int
     fits_files: int
     fits_bytes: int
+
+
+# Rows of a `Lasting` are compared by the hundred thousand: these are told apart by place.
+_Row = Sequence[Any]
 
 
 class AreaRows:
@@ -46,79 +54,146 @@ class AreaRows:
 
     Parameters
     ----------
-    rows : iterable of Lasting
+    rows : iterable of sequences
+        As `Lasting`.
+    cell : callable
+        The cell that a key stands for.
+    text : callable
+        What is shown of a key of a program or directory.
     product_extension : str
         As in `Cube`.
     """
 
-    def __init__(self, rows: Iterable[Lasting], product_extension: str = PRODUCT_EXTENSION) -> None:
+    def __init__(
+        self,
+        rows: Iterable[_Row],
+        cell: Callable[[str], CellKey],
+        text: Callable[[str], str],
+        product_extension: str = PRODUCT_EXTENSION,
+    ) -> None:
         self.product_extension = product_extension
-        self._by_kind: dict[str, list[Lasting]] = {CELLS: [], PROGRAMS: [], DIRECTORIES: []}
+        self.cell = cell
+        self._text = text
+        self._by_kind: dict[str, list[_Row]] = {CELLS: [], PROGRAMS: [], DIRECTORIES: []}
         for row in rows:
-            self._by_kind[row.kind].append(row)
-        self._labels: dict[str, dict[CellKey | str, str]] = {}
+            self._by_kind[row[0]].append(row)
+        self._labels: dict[str, dict[str, str]] = {}
         self._sums: dict[tuple[str, int], dict[str, Sum]] = {}
         self._totals: dict[int, Sum] = {}
-        self._series: dict[tuple[str, tuple[int, ...]], dict[str, list[int]]] = {}
+        self._changed: dict[tuple[str, int, int], list[tuple[_Row, int]]] = {}
 
-    def at(self, kind: str, date_us: int) -> list[Lasting]:
-        """Return the rows of a kind that a run had."""
-        return [row for row in self._by_kind[kind] if row.first_us <= date_us <= row.last_us]
+    def at(self, kind: str, date_us: int) -> Iterator[Lasting]:
+        """Yield the rows of a kind that a run had."""
+        return (Lasting(*row) for row in self._by_kind[kind] if row[2] <= date_us <= row[3])
 
     def sums(self, by: str, date_us: int) -> dict[str, Sum]:
         """Return a run's sums by a question's labels."""
         if (by, date_us) not in self._sums:
             sums: dict[str, list[int]] = {}
-            labels = self._labels_of(by)
-            for row in self.at(kind_of(by), date_us):
-                numbers = sums.setdefault(labels[row.key], [0, 0, 0])
-                files, apparent, allocated = row.sum
-                numbers[0] += files
-                numbers[1] += apparent
-                numbers[2] += allocated
+            labels = self.labels(by)
+            for _, key, first_us, last_us, files, apparent, allocated, _, _ in self._by_kind[
+                kind_of(by)
+            ]:
+                if first_us <= date_us <= last_us:
+                    label = labels[key]
+                    numbers = sums.get(label)
+                    if numbers is None:
+                        sums[label] = [files, apparent, allocated]
+                    else:
+                        numbers[0] += files
+                        numbers[1] += apparent
+                        numbers[2] += allocated
             self._sums[by, date_us] = {label: Sum(*numbers) for label, numbers in sums.items()}
         return self._sums[by, date_us]
+
+    def changes(self, by: str, since_us: int, until_us: int) -> dict[str, Change]:
+        """Return what is not the same in two runs, by a question's labels."""
+        changes: dict[str, Change] = {}
+        labels = self.labels(by)
+        for row, sign in self._rows_changed(kind_of(by), since_us, until_us):
+            label = labels[row[1]]
+            change = changes.get(label)
+            if change is None:
+                change = changes[label] = Change()
+            change.files += sign * row[4]
+            change.apparent_bytes += sign * row[5]
+            change.allocated_bytes += sign * row[6]
+            if sign < 0:
+                change.was_told = True
+        return changes
 
     def total(self, date_us: int) -> Sum:
         """Return all of the area in a run."""
         if date_us not in self._totals:
-            cells = self.at(CELLS, date_us)
-            columns = zip(*(row.sum for row in cells), strict=True)
-            self._totals[date_us] = Sum(*map(sum, columns))
+            cells = [row[4:7] for row in self._by_kind[CELLS] if row[2] <= date_us <= row[3]]
+            self._totals[date_us] = _added(cells)
         return self._totals[date_us]
 
-    def series(
-        self, by: str, labels: set[str], looks: Sequence[Look]
-    ) -> dict[str, tuple[int | None, ...]]:
-        """Return apparent bytes over time, by some of a question's labels."""
-        moments = tuple(look.date_us for look in looks)
-        if (by, moments) not in self._series:
-            self._series[by, moments] = self._all_series(by, moments)
-        series = self._series[by, moments]
-        return {label: tuple(series.get(label, [0] * len(moments))) for label in labels}
-
-    def _all_series(self, by: str, moments: tuple[int, ...]) -> dict[str, list[int]]:
-        series: dict[str, list[int]] = {}
-        labels = self._labels_of(by)
-        for row in self._by_kind[kind_of(by)] if moments else ():
-            label = labels[row.key]
-            points = series.get(label)
-            if points is None:
-                points = series[label] = [0] * len(moments)
-            size = row.sum.apparent_bytes
-            first = bisect_left(moments, row.first_us)
-            for at in range(first, bisect_right(moments, row.last_us)):
-                points[at] += size
-        return series
-
-    def _labels_of(self, by: str) -> dict[CellKey | str, str]:
+    def labels(self, by: str) -> dict[str, str]:
+        """Return what each key is called by a question."""
         if by not in self._labels:
-            keys = {row.key for row in self._by_kind[kind_of(by)]}
-            self._labels[by] = {
-                key: label_of(by, key, self.product_extension) if isinstance(key, CellKey) else key
-                for key in keys
-            }
+            kind = kind_of(by)
+            keys = {row[1] for row in self._by_kind[kind]}
+            self._labels[by] = {key: self.label(by, key) for key in keys}
         return self._labels[by]
+
+    def label(self, by: str, key: str) -> str:
+        """Return what a key is called by a question."""
+        if kind_of(by) == CELLS:
+            return label_of(by, self.cell(key), self.product_extension)
+        return self._text(key)
+
+    def _rows_changed(self, kind: str, since_us: int, until_us: int) -> list[tuple[_Row, int]]:
+        """Return the rows that only one of two runs had: with -1 the older, with 1 the newer."""
+        if (kind, since_us, until_us) not in self._changed:
+            self._changed[kind, since_us, until_us] = [
+                (row, -1 if is_old else 1)
+                for row in self._by_kind[kind]
+                if (is_old := row[2] <= since_us <= row[3]) != (row[2] <= until_us <= row[3])
+            ]
+        return self._changed[kind, since_us, until_us]
+
+
+@dataclass(slots=True)
+class Change:
+    """How much more there is of something; and whether the older run told anything of it."""
+
+    files: int = 0
+    apparent_bytes: int = 0
+    allocated_bytes: int = 0
+    was_told: bool = False
+
+    def before(self, after: Sum) -> Sum:
+        """Return what there was, of what there is."""
+        return Sum(
+            after.files - self.files,
+            after.apparent_bytes - self.apparent_bytes,
+            after.allocated_bytes - self.allocated_bytes,
+        )
+
+
+def points_of(rows: Iterable[Sequence[Any]], moments: Sequence[int]) -> dict[str, list[int]]:
+    """Return the apparent bytes of each key at some moments.
+
+    Parameters
+    ----------
+    rows : iterable of sequences
+        Key, first_us and last_us as in `Lasting`, apparent bytes.
+    moments : sequence of int
+        Ascending, in microseconds since 1970.
+    """
+    steps: dict[str, list[int]] = {}
+    for key, first_us, last_us, size in rows:
+        step = steps.get(key)
+        if step is None:
+            step = steps[key] = [0] * (len(moments) + 1)
+        step[bisect_left(moments, first_us)] += size
+        step[bisect_right(moments, last_us)] -= size
+    return {key: list(accumulate(step[:-1])) for key, step in steps.items()}
+
+
+def _added(numbers: Collection[Sequence[int]]) -> Sum:
+    return Sum(*map(sum, zip(*numbers, strict=True))) if numbers else Sum()
 
 
 def kind_of(by: str) -> str:
@@ -158,12 +233,12 @@ def area_insight(group: str, name: str, look: Look, rows: AreaRows) -> AreaInsig
     cube = Cube()
     cube.product_extension = rows.product_extension
     for row in rows.at(CELLS, look.date_us):
-        assert isinstance(row.key, CellKey)
-        cube.add(row.key, *row.sum)
+        cube.add(rows.cell(row.key), row.files, row.apparent_bytes, row.allocated_bytes)
+    programs, paths = rows.labels("program"), rows.labels("directory")
     for row in rows.at(PROGRAMS, look.date_us):
-        cube.add_program(str(row.key), *row.sum[:2])
+        cube.add_program(programs[row.key], row.files, row.apparent_bytes)
     directories = [
-        DirectoryRow(str(row.key), row.sum, row.fits_files, row.fits_bytes)
+        DirectoryRow(paths[row.key], Sum(*row[4:7]), row.fits_files, row.fits_bytes)
         for row in rows.at(DIRECTORIES, look.date_us)
     ]
     directories.sort(key=lambda one: (-one.sum.apparent_bytes, one.path))
@@ -189,9 +264,8 @@ def growth(
     rows: AreaRows,
     *,
     top: int | None = None,
-    dates: Sequence[Look] = (),
 ) -> Growth:
-    """Return what changed in an area between two runs.
+    """Return what changed in an area between two runs, without its rows' series.
 
     Parameters
     ----------
@@ -203,22 +277,20 @@ def growth(
     looks : (Look, Look)
         Of the two runs, the older first.
     rows : AreaRows
-        What there was in these runs and those of `dates`.
+        What there was in these runs.
     top : int, optional
         How many rows to tell, at most; default: all.
-    dates : sequence of Look
-        Ascending: the runs that the rows' series are of.
     """
     since, until = looks
-    before, after = rows.sums(by, since.date_us), rows.sums(by, until.date_us)
+    sums = rows.sums(by, until.date_us)
+    knew, knows = _is_known(by, since), _is_known(by, until)
     changed = []
-    for label in before.keys() | after.keys():
-        old, new = before.get(label, Sum()), after.get(label, Sum())
-        if old != new:
-            known = (label in before or _is_known(by, since)) and (
-                label in after or _is_known(by, until)
-            )
-            changed.append(GrowthRow(label, old, new, known))
+    for label, change in rows.changes(by, since.date_us, until.date_us).items():
+        after = sums.get(label, Sum())
+        before = change.before(after)
+        if before != after:
+            known = (knew or change.was_told or any(before)) and (knows or label in sums)
+            changed.append(GrowthRow(label, before, after, known))
     told = heapq.nsmallest(len(changed) if top is None else top, changed, key=_greatest_first)
     rest = None
     if by != "directory" and len(told) < len(changed):
@@ -226,23 +298,29 @@ def growth(
         others = [row for row in changed if row.label not in kept]
         rest = GrowthRow(
             f"{len(others):,} more",
-            sum((row.before for row in others), Sum()),
-            sum((row.after for row in others), Sum()),
+            _added([row.before for row in others]),
+            _added([row.after for row in others]),
             all(row.exact for row in others),
         )
-    series = rows.series(by, {row.label for row in told}, dates)
-    notes = tuple(_notes(by, looks))
     return Growth(
         *(group, name, by, window, since.date, until.date),
         since.complete and until.complete,
-        notes,
+        tuple(_notes(by, looks)),
         rows.total(since.date_us),
         rows.total(until.date_us),
-        tuple(replace(row, series=series[row.label]) for row in told),
+        tuple(told),
         rest,
-        tuple(look.date for look in dates),
-        len(changed),
+        changed=len(changed),
     )
+
+
+def with_series(
+    found: Growth, dates: Sequence[datetime], series: Mapping[str, Sequence[int]]
+) -> Growth:
+    """Return growth with its rows' apparent bytes over time, by their labels."""
+    nothing = [0] * len(dates)
+    rows = tuple(replace(row, series=tuple(series.get(row.label, nothing))) for row in found.rows)
+    return replace(found, rows=rows, dates=tuple(dates))
 
 
 def _greatest_first(row: GrowthRow) -> tuple[int, int, str]:

@@ -14,7 +14,14 @@ from jwqlscan.insight import Growth
 from jwqlscan.paths import shown
 from jwqlscan.snapshot import ALL
 from jwqlscan.store import Store, Tables, open_store
-from jwqlscan.store.insight import look_before, nearest, read_looks, read_values, series_looks
+from jwqlscan.store.insight import (
+    add_series,
+    look_before,
+    nearest,
+    read_looks,
+    read_values,
+    series_looks,
+)
 from jwqlscan.store.questions import (
     AreaRow,
     Point,
@@ -183,10 +190,11 @@ async def grown(
             before = look_before(found, since if isinstance(since, timedelta) else None)
             assert before is not None
             base = before
-        dates = series_looks(found, base.date)
-        rows = await read_values(store, wanted, base.date_us, found[-1])
-    window = since if isinstance(since, str) else base.date.isoformat()
-    return growth(*wanted, by, window, (base, found[-1]), rows, top=top, dates=dates)
+        rows = await read_values(store, wanted, [base, found[-1]])
+        window = since if isinstance(since, str) else base.date.isoformat()
+        grown = growth(*wanted, by, window, (base, found[-1]), rows, top=top)
+        [with_series] = await add_series(store, [grown], rows, series_looks(found, base.date))
+    return with_series
 
 
 def _totals(run: RunRow, previous: RunRow | None) -> tuple[Total, ...]:

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from operator import add
 from typing import Any
 
-from jwqlscan.cube import PRODUCT_EXTENSION, CellKey, FileClass, Sum
-from jwqlscan.growth import CELLS, AreaRows, Lasting, Look, area_insight, growth
+from jwqlscan.cube import PRODUCT_EXTENSION, CellKey, FileClass
+from jwqlscan.growth import (
+    CELLS,
+    AreaRows,
+    Look,
+    area_insight,
+    growth,
+    kind_of,
+    points_of,
+    with_series,
+)
 from jwqlscan.insight import GROWTH_BY, AreaInsight, Growth, Insight
 from jwqlscan.paths import harmless
 from jwqlscan.store.intervals import cell_key, plain
@@ -27,10 +37,28 @@ _LOOKS = (
     " LEFT JOIN scan_area a ON a.run_id = i.run_id AND a.area_group = i.area_group"
     " AND a.area = i.area ORDER BY i.date_us"
 )
-_VALUES = (
-    "SELECT s.kind, s.key, v.first_us, v.last_us, v.files, v.apparent_bytes, v.allocated_bytes,"
+# Of what lasts from run to run, what some runs had: of the runs themselves, not of those between.
+RUNS_AT_ONCE = 4
+_VALUES = (  # what is put in are numbers of parameters
+    "SELECT s.kind, s.key, v.first_us, v.last_us, v.files, v.apparent_bytes, v.allocated_bytes,"  # noqa: S608
     " v.fits_files, v.fits_bytes FROM scan_value v JOIN scan_series s ON s.id = v.series_id"
-    " WHERE v.last_us >= $3 AND v.first_us <= $4 AND s.area_group = $1 AND s.area = $2"
+    " WHERE s.area_group = $1 AND s.area = $2 AND v.last_us >= $3 AND ("
+    + " OR ".join(f"v.first_us <= ${n} AND v.last_us >= ${n}" for n in range(3, 3 + RUNS_AT_ONCE))
+    + ")"
+)
+_CELLS_OVER_TIME = (
+    "SELECT s.key, v.first_us, v.last_us, v.apparent_bytes"
+    " FROM scan_value v JOIN scan_series s ON s.id = v.series_id"
+    " WHERE s.area_group = $1 AND s.area = $2 AND s.kind = 'cell' AND v.last_us >= $3"
+    " AND v.first_us <= $4"
+)
+KEYS_AT_ONCE = 20
+_KEYS_OVER_TIME = (
+    "SELECT s.key, v.first_us, v.last_us, v.apparent_bytes"  # noqa: S608
+    " FROM scan_series s JOIN scan_value v ON v.series_id = s.id"
+    " WHERE s.area_group = $1 AND s.area = $2 AND s.kind = $3 AND v.last_us >= $4"
+    " AND v.first_us <= $5"
+    f" AND s.key IN ({', '.join(f'${n}' for n in range(6, 6 + KEYS_AT_ONCE))})"
 )
 
 Area = tuple[str, str]
@@ -52,17 +80,15 @@ async def read_insight(store: Asked) -> Insight:
             for window, back in WINDOWS.items()
             if (base := look_before(found, back)) is not None
         }
-        dates = series_looks(
-            found, min([last.date - SERIES_SPAN, *(b.date for b in bases.values())])
-        )
-        start = min([*(base.date_us for base in bases.values()), dates[0].date_us])
-        rows = await read_values(store, area, start, last)
+        since = min([last.date - SERIES_SPAN, *(base.date for base in bases.values())])
+        rows = await read_values(store, area, [*bases.values(), last])
         areas.append(area_insight(*area, last, rows))
-        growths += [
-            growth(*area, by, window, (base, last), rows, top=REPORT_ROWS, dates=dates)
+        found_growths = [
+            growth(*area, by, window, (base, last), rows, top=REPORT_ROWS)
             for window, base in bases.items()
             for by in GROWTH_BY
         ]
+        growths += await add_series(store, found_growths, rows, series_looks(found, since))
     return Insight(tuple(areas), tuple(growths))
 
 
@@ -86,10 +112,61 @@ async def read_looks(store: Asked) -> dict[Area, list[Look]]:
     return looks
 
 
-async def read_values(store: Asked, area: Area, first_us: int, last: Look) -> AreaRows:
-    """Return what was in an area in any run from a date to another."""
-    rows = await store.select(_VALUES, *area, first_us, last.date_us)
-    return AreaRows(map(_lasting, rows), last.product_extension)
+async def read_values(store: Asked, area: Area, looks: Sequence[Look]) -> AreaRows:
+    """Return what was in an area in some runs, ascending by date and `RUNS_AT_ONCE` at most."""
+    dates = [look.date_us for look in looks]
+    dates += dates[-1:] * (RUNS_AT_ONCE - len(dates))
+    rows = await store.select(_VALUES, *area, min(dates), *sorted(dates)[1:])
+    return AreaRows(rows, _cell, _text, looks[-1].product_extension)
+
+
+async def add_series(
+    store: Asked, growths: Sequence[Growth], rows: AreaRows, looks: Sequence[Look]
+) -> list[Growth]:
+    """Return what grew in one area with the rows' apparent bytes in some runs, ascending."""
+    if not growths or not looks:
+        return list(growths)
+    area = (growths[0].group, growths[0].name)
+    dates, moments = [look.date for look in looks], [look.date_us for look in looks]
+    cells: dict[str, list[int]] | None = None
+    series: dict[str, dict[str, list[int]]] = {}
+    for by in dict.fromkeys(found.by for found in growths):
+        told = {row.label for found in growths if found.by == by for row in found.rows}
+        if kind_of(by) != CELLS:
+            keys = [key for key, label in rows.labels(by).items() if label in told]
+            points = await _points_of_keys(store, area, kind_of(by), keys, moments)
+        else:
+            if cells is None:
+                found = await store.select(_CELLS_OVER_TIME, *area, moments[0], moments[-1])
+                cells = points_of(found, moments)
+            points = cells
+        series[by] = _by_label(by, rows, points, told)
+    return [with_series(found, dates, series[found.by]) for found in growths]
+
+
+async def _points_of_keys(
+    store: Asked, area: Area, kind: str, keys: Sequence[str], moments: Sequence[int]
+) -> dict[str, list[int]]:
+    rows: list[Sequence[Any]] = []
+    for start in range(0, len(keys), KEYS_AT_ONCE):
+        some = list(keys[start : start + KEYS_AT_ONCE])
+        some += some[-1:] * (KEYS_AT_ONCE - len(some))
+        rows += await store.select(_KEYS_OVER_TIME, *area, kind, moments[0], moments[-1], *some)
+    return points_of(rows, moments)
+
+
+def _by_label(
+    by: str, rows: AreaRows, points: Mapping[str, list[int]], told: set[str]
+) -> dict[str, list[int]]:
+    """Add up the points of the keys that are called the same."""
+    series: dict[str, list[int]] = {}
+    labels = rows.labels(by)
+    for key, mine in points.items():
+        label = labels[key] if key in labels else rows.label(by, key)
+        if label in told:
+            others = series.get(label)
+            series[label] = mine if others is None else list(map(add, others, mine))
+    return series
 
 
 def look_before(looks: Sequence[Look], back: timedelta | None) -> Look | None:
@@ -121,14 +198,6 @@ def series_looks(looks: Sequence[Look], since: datetime) -> list[Look]:
 def _order(area: Area) -> tuple[bool, str, bool, str]:
     group, name = area
     return group != "archive", group, name != "all", name
-
-
-def _lasting(row: Sequence[Any]) -> Lasting:
-    kind, text, first_us, last_us, files, apparent, allocated, fits_files, fits_bytes = row
-    key = _cell(text) if kind == CELLS else _text(text)
-    return Lasting(
-        kind, key, first_us, last_us, Sum(files, apparent, allocated), fits_files, fits_bytes
-    )
 
 
 @cache
