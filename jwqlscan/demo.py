@@ -28,6 +28,7 @@ PROGRAMS = 24
 HISTORY_DAYS = 730
 HISTORY_STEP_DAYS = 5
 DAILY_DAYS = 90  # the newest of them, run by run
+NOTE = "Sparse files: on the disk they take less room than their sizes say"
 _MISSED = range(36, 44)  # days ago without a run: a gap in the plots
 _UNREADABLE = (17, 58)  # days ago on which a part could not be read
 
@@ -130,7 +131,7 @@ async def run_demo(directory: str, say: Callable[[str], None]) -> ExitCode:
             for sample in _samples(outcome.snapshot):
                 await store.record(sample)
         say(f"added {HISTORY_DAYS} days of made-up history, marked as sample data in the report")
-    written = await report(config)
+    written = await report(config, note=NOTE)
     say(f"stored in {outcome.store}")
     say(f"configuration: {config.file}")
     say(f"report: {written[0]}")

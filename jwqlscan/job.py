@@ -143,7 +143,9 @@ async def run(
         return Outcome(snapshot, most_severe(codes), location, written, tuple(warnings))
 
 
-async def report(config: Config, since: datetime | None = None) -> tuple[str, ...]:
+async def report(
+    config: Config, since: datetime | None = None, *, note: str = ""
+) -> tuple[str, ...]:
     """Write the report from what is stored.
 
     Parameters
@@ -151,6 +153,8 @@ async def report(config: Config, since: datetime | None = None) -> tuple[str, ..
     config : Config
     since : datetime, optional
         Aware; only what was measured from then on is drawn.
+    note : str
+        A sentence for the top of the page; "" leaves it out.
 
     Returns
     -------
@@ -166,7 +170,8 @@ async def report(config: Config, since: datetime | None = None) -> tuple[str, ..
     """
     async with open_store(config.database_url) as store:
         history = replace(await store.history(since), insight=await store.insight())
-    return tuple(await write_report(history, config.outputs, host=socket.gethostname()))
+    host = socket.gethostname()
+    return tuple(await write_report(history, config.outputs, host=host, note=note))
 
 
 _Areas = Mapping[tuple[str, str], LastArea]

@@ -167,6 +167,37 @@ def test_hovering_tells_exact_numbers(browser, tmp_path):
         assert wanted <= hover_over_the_only_run(opened, "Files", wanted.issubset)
 
 
+def test_hovering_a_hollow_point_tells_that_the_run_is_incomplete(browser, tmp_path):
+    runs = 101  # so many that only the points that no line leads to have marks
+    history = history_of(runs, filetypes=3, incomplete=[50])
+    with visit(browser, write(tmp_path, history), height=1500) as opened:
+        opened.wait_until_drawn()
+        wanted = {"all files", "incomplete", f"{history.general.total_file_count[50]:,}"}
+        assert wanted <= hover_over_the_only_run(opened, "Files", wanted.issubset)
+        open_tab(opened, "Products")
+        total = sum(one.count[-51] for one in history.products.values() if len(one.count) > 50)
+        wanted = {"total", "incomplete", f"{total:,}"}
+        assert wanted <= hover_over_the_only_run(opened, "Products over time", wanted.issubset)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_paper_the_page_is_as_wide_as_the_sheet_and_light(browser, tmp_path, scheme):
+    page = write(tmp_path, history_of(90, filetypes=3))
+    with visit(browser, page, width=1400, scheme=scheme) as opened:
+        opened.wait_until_drawn()
+        opened.page.pdf()  # tells the page that it is printed, as a reader's browser does
+        assert opened.page.locator("body[data-drawn=all]").count() == 1
+        opened.page.emulate_media(media="print")
+        for plot in opened.page.locator("figure:visible").all():
+            [outside, inside] = [plot.bounding_box(), plot.locator("canvas").first.bounding_box()]
+            assert outside is not None and inside is not None
+            assert 0 <= outside["x"] < inside["x"]
+            assert inside["x"] + inside["width"] < outside["x"] + outside["width"] <= 972
+        assert not opened.page.locator(".controls, #overview, button").first.is_visible()
+        assert has_colour(opened.page.locator("header"), "#ffffff")
+        assert has_colour(opened.page.locator(".plot").first, "#ffffff")
+
+
 def hover_over_the_only_run(
     opened: Visit, title: str, enough: Callable[[set[str]], bool]
 ) -> set[str]:

@@ -23,7 +23,7 @@ from jwqlscan.reporting.components import MANIFEST, components
 from jwqlscan.reporting.figures import Drawing
 from jwqlscan.reporting.glance import Glance, glance
 from jwqlscan.reporting.overview import overview
-from jwqlscan.reporting.plots import archive_plots, plots, sample_spans, time_window
+from jwqlscan.reporting.plots import plots, sample_spans, time_window
 from jwqlscan.reporting.series import PlotData
 from jwqlscan.reporting.tab_archive import archive_tab
 from jwqlscan.reporting.tab_capacity import capacity_tab
@@ -61,13 +61,13 @@ def render(history: History, *, host: str = "", note: str = "") -> dict[str, str
     drawing = Drawing(Columns(), window, samples)
     facts = glance(history)
     newest = facts.newest.isoformat() if facts.newest else None
-    files = components([drawing.draw(plot) for plot in plots(history)], newest)
-    tabs: list[Tab] = [] if history.empty else [make(history) for make in TABS]
+    embedded = plots(history)
+    files = components([drawing.draw(plot) for plot in embedded], newest)
+    tabs: list[Tab] = [] if history.empty else [make(history, embedded) for make in TABS]
     data: Json = {}
     if tabs:
-        strip = archive_plots(history)[0]
         data = {
-            "overview": overview(strip, window),
+            "overview": overview(embedded.counts, window),
             "window": window,
             "newest": facts.newest.timestamp() * 1000 if facts.newest else window[1],
             "dark": theme.DARK,

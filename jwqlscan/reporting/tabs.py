@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from jwqlscan.history import History
+from jwqlscan.reporting.plots import JwqlPlots
 from jwqlscan.reporting.series import PlotData
 
 LINES = "Lines"
@@ -92,6 +93,15 @@ class Table:
     marked: frozenset[int] = frozenset()
     remark: str = ""
 
+    @property
+    def numeric(self) -> frozenset[int]:
+        """The columns of counts and sizes, set to the right."""
+        return frozenset(
+            column
+            for column in range(len(self.header))
+            if any(not isinstance(row[column], str) for row in self.rows)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Tab:
@@ -102,7 +112,7 @@ class Tab:
     tables: list[Table] = field(default_factory=list)
 
 
-MakeTab: TypeAlias = Callable[[History], Tab]
+MakeTab: TypeAlias = Callable[[History, JwqlPlots], Tab]
 
 
 def card(plot: PlotData, title: str = "", *, remark: str = "", lead: bool = False) -> Card:
