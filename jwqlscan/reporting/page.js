@@ -14,6 +14,10 @@
   const PAPER_WIDTH = 970; // CSS pixels across Letter or A4 on its side, within the margins
   const state = { start: data.window[0], end: data.window[1], units: "binary" };
   let strip = null; // the overview's range
+  // For the scripts of single tabs: how sizes are told, whom to tell that their unit is another one,
+  // and who draws a panel when it is seen.
+  const shared = { number, size, unpack, changed: [], draw: new Map() };
+  window.jwqlscanPage = shared;
   let moving = false;
 
   // Sizes and counts ----------------------------------------------------------------------------
@@ -54,8 +58,8 @@
 
   // Figures -------------------------------------------------------------------------------------
 
-  async function unpack(index) {
-    const bytes = Uint8Array.from(atob(packed[index].textContent), (c) => c.charCodeAt(0));
+  async function unpack(element) {
+    const bytes = Uint8Array.from(atob(element.textContent), (c) => c.charCodeAt(0));
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     return JSON.parse(await new Response(stream).text());
   }
@@ -232,7 +236,7 @@
       this.logButton.hidden = !plot.log;
       const log = plot.log && this.log;
       this.logButton.setAttribute("aria-pressed", String(log));
-      const item = prepare(papered(adapted(await unpack(this.first + index))), plot, log);
+      const item = prepare(papered(adapted(await unpack(packed[this.first + index]))), plot, log);
       // A height for the while in which there is no plot: nothing below may jump.
       this.plotElement.style.minHeight = `${this.plotElement.offsetHeight}px`;
       if (this.view !== undefined) this.view.clear();
@@ -431,6 +435,7 @@
         card.redraw();
         card.tell();
       }
+      shared.changed.forEach((tell) => tell());
     });
   }
 
@@ -452,6 +457,7 @@
         await new Promise((resolve) => setTimeout(resolve)); // let the reader scroll meanwhile
       } else card.follow();
     }
+    await shared.draw.get(tab.getAttribute("aria-controls"))?.();
     document.body.dataset.drawn = "all";
   }
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from jwqlscan.history import History
+from jwqlscan.reporting.columns import Json
 from jwqlscan.reporting.plots import JwqlPlots
 from jwqlscan.reporting.series import PlotData
 
@@ -105,11 +106,21 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Tab:
-    """A tab of the page."""
+    """A tab of the page.
+
+    Attributes
+    ----------
+    title : str
+    cards : list of Card
+    tables : list of Table
+    record : dict, optional
+        What a tab with a script of its own draws.
+    """
 
     title: str
     cards: list[Card] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
+    record: Json | None = None
 
 
 MakeTab: TypeAlias = Callable[[History, JwqlPlots], Tab]
