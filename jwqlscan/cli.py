@@ -58,7 +58,7 @@ class ReaderName(StrEnum):
 
 
 class By(StrEnum):
-    """What sums can be asked for: `jwqlscan.projections.PROJECTIONS`."""
+    """What sums can be asked for: `jwqlscan.projections.PROJECTIONS`, and directories."""
 
     extension = "extension"
     filetype = "filetype"
@@ -68,6 +68,7 @@ class By(StrEnum):
     program = "program"
     age = "age"
     size = "size"
+    directory = "directory"
 
 
 def _workers(text: str | None) -> str | None:
@@ -254,22 +255,28 @@ def scan(
         typer.Option("--by", help="Also sums by this, from the same scan; may be repeated."),
     ] = None,
     top: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Largest rows of --by to print.")
-    ] = 20,
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Rows of --by to print, the largest; without --by: directories. Default: 20.",
+        ),
+    ] = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Measure directories and print what is there; nothing is stored."""
-    with told(debug):
-        import time
+    """Measure directories and print what is there; nothing is stored.
 
-        from jwqlscan.scanning.orders import begin_scan
-        from jwqlscan.settings import ScanSettings
+    Example: jwqlscan scan /data --top 30
+    """
+    with told(debug):
+        from jwqlscan.scanning.orders import begin_scan, scan_settings
 
         over = _scan_overrides(workers, reader, max_rate, background, max_runtime)
-        questions = [one.value for one in by or ()]
-        settings = ScanSettings(ages_from_s=int(time.time()) if by else 0).overridden(over)
+        questions = [one.value for one in by or ([By.directory] if top else [])]
+        top = top or 20
+        settings = scan_settings(questions, top).overridden(over)
         begun = begin_scan(directories, settings)  # it walks while the rest is imported
         from jwqlscan.scanning.measure import scan as scan_directories
         from jwqlscan.signals import run_until_signalled
@@ -281,7 +288,7 @@ def scan(
         if json:
             from jwqlscan.json_output import scan_object
 
-            print_json(scan_object(result, questions))
+            print_json(scan_object(result, questions, top))
         else:
             from jwqlscan.tables import print_scan, stdout_console
 

@@ -1,9 +1,10 @@
-"""The commands that look back: `status` and `history`."""
+"""The commands that look back: `status`, `history` and `growth`."""
 
 from __future__ import annotations
 
 import csv
 import sys
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +33,17 @@ class Format(StrEnum):
     table = "table"
     csv = "csv"
     json = "json"
+
+
+class GrowthBy(StrEnum):
+    """What growth can be told by: `jwqlscan.insight.GROWTH_BY`."""
+
+    program = "program"
+    directory = "directory"
+    filetype = "filetype"
+    instrument = "instrument"
+    extension = "extension"
+    owner = "owner"
 
 
 @app.command()
@@ -106,6 +118,68 @@ def history(
             series, settings.database_url, area, instrument, filetype, start
         )
         _print_series(found, Format.json if json else form)
+
+
+@app.command()
+def growth(
+    since: Annotated[
+        str,
+        typer.Option(
+            metavar="AGE|DATE|last",
+            help="Since the run nearest to 7d, 6mo, 2y before the newest, to a date such as "
+            "2026-11-01 (UTC), or since the run before it.",
+        ),
+    ] = "7d",
+    by: Annotated[GrowthBy, typer.Option("--by", help="What to tell it by.")] = GrowthBy.directory,
+    area: Annotated[
+        str,
+        typer.Option(metavar="AREA", help="archive, central, archive/public, central/logs, ..."),
+    ] = "",
+    top: Annotated[int, typer.Option(min=1, metavar="N", help="Rows, at most.")] = 20,
+    config: ConfigFile = None,
+    database: Database = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Show what was added, removed and changed most between two stored runs.
+
+    Example: jwqlscan growth --since 7d --by program
+    """
+    with told(debug):
+        from jwqlscan.config import Overrides, load_config
+        from jwqlscan.looking import grown
+        from jwqlscan.signals import run_until_signalled
+
+        settings = load_config(config, Overrides(database=database))
+        start = _start(since)
+        found = run_until_signalled(grown, settings.database_url, start, by.value, area, top)
+        if json:
+            from jwqlscan.json_output import growth_object
+
+            print_json(growth_object(found))
+        else:
+            from jwqlscan.tables import print_growth, stdout_console
+
+            print_growth(found, stdout_console())
+
+
+def _start(since: str) -> str | datetime | timedelta:
+    from jwqlscan.units import parse_duration
+
+    if since == "last":
+        return since
+    try:
+        date = datetime.fromisoformat(since)
+        return date if date.tzinfo else date.replace(tzinfo=UTC)
+    except ValueError:
+        pass
+    try:
+        return parse_duration(since)
+    except ValueError:
+        raise typer.BadParameter(
+            f"{since!r} is neither last, nor a date such as 2026-11-01, nor an age such as 7d",
+            param_hint="--since",
+        ) from None
 
 
 def _print_series(series: Series, form: Format) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from jwqlscan.cube import MOST_CLASSES, MOST_OWNERS, MOST_PROGRAMS
+from jwqlscan.directories import Limits as DirectoryLimits
 from jwqlscan.errors import ConfigError
 from jwqlscan.files import distrust
 from jwqlscan.names import Classifier
@@ -19,6 +21,7 @@ from jwqlscan.settings import (
     DEFAULT_OUTPUT_MODE,
     READERS,
     Area,
+    InsightSettings,
     Limits,
     Outputs,
     ScanOverrides,
@@ -33,6 +36,8 @@ from jwqlscan.units import parse_duration
 SYSTEM_FILE = "/etc/jwqlscan/config.toml"
 DEFAULT_ARCHIVE_AREAS = ("public", "proprietary")
 DEFAULT_MAX_DROP_PERCENT = 50
+MOST_DEPTH = 16
+MOST_DIRECTORIES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,7 @@ class Config:
         What `jwqlscan check` compares with.
     metrics_path : str or None
         Where a run writes its metrics.
+    insight : InsightSettings
     """
 
     file: str
@@ -79,6 +85,7 @@ class Config:
     max_drop_percent: int = DEFAULT_MAX_DROP_PERCENT
     thresholds: Thresholds = field(default_factory=Thresholds)
     metrics_path: str | None = None
+    insight: InsightSettings = field(default_factory=InsightSettings)
 
     @property
     def source(self) -> str:
@@ -185,6 +192,7 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
     outputs, df = table.table("outputs"), table.table("df")
     log, state = table.table("log"), table.table("state")
     check, metrics = table.table("check"), table.table("metrics")
+    insight = table.table("insight")
     table.finish()
 
     state_path = state.directory("path") or _default_state_path()
@@ -219,8 +227,10 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
         state_path=state_path,
         thresholds=_thresholds(check),
         metrics_path=metrics.directory("path"),
+        insight=_insight(insight),
     )
-    for part in (archive, central, scan, database, outputs, df, log, state, check, metrics):
+    parts = (archive, central, scan, database, outputs, df, log, state, check, metrics, insight)
+    for part in parts:
         part.finish()
     return config
 
@@ -256,6 +266,30 @@ def _scan_settings(table: Table, over: Overrides) -> ScanSettings:
         max_runtime_s=_duration(table, "max_runtime", None),
     )
     return settings.overridden(over.scan)
+
+
+def _insight(table: Table) -> InsightSettings:
+    defaults = InsightSettings()
+
+    def number(key: str, default: int, most: int) -> int:
+        value: int = table.take(key, int, "a number", default)
+        if not 1 <= value <= most:
+            raise table.error(key, f"expected 1 to {most}, not {value}")
+        return value
+
+    depth, most, largest = defaults.directories
+    return InsightSettings(
+        enabled=table.flag("enabled", defaults.enabled),
+        directories=DirectoryLimits(
+            number("depth", depth, MOST_DEPTH),
+            number("max_directories", most, MOST_DIRECTORIES),
+            number("largest_directories", largest, MOST_DIRECTORIES),
+        ),
+        max_classes=number("max_extensions", defaults.max_classes, MOST_CLASSES),
+        max_owners=number("max_owners", defaults.max_owners, MOST_OWNERS),
+        max_programs=number("max_programs", defaults.max_programs, MOST_PROGRAMS),
+        thin_after_s=_duration(table, "thin_after", None),
+    )
 
 
 def _thresholds(table: Table) -> Thresholds:

@@ -220,11 +220,15 @@ class Cube:
         """
         cube = cls()
         for instrument, filetype, uid, gid, age, size, *cell in record["cells"]:
-            key = CellKey(FileClass(instrument, filetype), uid, gid, age, size)
+            key = CellKey(FileClass(instrument, filetype), int(uid), int(gid), int(age), int(size))
+            if not (isinstance(instrument, str) and isinstance(filetype, str)):
+                raise TypeError("a class is no text")
+            if not (0 <= key.age < len(AGE_LABELS) and 0 <= key.size <= 64):
+                raise ValueError("there is no such age or size")
             count, apparent_bytes, allocated_bytes = map(int, cell)
             cube.cells[key] = [count, apparent_bytes, allocated_bytes]
-        cube.programs = {program: [int(n), int(b)] for program, n, b in record["programs"]}
-        cube.folded = dict(record["folded"])
+        cube.programs = {str(program): [int(n), int(b)] for program, n, b in record["programs"]}
+        cube.folded = {str(what): int(number) for what, number in record["folded"].items()}
         return cube
 
 

@@ -24,11 +24,13 @@ from jwqlscan.units import TIB_BYTES, format_bytes, format_count
 
 MARKER = ".made-by-jwqlscan-demo"
 SEED = 20211225  # the launch
+NOTE = "Sparse files: on the disk they take less room than their sizes say"
 PROGRAMS = 24
 HISTORY_DAYS = 730
 HISTORY_STEP_DAYS = 5
 DAILY_DAYS = 90  # the newest of them, run by run
-NOTE = "Sparse files: on the disk they take less room than their sizes say"
+INSIGHT_DAYS = 31  # the newest of them with what the report tells of programs and directories
+INSIGHT_STEP_DAYS = 30  # and of those before one so often
 _MISSED = range(36, 44)  # days ago without a run: a gap in the plots
 _UNREADABLE = (17, 58)  # days ago on which a part could not be read
 
@@ -223,6 +225,7 @@ def _samples(snapshot: Snapshot) -> Iterator[Snapshot]:
         at = snapshot.timestamp - timedelta(days=days, seconds=rng.randrange(-300, 300))
         seconds = snapshot.seconds * share * rng.uniform(0.8, 1.3)
         unreadable = days in _UNREADABLE
+        looks = 1 if days <= INSIGHT_DAYS else INSIGHT_STEP_DAYS
         yield replace(
             snapshot,
             run_id=str(uuid.UUID(int=rng.getrandbits(128), version=4)),
@@ -230,7 +233,10 @@ def _samples(snapshot: Snapshot) -> Iterator[Snapshot]:
             ended=at + timedelta(seconds=seconds),
             seconds=seconds,
             areas=tuple(
-                _quality(_shrunk(area, share * (0.8 if unreadable else 1.0)), unreadable, rng)
+                _quality(
+                    _shrunk(area, share, 0.8 if unreadable else 1.0, looked=days % looks == 0),
+                    *(unreadable, rng),
+                )
                 for area in snapshot.areas
             ),
             sample=True,
@@ -248,9 +254,11 @@ def _quality(area: AreaSnapshot, unreadable: bool, rng: random.Random) -> AreaSn
     return area
 
 
-def _shrunk(area: AreaSnapshot, share: float) -> AreaSnapshot:
+def _shrunk(area: AreaSnapshot, share: float, read: float, *, looked: bool) -> AreaSnapshot:
+    """Return a share of what there is in an area, of which that much could be read."""
+
     def part(number: int) -> int:
-        return round(number * share)
+        return round(number * share * read)
 
     old, capacity = area.tally, area.capacity
     products = {p: Amount(part(a.count), part(a.bytes)) for p, a in old.products.items()}
@@ -266,7 +274,8 @@ def _shrunk(area: AreaSnapshot, share: float) -> AreaSnapshot:
         unrecognized=round(old.unrecognized * min(1.0, share + 0.3)),
         products=products,
     )
-    _shrink_insight(old, tally, share)
+    if looked:
+        _shrink_insight(old, tally, share, read)
     if capacity is None:
         return replace(area, tally=tally)
     used = part(capacity.used_bytes) or TIB_BYTES
@@ -281,25 +290,30 @@ def _shrunk(area: AreaSnapshot, share: float) -> AreaSnapshot:
     )
 
 
-def _shrink_insight(old: Tally, new: Tally, share: float) -> None:
-    """Make up the cube and the directories: programs began one after another, and grow since."""
+def _shrink_insight(old: Tally, new: Tally, share: float, read: float) -> None:
+    """Make up the cube and the directories: together they have that share, some grow faster."""
     for key, numbers in old.cube.cells.items():
-        files, apparent, allocated = (round(n * share) for n in numbers)
+        files, apparent, allocated = (round(n * share * read) for n in numbers)
         if files:
             new.cube.add(key, files, apparent, allocated)
-    for program, (files, apparent) in old.cube.programs.items():
-        part = _program_share(program, share)
-        if files := round(files * part):
-            new.cube.add_program(program, files, round(apparent * part))
+    programs = old.cube.programs
+    whole = sum(size for _, size in programs.values()) or 1
+    mean = sum(_pace(program) * size for program, (_, size) in programs.items()) / whole
+
+    def part(program: str) -> float:
+        return share * (1 + (_pace(program) - mean) * (1 - share)) * read
+
+    for program, (files, apparent) in programs.items():
+        if count := round(files * part(program)):
+            new.cube.add_program(program, count, round(apparent * part(program)))
     for mine, theirs in ((new.tree.upper, old.tree.upper), (new.tree.lower, old.tree.lower)):
         for path, total in theirs.items():
             named = re.search(r"/jw([0-9]{5})", path)
-            part = _program_share(named[1], share) if named else share
-            if part:
-                mine[path] = DirectorySum(*(round(n * part) for n in total))
+            mine[path] = DirectorySum(
+                *(round(n * (part(named[1]) if named else share * read)) for n in total)
+            )
 
 
-def _program_share(program: str, share: float) -> float:
-    """Return how much of a program there is when there is that share of the archive."""
-    began = (int(program) * 37 % 100) / 110
-    return min(1.0, max(0.0, (share - began) / (1 - began)))
+def _pace(program: str) -> float:
+    """Return whether a program grew early or late: from -0.9 to 0.9, -0.9 the latest."""
+    return int(program) * 37 % 100 / 55 - 0.9

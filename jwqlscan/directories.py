@@ -1,13 +1,14 @@
-"""Directories with all that is below them: every one down to a depth, and the largest below that.
+"""Directories with all that is below them: each down to a depth, and the largest below that.
 
 Bounded: of each of the two kinds so many are kept, the largest by apparent bytes. What is dropped
-is in its parents' sums all the same. Sums are final when they come here, one a directory, so keeping
-the largest of two such tables is the same in any order.
+is in its parents' sums all the same. A directory comes here once, when its sum is final, so that
+keeping the largest of two such tables is the same in any order.
 """
 
 from __future__ import annotations
 
 import heapq
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -60,7 +61,9 @@ class Limits(NamedTuple):
     largest: int = DEFAULT_LARGEST
 
 
+BY_DIRECTORY = "directory"  # how these sums are asked for, where the cube's projections are
 NO_DIRECTORIES = Limits(0, 0, 0)
+DEFAULT_DIRECTORIES = Limits()
 
 
 class Directories:
@@ -114,6 +117,16 @@ class Directories:
             self.lower = dict(largest(self.lower, limits.largest))
             self.lower_dropped += dropped
 
+    def moved(self, old: str, new: str) -> Directories:
+        """Return the table with what is below one path below another."""
+        table = Directories()
+        for mine, theirs in ((table.upper, self.upper), (table.lower, self.lower)):
+            for path, total in theirs.items():
+                below = path.removeprefix(old) if path.startswith(old) else None
+                mine[path if below is None else new + below] = total
+        table.upper_dropped, table.lower_dropped = self.upper_dropped, self.lower_dropped
+        return table
+
     def to_record(self) -> dict[str, Any]:
         """Return the table as plain JSON data; :meth:`from_record` is its inverse."""
         return {
@@ -132,12 +145,118 @@ class Directories:
             If the record is not one.
         """
         table = cls()
-        table.upper = {path: DirectorySum(*map(int, rest)) for path, *rest in record["upper"]}
-        table.lower = {path: DirectorySum(*map(int, rest)) for path, *rest in record["lower"]}
+        for sums, rows in ((table.upper, record["upper"]), (table.lower, record["lower"])):
+            for path, *numbers in rows:
+                if not isinstance(path, str):
+                    raise TypeError("a path is no text")
+                sums[path] = DirectorySum(*map(int, numbers))
         table.upper_dropped, table.lower_dropped = map(int, record["dropped"])
         return table
 
 
+def rooted(
+    trees: Mapping[str, Directories], area: str, limits: Limits, *, whole: bool
+) -> Directories:
+    """Return an area's directories from those of the roots in it, which leave each other out.
+
+    Parameters
+    ----------
+    trees : mapping of str to Directories
+        By the path of each root. One that is elsewhere, behind a symbolic link say, stays apart.
+    area : str
+        The area's own path.
+    limits : Limits
+        The depth counts from the area.
+    whole : bool
+        Whether the area is more than a root: then it has a sum of its own all the same.
+    """
+    table = Directories()
+    for tree in trees.values():
+        table.merge(tree)
+    if whole and area not in table.upper:
+        table.upper[area] = DirectorySum()
+    top = area.rstrip("/")
+    for root, tree in trees.items():
+        total = tree.upper.get(root)
+        if total is None or not root.startswith(f"{top}/") or root == area:
+            continue
+        above = root
+        while above != area:
+            above = above.rpartition("/")[0]
+            above = area if len(above) <= len(top) else above
+            for sums in (table.upper, table.lower):
+                if above in sums:
+                    sums[above] = sums[above].plus(total)
+    for path in [path for path in table.upper if _levels(path, top) > limits.depth]:
+        total = table.upper.pop(path)
+        if total.apparent_bytes:
+            table.lower[path] = total
+    table.bound(limits)
+    return table
+
+
+def _levels(path: str, top: str) -> int:
+    """Return how deep a path is below an area; what is elsewhere is not deep."""
+    return path[len(top) :].rstrip("/").count("/") if path.startswith(f"{top}/") else 0
+
+
 def largest(sums: Mapping[str, DirectorySum], count: int) -> list[tuple[str, DirectorySum]]:
-    """Return the largest by apparent bytes, of equal ones the first by path."""
-    return heapq.nsmallest(count, sums.items(), key=lambda item: (-item[1].apparent_bytes, item[0]))
+    """Return the largest by apparent bytes, of equal ones the first by path, byte by byte."""
+    return heapq.nsmallest(count, sums.items(), key=_largest_first)
+
+
+def _largest_first(item: tuple[str, DirectorySum]) -> tuple[int, bytes]:
+    return -item[1].apparent_bytes, os.fsencode(item[0])
+
+
+class Branch(NamedTuple):
+    """A line of a tree of directories.
+
+    Attributes
+    ----------
+    guide : str
+        What is drawn before the name: ``"│  ├─ "``.
+    name : str
+        Of the top its whole path.
+    path : str
+    sum : DirectorySum
+    """
+
+    guide: str
+    name: str
+    path: str
+    sum: DirectorySum
+
+
+def branches(table: Directories, count: int) -> list[Branch]:
+    """Return the largest directories as a tree, in each the larger ones first.
+
+    All that are above one of them are at least as large and so, by path, among them.
+    """
+    chosen = largest(table.upper | table.lower, count)
+    known = dict(chosen)
+    below: dict[str, list[str]] = {}
+    tops = []
+    for path, _ in chosen:
+        parent = path.rpartition("/")[0] or "/"
+        if parent in known and parent != path:
+            below.setdefault(parent, []).append(path)
+        else:
+            tops.append(path)
+    lines: list[Branch] = []
+    waiting = [(path, "", "", path) for path in reversed(tops)]
+    while waiting:
+        path, guide, rest, name = waiting.pop()
+        lines.append(Branch(guide, name, path, known[path]))
+        children = below.get(path, [])
+        for index in reversed(range(len(children))):
+            child, is_last = children[index], index == len(children) - 1
+            waiting.append(
+                (
+                    child,
+                    rest + ("└─ " if is_last else "├─ "),
+                    rest + ("   " if is_last else "│  "),
+                    child.rpartition("/")[2],
+                )
+            )
+    return lines

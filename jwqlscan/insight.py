@@ -125,8 +125,7 @@ class Growth:
     window : str
         What was asked for: ``last``, ``7d``, ``30d``, a date.
     since, until : datetime
-        Of the two runs. `since` is of the newest run that is as old as asked for or, if there is
-        none so old, of the oldest.
+        Of the two runs: the newest, and of those before it the nearest to what was asked for.
     exact : bool
         Whether both runs are complete.
     notes : tuple of str
@@ -140,6 +139,8 @@ class Growth:
         none.
     dates : tuple of datetime
         Of the rows' `series`, ascending.
+    changed : int
+        How many rows there would be.
     """
 
     group: str
@@ -155,6 +156,7 @@ class Growth:
     rows: tuple[GrowthRow, ...] = ()
     rest: GrowthRow | None = None
     dates: tuple[datetime, ...] = ()
+    changed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

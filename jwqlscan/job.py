@@ -32,6 +32,7 @@ from jwqlscan.paths import shown
 from jwqlscan.reporting import warm_up, write_report
 from jwqlscan.scanning.measure import AreaMeasure, Measurement, measure, survey_seconds
 from jwqlscan.scanning.scanner import Scanner
+from jwqlscan.settings import ScanSettings
 from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot, worst_state
 from jwqlscan.store import LastArea, Store, open_store
 
@@ -228,8 +229,9 @@ async def _measure(
                     tasks.start_soon(warm_up)  # importing bokeh takes long: do it meanwhile
                 for path in {area.path for area in areas if not found[area.path].errno}:
                     tasks.start_soon(probe, path)
+                settings = _scan_settings(config, this)
                 measurement = await measure(
-                    scanner, areas, found, config.scan, display.progress, this.began
+                    scanner, areas, found, settings, display.progress, this.began
                 )
         except BaseExceptionGroup as group:
             raise first_cause(group) from None
@@ -238,6 +240,13 @@ async def _measure(
     if not allow_empty:
         check_not_emptied(measurement.areas, last, config.source)
     return _snapshot(config, this, measurement, capacities, time.monotonic() - started)
+
+
+def _scan_settings(config: Config, this: _Run) -> ScanSettings:
+    if not config.insight.enabled:
+        return config.scan
+    now = int(this.started.timestamp())
+    return replace(config.scan, ages_from_s=now, directories=config.insight.directories)
 
 
 def _snapshot(
@@ -267,12 +276,15 @@ def _snapshot(
             "archive",
             ALL,
             config.archive_path,
-            measurement.union(archive),
+            measurement.union(archive, config.archive_path),
             _together(archive, capacities),
             worst,
             next((f"{a.area.name}: {a.note}" for a in archive if a.note and a.state == worst), ""),
         )
         areas.insert(0, total)
+    for area in areas:
+        most = config.insight
+        area.tally.cube.bound(most.max_classes, most.max_owners, most.max_programs)
     return Snapshot(
         run_id=this.run_id,
         timestamp=this.started,

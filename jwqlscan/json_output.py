@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from jwqlscan.directories import BY_DIRECTORY, largest
 from jwqlscan.paths import path_fields, shown
 from jwqlscan.projections import projection
 from jwqlscan.settings import AUTO
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from jwqlscan.benchmark import Benchmark, Rate
     from jwqlscan.cube import Cube
     from jwqlscan.doctor import Diagnosis
+    from jwqlscan.insight import Growth, GrowthRow
     from jwqlscan.job import Outcome
     from jwqlscan.looking import RunStatus, Series, Status
     from jwqlscan.scanning.measure import Measurement
@@ -63,13 +65,20 @@ def tally_object(path: str, tally: Tally) -> dict[str, Any]:
     }
 
 
-def scan_object(measurement: Measurement, questions: Sequence[str] = ()) -> dict[str, Any]:
-    """Return what `jwqlscan scan --json` prints; `questions` are projections of the cube."""
+def scan_object(
+    measurement: Measurement, questions: Sequence[str] = (), top: int = 20
+) -> dict[str, Any]:
+    """Return what `jwqlscan scan --json` prints.
+
+    `questions` are projections of the cube, and directories: of these the `top` largest.
+    """
+    cubes = [by for by in questions if by != BY_DIRECTORY]
     return {
         "areas": [
             tally_object(one.area.path, one.tally)
-            | {f"by_{by}": _projection_object(one.tally.cube, by) for by in questions}
-            | ({"put_together": one.tally.cube.folded} if questions else {})
+            | {f"by_{by}": _projection_object(one.tally.cube, by) for by in cubes}
+            | ({"put_together": one.tally.cube.folded} if cubes else {})
+            | ({"by_directory": _largest(one.tally, top)} if BY_DIRECTORY in questions else {})
             for one in measurement.areas
         ],
         "seconds": round(measurement.seconds, 6),
@@ -77,6 +86,40 @@ def scan_object(measurement: Measurement, questions: Sequence[str] = ()) -> dict
         "reader": measurement.reader,
         "workers": measurement.workers,
     }
+
+
+def growth_object(found: Growth) -> dict[str, Any]:
+    """Return what `jwqlscan growth --json` prints."""
+    return {
+        "area": f"{found.group}/{found.name}",
+        "by": found.by,
+        "since": found.since.isoformat(),
+        "until": found.until.isoformat(),
+        "exact": found.exact,
+        "notes": list(found.notes),
+        "before": found.before._asdict(),
+        "after": found.after._asdict(),
+        "changed": found.changed,
+        "rows": [_growth_row(found.by, row) for row in found.rows],
+        "rest": None if found.rest is None else _growth_row(found.by, found.rest),
+    }
+
+
+def _growth_row(by: str, row: GrowthRow) -> dict[str, Any]:
+    return {
+        by: row.label,
+        "kind": row.kind,
+        "exact": row.exact,
+        "files_change": row.files_change,
+        "apparent_bytes_change": row.bytes_change,
+        "before": row.before._asdict(),
+        "after": row.after._asdict(),
+    }
+
+
+def _largest(tally: Tally, top: int) -> list[dict[str, Any]]:
+    table = tally.tree.upper | tally.tree.lower
+    return [path_fields(path) | total._asdict() for path, total in largest(table, top)]
 
 
 def _projection_object(cube: Cube, by: str) -> list[dict[str, Any]]:

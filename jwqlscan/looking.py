@@ -1,4 +1,4 @@
-"""What `status` and `history` show: the last runs with what changed, and one series over time."""
+"""What `status`, `history` and `growth` show: runs, one series over time, what changed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
 
 from jwqlscan.errors import ConfigError
+from jwqlscan.growth import growth
+from jwqlscan.insight import Growth
 from jwqlscan.paths import shown
 from jwqlscan.snapshot import ALL
 from jwqlscan.store import open_store
+from jwqlscan.store.insight import look_before, nearest, read_looks, read_values, series_looks
 from jwqlscan.store.questions import (
     AreaRow,
     Point,
@@ -122,6 +125,55 @@ async def series(
         else:
             points = await archive_points(store, since)
     return Series(area or "archive", instrument, filetype, tuple(points))
+
+
+async def grown(
+    database_url: str, since: str | datetime | timedelta, by: str, area: str = "", top: int = 20
+) -> Growth:
+    """Return what changed in an area between two stored runs.
+
+    Parameters
+    ----------
+    database_url : str
+    since : datetime or timedelta or str
+        A date, aware; so long before the newest run; or ``last``, the run before that.
+    by : str
+        One of `jwqlscan.insight.GROWTH_BY`.
+    area : str
+        As in `series`; "" is the archive or, without one, central storage.
+    top : int
+        How many rows, at most.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such area, or fewer than two runs looked into it.
+    """
+    async with open_store(database_url) as store:
+        looks = await read_looks(store)
+        group, _, name = area.partition("/")
+        wanted = (group, name or ALL)
+        if not area:
+            wanted = next((a for a in sorted(looks) if a[1] == ALL), ("archive", ALL))
+        found = looks.get(wanted, [])
+        if area and looks and not found:
+            known = ", ".join(g if n == ALL else f"{g}/{n}" for g, n in sorted(looks))
+            raise ConfigError(f"no run looked into {shown(area)}; there are {shown(known)}")
+        if len(found) < 2:
+            raise ConfigError(
+                f"{store.location}: growth needs two runs with [insight], and there"
+                f" {'is one' if found else 'are none'}: run again"
+            )
+        if isinstance(since, datetime):
+            base = nearest(found, since)
+        else:
+            before = look_before(found, since if isinstance(since, timedelta) else None)
+            assert before is not None
+            base = before
+        dates = series_looks(found, base.date)
+        rows = await read_values(store, wanted, base.date_us, found[-1].date_us)
+    window = since if isinstance(since, str) else base.date.isoformat()
+    return growth(*wanted, by, window, (base, found[-1]), rows, top=top, dates=dates)
 
 
 def _totals(run: RunRow, previous: RunRow | None) -> tuple[Total, ...]:

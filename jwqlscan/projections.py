@@ -45,6 +45,11 @@ def projection(cube: Cube, by: str) -> list[Row]:
     )
 
 
+def label_of(by: str, key: CellKey) -> str:
+    """Return what a cell is called in a projection that has labels."""
+    return _LABELLED[by](key)
+
+
 def _largest_first(row: Row) -> tuple[int, int, str]:
     return -row.sum.apparent_bytes, -row.sum.files, row.label
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields, replace
 
+from jwqlscan.cube import MOST_CLASSES, MOST_OWNERS, MOST_PROGRAMS
+from jwqlscan.directories import DEFAULT_DIRECTORIES, NO_DIRECTORIES
+from jwqlscan.directories import Limits as DirectoryLimits
+
 AUTO = "auto"
 MAX_WORKERS = 1024
 
@@ -76,6 +80,8 @@ class ScanSettings:
     ages_from_s : int
         The time that ages of files are counted from, in seconds since 1970, for a cube of classes,
         owners, ages and sizes; 0: none is made.
+    directories : jwqlscan.directories.Limits
+        Which directories' sums are told.
     """
 
     workers: int = 0
@@ -90,6 +96,7 @@ class ScanSettings:
     stall_timeout_s: float = DEFAULT_STALL_TIMEOUT_S
     max_runtime_s: float = 0.0
     ages_from_s: int = 0
+    directories: DirectoryLimits = NO_DIRECTORIES
 
     def overridden(self, over: ScanOverrides) -> ScanSettings:
         """Return these settings with what the command line says."""
@@ -138,6 +145,29 @@ class Area:
     name: str
     path: str
     key: str
+
+
+@dataclass(frozen=True, slots=True)
+class InsightSettings:
+    """What a run finds out of files beside their totals; the keys of ``[insight]``.
+
+    Attributes
+    ----------
+    enabled : bool
+    directories : jwqlscan.directories.Limits
+    max_classes, max_owners, max_programs : int
+        How many are told apart; the smallest beyond are put together. A class is an extension, or
+        an instrument and filetype.
+    thin_after_s : float
+        What is older is kept of one run a week; 0: of all.
+    """
+
+    enabled: bool = True
+    directories: DirectoryLimits = DEFAULT_DIRECTORIES
+    max_classes: int = MOST_CLASSES
+    max_owners: int = MOST_OWNERS
+    max_programs: int = MOST_PROGRAMS
+    thin_after_s: float = 0.0
 
 
 Limits = tuple[float, float]  # warning, critical

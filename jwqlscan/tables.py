@@ -11,13 +11,16 @@ from rich.table import Table
 from rich.text import Text
 
 from jwqlscan.cube import OTHER, Cube, Sum
+from jwqlscan.directories import BY_DIRECTORY, branches
 from jwqlscan.paths import shown
 from jwqlscan.projections import ORDERED, projection
 from jwqlscan.settings import AUTO
+from jwqlscan.snapshot import ALL
 from jwqlscan.units import format_age, format_bytes, format_count, format_seconds
 
 if TYPE_CHECKING:
     from jwqlscan.benchmark import Benchmark
+    from jwqlscan.insight import Growth
     from jwqlscan.looking import Series, Status
     from jwqlscan.scanning.measure import Measurement
     from jwqlscan.tally import Tally
@@ -26,6 +29,8 @@ UNRECOGNIZED_SHOWN = 5
 ERRORS_SHOWN = 5
 PIPE_WIDTH = 200
 BAR_WIDTH = 30
+SPARKS = "▁▂▃▄▅▆▇█"
+SPARK_WIDTH = 15
 
 
 def print_scan(
@@ -58,7 +63,11 @@ def print_scan(
         console.print(_products(union))
     for by in questions:
         console.print()
-        console.print(_projection(union.cube, by, top))
+        if by == BY_DIRECTORY:
+            for one in measurement.areas:
+                console.print(_directories(one.tally, top))
+        else:
+            console.print(_projection(union.cube, by, top))
     for line in _remarks(union):
         console.print(Text(line), soft_wrap=True)  # as it is: no markup, no emoji, no wrapping
     console.print(
@@ -165,6 +174,79 @@ def print_series(series: Series, console: Console) -> None:
     console.print(table)
 
 
+def print_growth(found: Growth, console: Console) -> None:
+    """Print what changed most between two runs, and what a reader of that must know."""
+    area = found.group if found.name == ALL else f"{found.group}/{found.name}"
+    files = found.after.files - found.before.files
+    size = found.after.apparent_bytes - found.before.apparent_bytes
+    console.print(
+        f"{shown(area)} from {found.since:%Y-%m-%d %H:%M} to {found.until:%Y-%m-%d %H:%M} UTC:"
+        f" {files:+,} files, {_signed_bytes(size)}" + ("" if found.exact else ", not exact"),
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    if found.rows:
+        console.print()
+        console.print(_growth_table(found))
+    else:
+        console.print(f"no {found.by} changed")
+    if found.by == "directory" and found.changed > len(found.rows):
+        more = f"{format_count(found.changed - len(found.rows))} more directories changed"
+        console.print(Text(more, style="dim"))
+    lines = [*found.notes]
+    if any(not row.exact for row in (*found.rows, *([found.rest] if found.rest else []))):
+        lines.append(
+            "~ it may have been there, too small to be told: it changed by so much at most"
+        )
+    for line in lines:
+        console.print(Text(line), soft_wrap=True)
+
+
+def _growth_table(found: Growth) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(found.by, overflow="fold")
+    table.add_column("")
+    for heading in ("files", "change", "size", "change"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    most = max((abs(row.bytes_change) for row in found.rows), default=0) or 1
+    if len(found.dates) > 2:
+        table.add_column("trend", no_wrap=True)
+    table.add_column("")
+    for row in (*found.rows, *([found.rest] if found.rest else [])):
+        style = "green" if row.bytes_change < 0 else "red" if row.bytes_change > 0 else ""
+        is_rest = row is found.rest
+        bar = "" if is_rest else "█" * round(BAR_WIDTH / 2 * abs(row.bytes_change) / most)
+        cells: list[str | Text] = [
+            Text(row.label or "(all of it)"),
+            Text("" if row.kind == "changed" or is_rest else row.kind, style="dim"),
+            format_count(row.after.files),
+            f"{row.files_change:+,}" if row.files_change else "",
+            format_bytes(row.after.apparent_bytes),
+            ("" if row.exact else "~ ")
+            + (_signed_bytes(row.bytes_change) if row.bytes_change else ""),
+        ]
+        if len(found.dates) > 2:
+            cells.append(_spark(row.series))
+        table.add_row(*cells, Text(bar, style=style), style="dim" if is_rest else "")
+    return table
+
+
+def _signed_bytes(size: int) -> str:
+    return ("+" if size >= 0 else "") + format_bytes(size)
+
+
+def _spark(series: Sequence[int | None]) -> str:
+    """Return a line of small bars, from the least of the series to the most."""
+    known = [point for point in series if point is not None]
+    least, most = min(known, default=0), max(known, default=0)
+    span = (most - least) or 1
+    return "".join(
+        " " if point is None else SPARKS[(len(SPARKS) - 1) * (point - least) // span]
+        for point in series[-SPARK_WIDTH:]
+    )
+
+
 def _products(tally: Tally) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("instrument")
@@ -201,6 +283,31 @@ def _projection(cube: Cube, by: str, top: int) -> Table:
         label = f"{format_count(len(rows) - top)} more"
         size = format_bytes(rest.apparent_bytes)
         table.add_row(Text(label), format_count(rest.files), size, "", style="dim")
+    return table
+
+
+def _directories(tally: Tally, top: int) -> Table:
+    """Return the largest directories as a tree: what people know from du, ncdu and dust."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("directory", overflow="fold")
+    headings = ["size", "share", "files"] + (["FITS"] if tally.fits_bytes else [])
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("")
+    lines = branches(tally.tree, top)
+    whole = max((line.sum.apparent_bytes for line in lines), default=0) or 1
+    for line in lines:
+        size, fits = line.sum.apparent_bytes, line.sum.fits_bytes
+        bar = round(BAR_WIDTH * size / whole)
+        kind = round(bar * fits / size) if size else 0
+        numbers = [format_bytes(size), f"{100 * size / whole:.1f} %", format_count(line.sum.files)]
+        if tally.fits_bytes:
+            numbers.append(f"{100 * fits / size:.0f} %" if size else "")
+        table.add_row(
+            Text.assemble((line.guide, "dim"), shown(line.name)),
+            *numbers,
+            Text.assemble(("█" * kind, "cyan"), "█" * (bar - kind)),
+        )
     return table
 
 

@@ -11,6 +11,7 @@ from trees import make_tree
 
 from jwqlscan.cli import By
 from jwqlscan.cube import AGE_LABELS, CellKey, Cube, FileClass, Sum
+from jwqlscan.directories import BY_DIRECTORY
 from jwqlscan.projections import NO_PRODUCT, PROJECTIONS, Row, projection
 
 CAL, GZ = FileClass("nircam", "cal"), FileClass("", "gz")
@@ -64,7 +65,7 @@ def test_each_question_has_its_sums_in_their_order(cube, by, expected):
 
 
 def test_the_command_line_offers_every_question():
-    assert {one.value for one in By} == {*PROJECTIONS}
+    assert {one.value for one in By} == {*PROJECTIONS, BY_DIRECTORY}
 
 
 def test_scan_prints_the_largest_and_sums_up_the_rest(tmp_path):

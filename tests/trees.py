@@ -147,6 +147,7 @@ def walk(
     assert done.wait(120), "the pool did not end"
     if pool.failure is not None:
         raise pool.failure
+    pool.gather()
     tally = pool.segments[0].tally
     tally.allocated_bytes += sum(pool.linked_bytes().values())
     return tally
@@ -178,6 +179,8 @@ def read_alone(
         total.merge(batch.tally)
         waiting += batch.left + pool.shared
         pool.shared = []
+    del batch  # the last that could keep a directory from being finished
+    total.tree = made.directories(0)
     return total
 
 

@@ -11,7 +11,8 @@
  * touched by who is counted in `users`, and is closed by the last of them; its other members do not
  * change once a second thread can see it. (The position of an open directory does: it belongs to
  * the worker that has the one Chunk which says `more`.) A Place is locked: its worker sets it, and
- * others ask where that worker is, also while it hangs in the kernel.
+ * others ask where that worker is, also while it hangs in the kernel. A Ledger is locked, too: each
+ * worker adds to it once a directory.
  */
 #define PY_SSIZE_T_CLEAN
 #define _GNU_SOURCE
@@ -19,6 +20,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -43,6 +45,7 @@ enum {
     NAME_BYTES = 256,          /* NAME_MAX + 1 */
     DIRECTORY_OPERATIONS = 4,  /* open, stat, and at least two listings */
     BURST_NS = 10000000,       /* unused slots of this long may be made up for */
+    SPARE_ROWS = 64,           /* of a table of directories, before the smallest are dropped */
 };
 
 static const uint64_t MOST_BLOCKS = INT64_MAX / 512;
@@ -63,6 +66,41 @@ enum { TYPE_UNKNOWN = 0, TYPE_DIR = 4, TYPE_REG = 8, TYPE_LNK = 10 };
 
 /* ---- directories ------------------------------------------------------------------------- */
 
+/* What is in a directory and below it: as DirectorySum in jwqlscan/directories.py. */
+enum { SUM_FILES, SUM_APPARENT, SUM_ALLOCATED, SUM_FITS_FILES, SUM_FITS_BYTES, SUMS };
+
+typedef struct {
+    uint64_t of[SUMS];
+} Sums;
+
+typedef struct {
+    char *path;
+    Sums sums;
+} Told;
+
+/* The largest of some directories; up to twice as many, until the smallest are dropped. */
+typedef struct {
+    Told *rows;
+    size_t used, room, most;
+    uint64_t dropped;
+    bool is_cut;
+    uint64_t least; /* with is_cut: apparent bytes of the smallest one kept */
+} ToldTable;
+
+struct Dir;
+
+/* What the directories of one root sum up to. Its lock is held for no system call. */
+typedef struct Ledger {
+    atomic_int refs; /* the reader and the root directory */
+    pthread_mutex_t lock;
+    int root_number;
+    uint32_t depth;
+    bool no_memory;
+    ToldTable upper, lower; /* down to the depth, and below: what is finished */
+    struct Dir *live;       /* the upper ones that are not */
+    struct Ledger *next;
+} Ledger;
+
 /* A directory that waits to be read, or is read, or was and has others waiting below it. */
 typedef struct Dir {
     atomic_int refs;  /* who may ask for its path */
@@ -71,9 +109,18 @@ typedef struct Dir {
     int fd;           /* -1: not open */
     struct Dir *parent; /* NULL: a root */
     dev_t device;       /* of the directory itself once it is open */
+    Ledger *ledger;     /* NULL: directories are not told */
+    Sums sums;          /* under the ledger's lock, as all of these: here, and of what is finished
+                           below; of the upper ones also of the lower ones below them */
+    struct Dir *upper;  /* the nearest of the ledger's depth, itself perhaps */
+    struct Dir *live_before, *live_after;
+    uint32_t level; /* 0: a root */
+    bool entered;   /* and so to be told */
     size_t length;
     char name[]; /* of a root: its whole path */
 } Dir;
+
+static char *path_of(const Dir *dir, const char *name);
 
 static Dir *
 dir_new(Dir *parent, const char *name, size_t length)
@@ -88,6 +135,11 @@ dir_new(Dir *parent, const char *name, size_t length)
     dir->fd = -1;
     dir->parent = parent;
     dir->device = parent == NULL ? 0 : parent->device;
+    dir->ledger = parent == NULL ? NULL : parent->ledger;
+    dir->level = parent == NULL ? 0 : parent->level + 1;
+    dir->upper = dir->ledger == NULL ? NULL : dir->level > dir->ledger->depth ? parent->upper : dir;
+    dir->sums = (Sums){{0}};
+    dir->entered = false;
     dir->length = length;
     memcpy(dir->name, name, length);
     dir->name[length] = '\0';
@@ -118,6 +170,156 @@ dir_arrived(Dir *dir)
     }
 }
 
+/* No sum grows beyond what a database's column holds. */
+static void
+sums_add(Sums *sums, const Sums *more)
+{
+    for (int i = 0; i < SUMS; i++) {
+        uint64_t room = INT64_MAX - sums->of[i];
+        sums->of[i] += more->of[i] < room ? more->of[i] : room;
+    }
+}
+
+/* The larger first, of equal ones the first by path. */
+static int
+told_order(const void *first, const void *second)
+{
+    const Told *a = first, *b = second;
+    uint64_t of_a = a->sums.of[SUM_APPARENT], of_b = b->sums.of[SUM_APPARENT];
+    if (of_a != of_b) {
+        return of_a > of_b ? -1 : 1;
+    }
+    return strcmp(a->path, b->path);
+}
+
+static void
+told_cut(ToldTable *table)
+{
+    if (table->used <= table->most) {
+        return; /* always so with none to be kept: then none is added */
+    }
+    qsort(table->rows, table->used, sizeof(Told), told_order);
+    for (size_t i = table->most; i < table->used; i++) {
+        free(table->rows[i].path);
+    }
+    table->dropped += table->used - table->most;
+    table->used = table->most;
+    table->is_cut = true;
+    table->least = table->rows[table->most - 1].sums.of[SUM_APPARENT];
+}
+
+/* Keep a finished directory's sums, if there are not that many larger ones; false: no memory. */
+static bool
+told_add(ToldTable *table, const Dir *dir)
+{
+    if (table->most == 0 || (table->is_cut && dir->sums.of[SUM_APPARENT] < table->least)) {
+        table->dropped++;
+        return true;
+    }
+    if (table->used == table->room) {
+        if (table->room >= 2 * table->most + SPARE_ROWS) {
+            told_cut(table);
+        }
+        else {
+            size_t room = table->room == 0 ? SPARE_ROWS : table->room * 2;
+            room = room < 2 * table->most + SPARE_ROWS ? room : 2 * table->most + SPARE_ROWS;
+            Told *rows = realloc(table->rows, room * sizeof(Told));
+            if (rows == NULL) {
+                return false;
+            }
+            table->rows = rows;
+            table->room = room;
+        }
+    }
+    char *path = path_of(dir, NULL);
+    if (path == NULL) {
+        return false;
+    }
+    table->rows[table->used++] = (Told){path, dir->sums};
+    return true;
+}
+
+static void
+told_clear(ToldTable *table)
+{
+    for (size_t i = 0; i < table->used; i++) {
+        free(table->rows[i].path);
+    }
+    free(table->rows);
+}
+
+static void
+ledger_release(Ledger *ledger)
+{
+    if (ledger != NULL
+        && atomic_fetch_sub_explicit(&ledger->refs, 1, memory_order_acq_rel) == 1) {
+        told_clear(&ledger->upper);
+        told_clear(&ledger->lower);
+        pthread_mutex_destroy(&ledger->lock);
+        free(ledger);
+    }
+}
+
+/* It is read here, and told from then on. */
+static void
+ledger_enter(Dir *dir)
+{
+    Ledger *ledger = dir->ledger;
+    dir->entered = true;
+    if (ledger == NULL || dir->upper != dir) {
+        return;
+    }
+    pthread_mutex_lock(&ledger->lock);
+    dir->live_before = NULL;
+    dir->live_after = ledger->live;
+    if (ledger->live != NULL) {
+        ledger->live->live_before = dir;
+    }
+    ledger->live = dir;
+    pthread_mutex_unlock(&ledger->lock);
+}
+
+/* Some of the files that lie in it have been read. */
+static void
+ledger_add(Dir *dir, const Sums *own)
+{
+    pthread_mutex_lock(&dir->ledger->lock);
+    sums_add(&dir->sums, own);
+    if (dir->upper != dir) {
+        sums_add(&dir->upper->sums, own);
+    }
+    pthread_mutex_unlock(&dir->ledger->lock);
+}
+
+/* All that is below it has been read, or never will be. */
+static void
+ledger_finish(Dir *dir)
+{
+    Ledger *ledger = dir->ledger;
+    Dir *parent = dir->parent;
+    bool is_upper = dir->upper == dir;
+    if (!dir->entered) {
+        return; /* and nothing is below it */
+    }
+    pthread_mutex_lock(&ledger->lock);
+    if (is_upper) {
+        *(dir->live_before != NULL ? &dir->live_before->live_after : &ledger->live) =
+            dir->live_after;
+        if (dir->live_after != NULL) {
+            dir->live_after->live_before = dir->live_before;
+        }
+    }
+    /* The upper ones know of what is in the lower ones already. */
+    if (parent != NULL && (is_upper || parent->upper != parent)) {
+        sums_add(&parent->sums, &dir->sums);
+    }
+    bool is_told = is_upper || dir->sums.of[SUM_APPARENT] > 0;
+    if (is_told && !told_add(is_upper ? &ledger->upper : &ledger->lower, dir)) {
+        ledger->no_memory = true;
+    }
+    pthread_mutex_unlock(&ledger->lock);
+}
+
 static void
 dir_release(Dir *dir)
 {
@@ -126,6 +328,12 @@ dir_release(Dir *dir)
            && atomic_fetch_sub_explicit(&dir->refs, 1, memory_order_acq_rel) == 1) {
         Dir *parent = dir->parent;
         dir_arrived(dir);
+        if (dir->ledger != NULL) {
+            ledger_finish(dir);
+            if (parent == NULL) {
+                ledger_release(dir->ledger);
+            }
+        }
         if (dir->fd >= 0) {
             close(dir->fd);
         }
@@ -449,6 +657,10 @@ typedef struct {
     size_t program_prefix_length;
     PyObject *program_prefix_bytes;
     int program_digits;
+    uint32_t told_depth;
+    size_t told_most, told_largest; /* 0 and 0: directories are not told */
+    pthread_mutex_t ledgers_lock;
+    Ledger *ledgers; /* one a root */
     int64_t interval_ns; /* between two metadata operations of all workers; 0: no limit */
     Py_buffer next_ns;   /* an _Atomic int64_t: the next free slot, shared by all workers */
 } Reader;
@@ -1114,8 +1326,8 @@ count_item(Walk *walk, Dir *dir, const Item *item)
     if (length >= 5 && length < NAME_BYTES && memcmp(item->name + length - 5, ".fits", 5) == 0) {
         class = count_fits(walk, dir, item->name, length, size);
     }
+    counts->shared += share;
     if (walk->reader->age_count > 0) {
-        counts->shared += share;
         class = class != 0 ? class : extension_class(walk, item->name, length);
         count_cell(walk, class, &stat, size, share);
         count_program(walk, item->name, length, size);
@@ -1219,10 +1431,34 @@ drop_excluded(Walk *walk, const Dir *dir, Item *items, size_t count)
     return kept;
 }
 
+static Sums
+sums_of(const Counts *counts)
+{
+    return (Sums){{counts->files, counts->apparent, counts->shared, counts->fits_files,
+                   counts->fits_bytes}};
+}
+
+/* Tell a directory of what was counted of it since `before`: nothing below it was, meanwhile. */
+static void
+tell(const Walk *walk, Dir *dir, const Sums *before)
+{
+    if (dir->ledger == NULL) {
+        return;
+    }
+    Sums own = sums_of(&walk->counts);
+    for (int i = 0; i < SUMS; i++) {
+        own.of[i] -= before->of[i];
+    }
+    if (own.of[SUM_FILES] > 0) {
+        ledger_add(dir, &own);
+    }
+}
+
 /* List an open directory, from wherever its position is, and count what it holds. */
 static void
 list_directory(Walk *walk, Dir *dir)
 {
+    Sums before = sums_of(&walk->counts);
     Item *items = malloc(LIST_BYTES / LEAST_RECORD * sizeof(Item));
     if (items == NULL) {
         walk->no_memory = true;
@@ -1278,6 +1514,7 @@ list_directory(Walk *walk, Dir *dir)
         }
     }
     free(items);
+    tell(walk, dir, &before);
 }
 
 /* Open a directory several levels below an open one, if need be; -1 and errno. */
@@ -1424,6 +1661,7 @@ read_directory(Walk *walk, Dir *dir)
     walk->counts.directories++;
     walk->counts.entries++;
     answered(walk);
+    ledger_enter(dir);
     list_directory(walk, dir);
     if (dir->parent == NULL) {
         return; /* a root stays open as long as anything is below it */
@@ -1470,8 +1708,10 @@ read_chunk(Walk *walk, Chunk *chunk)
         items[i] = (Item){at, type};
         at += strlen(at) + 1;
     }
+    Sums before = sums_of(&walk->counts);
     bool all = count_items(walk, chunk->in, items, chunk->name_count, chunk->more);
     free(items);
+    tell(walk, chunk->in, &before);
     if (all && chunk->more) {
         list_directory(walk, chunk->in);
     }
@@ -1685,6 +1925,149 @@ walk_clear(Walk *walk)
     free(walk->stack);
 }
 
+/* The ledger of a root, a new one if need be; false: no memory. */
+static bool
+open_ledger(Reader *reader, int root_number, Dir *root)
+{
+    if (reader->told_most == 0) {
+        return true;
+    }
+    pthread_mutex_lock(&reader->ledgers_lock);
+    Ledger *ledger = reader->ledgers;
+    while (ledger != NULL && ledger->root_number != root_number) {
+        ledger = ledger->next;
+    }
+    if (ledger == NULL && (ledger = calloc(1, sizeof(Ledger))) != NULL) {
+        atomic_init(&ledger->refs, 1);
+        pthread_mutex_init(&ledger->lock, NULL);
+        ledger->root_number = root_number;
+        ledger->depth = reader->told_depth;
+        ledger->upper.most = reader->told_most;
+        ledger->lower.most = reader->told_largest;
+        ledger->next = reader->ledgers;
+        reader->ledgers = ledger;
+    }
+    if (ledger != NULL) {
+        atomic_fetch_add_explicit(&ledger->refs, 1, memory_order_relaxed);
+        root->ledger = ledger;
+        root->upper = root;
+    }
+    pthread_mutex_unlock(&reader->ledgers_lock);
+    return ledger != NULL;
+}
+
+/* Copies of rows, to be made into Python objects once the ledger is unlocked: what that does may
+ * let go of directories, and so lock it. */
+static bool
+told_copy(ToldTable *copy, char *path, const Sums *sums)
+{
+    if (path == NULL) {
+        return false;
+    }
+    if (copy->used == copy->room) {
+        size_t room = copy->room == 0 ? SPARE_ROWS : copy->room * 2;
+        Told *rows = realloc(copy->rows, room * sizeof(Told));
+        if (rows == NULL) {
+            free(path);
+            return false;
+        }
+        copy->rows = rows;
+        copy->room = room;
+    }
+    copy->rows[copy->used++] = (Told){path, *sums};
+    return true;
+}
+
+/* Copy what is known of the upper directories that are not finished. */
+static bool
+copy_live(ToldTable *copy, const Ledger *ledger)
+{
+    for (const Dir *dir = ledger->live; dir != NULL; dir = dir->live_after) {
+        Sums sums = dir->sums;
+        for (const Dir *other = ledger->live; other != NULL; other = other->live_after) {
+            const Dir *above = other;
+            while (above != NULL && above->level > dir->level) {
+                above = above->parent;
+            }
+            if (above == dir && other != dir) {
+                sums_add(&sums, &other->sums);
+            }
+        }
+        if (!told_copy(copy, path_of(dir, NULL), &sums)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static PyObject *
+told_list(const ToldTable *table)
+{
+    PyObject *list = PyList_New((Py_ssize_t)table->used);
+    for (size_t i = 0; list != NULL && i < table->used; i++) {
+        const uint64_t *of = table->rows[i].sums.of;
+        PyObject *row = Py_BuildValue(
+            "(yKKKKK)", table->rows[i].path, (unsigned long long)of[SUM_FILES],
+            (unsigned long long)of[SUM_APPARENT], (unsigned long long)of[SUM_ALLOCATED],
+            (unsigned long long)of[SUM_FITS_FILES], (unsigned long long)of[SUM_FITS_BYTES]);
+        if (row == NULL) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SET_ITEM(list, (Py_ssize_t)i, row);
+    }
+    return list;
+}
+
+PyDoc_STRVAR(reader_directories_doc,
+"directories(root_number)\n--\n\n"
+"What the directories below a root sum up to, as far as they have been read.\n\n"
+"Returns (upper, upper_dropped, lower, lower_dropped), or None if nothing was read.");
+
+static PyObject *
+reader_directories(PyObject *self, PyObject *argument)
+{
+    Reader *reader = (Reader *)self;
+    long root_number = PyLong_AsLong(argument);
+    if (root_number == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    pthread_mutex_lock(&reader->ledgers_lock);
+    Ledger *ledger = reader->ledgers;
+    while (ledger != NULL && ledger->root_number != root_number) {
+        ledger = ledger->next;
+    }
+    pthread_mutex_unlock(&reader->ledgers_lock);
+    if (ledger == NULL) {
+        Py_RETURN_NONE;
+    }
+    ToldTable copies[2] = {{0}, {0}};
+    pthread_mutex_lock(&ledger->lock);
+    ToldTable *tables[2] = {&ledger->upper, &ledger->lower};
+    bool good = !ledger->no_memory && copy_live(&copies[0], ledger);
+    for (int which = 0; which < 2; which++) {
+        told_cut(tables[which]);
+        copies[which].dropped = tables[which]->dropped;
+        for (size_t i = 0; good && i < tables[which]->used; i++) {
+            const Told *row = &tables[which]->rows[i];
+            good = told_copy(&copies[which], strdup(row->path), &row->sums);
+        }
+    }
+    pthread_mutex_unlock(&ledger->lock);
+    PyObject *result = NULL;
+    if (good) {
+        result = Py_BuildValue("(NKNK)", told_list(&copies[0]),
+                               (unsigned long long)copies[0].dropped, told_list(&copies[1]),
+                               (unsigned long long)copies[1].dropped);
+    }
+    else {
+        PyErr_NoMemory();
+    }
+    told_clear(&copies[0]);
+    told_clear(&copies[1]);
+    return result;
+}
+
 PyDoc_STRVAR(reader_read_doc,
 "read(root_number, root_fd, root_path, root_device, chunks, wanted, share, gauges, place,\n"
 "     seconds)\n--\n\n"
@@ -1749,8 +2132,11 @@ reader_read(PyObject *self, PyObject *args)
         Dir *root = dir_new(NULL, root_path, (size_t)root_length);
         /* A descriptor of its own: this one's position is used for listing. */
         int fd = root == NULL ? -1 : openat(root_fd, ".", OPEN_FLAGS);
-        if (root == NULL) {
+        if (root == NULL || !open_ledger(walk.reader, root_number, root)) {
             walk.no_memory = true;
+            if (fd >= 0) {
+                close(fd);
+            }
         }
         else if (fd < 0) {
             walk.counts.directories++;
@@ -1791,6 +2177,12 @@ reader_dealloc(PyObject *self)
     free(reader->age_limits);
     Py_XDECREF(reader->program_prefix_bytes);
     Py_XDECREF(reader->excluded);
+    while (reader->ledgers != NULL) {
+        Ledger *next = reader->ledgers->next;
+        ledger_release(reader->ledgers); /* what is not read yet may still need it */
+        reader->ledgers = next;
+    }
+    pthread_mutex_destroy(&reader->ledgers_lock);
     if (reader->next_ns.obj != NULL) {
         PyBuffer_Release(&reader->next_ns);
     }
@@ -1814,9 +2206,10 @@ all_bytes(PyObject *tuple)
 PyDoc_STRVAR(reader_doc,
 "Reader(roots, pseudo_devices, snapshot_names, barred, excluded, one_file_system,\n"
 "       follow_file_symlinks, keep_below_fd, age_limits, program_prefix, program_digits,\n"
-"       interval_ns, next_ns)\n--\n\n"
+"       directories, interval_ns, next_ns)\n--\n\n"
 "Rules for reading; see ScanRules. `excluded` is callable(root path, directory, names)\n"
-"-> bytes, one a name, or None. A program's number has 1 to 9 digits; 0: none is counted.");
+"-> bytes, one a name, or None. A program's number has 1 to 9 digits; 0: none is counted.\n"
+"`directories`: the depth down to which each is told, how many of those, and of those below.");
 
 static PyObject *
 reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
@@ -1824,17 +2217,18 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     PyObject *roots, *pseudo, *snapshot_names, *barred, *excluded;
     PyObject *age_limits, *program_prefix;
     int one_file_system, follow, keep_below_fd, program_digits;
+    int told_depth, told_most, told_largest;
     long long interval_ns;
     Py_buffer next_ns;
     if (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0) {
         PyErr_SetString(PyExc_TypeError, "Reader() takes no keyword arguments");
         return NULL;
     }
-    if (!PyArg_ParseTuple(args, "O!O!O!O!OppiO!SiLw*:Reader", &PyTuple_Type, &roots,
+    if (!PyArg_ParseTuple(args, "O!O!O!O!OppiO!Si(iii)Lw*:Reader", &PyTuple_Type, &roots,
                           &PyTuple_Type, &pseudo, &PyTuple_Type, &snapshot_names, &PyTuple_Type,
                           &barred, &excluded, &one_file_system, &follow, &keep_below_fd,
                           &PyTuple_Type, &age_limits, &program_prefix, &program_digits,
-                          &interval_ns, &next_ns)) {
+                          &told_depth, &told_most, &told_largest, &interval_ns, &next_ns)) {
         return NULL;
     }
     Reader *reader = (Reader *)type->tp_alloc(type, 0);
@@ -1843,6 +2237,15 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     reader->next_ns = next_ns;
+    pthread_mutex_init(&reader->ledgers_lock, NULL);
+    if (told_depth < 0 || told_most < 0 || told_largest < 0 || told_most > INT_MAX / 4
+        || told_largest > INT_MAX / 4) {
+        PyErr_SetString(PyExc_ValueError, "directories must be three numbers, none negative");
+        goto failed;
+    }
+    reader->told_depth = (uint32_t)told_depth;
+    reader->told_most = (size_t)told_most;
+    reader->told_largest = (size_t)told_largest;
     if (!all_bytes(snapshot_names)) {
         goto failed;
     }
@@ -1921,6 +2324,7 @@ failed:
 
 static PyMethodDef reader_methods[] = {
     {"read", reader_read, METH_VARARGS, reader_read_doc},
+    {"directories", reader_directories, METH_O, reader_directories_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -35,6 +35,7 @@ class Reader:
         age_limits: tuple[int, ...],
         program_prefix: bytes,
         program_digits: int,
+        directories: tuple[int, int, int],
         interval_ns: int,
         next_ns: array[int],
         /,
@@ -63,3 +64,14 @@ class Reader:
         list[int],
         list[Chunk],
     ]: ...
+    def directories(
+        self, root_number: int, /
+    ) -> (
+        tuple[
+            list[tuple[bytes, int, int, int, int, int]],
+            int,
+            list[tuple[bytes, int, int, int, int, int]],
+            int,
+        ]
+        | None
+    ): ...

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 import anyio
 
+from jwqlscan.directories import rooted
 from jwqlscan.errors import ScanFailedError, first_cause
 from jwqlscan.paths import shown
 from jwqlscan.scanning.orders import begin_scan, distinct_paths, number_roots, scan_areas
@@ -81,14 +82,17 @@ class Measurement:
         found: Mapping[str, Found],
         numbers: Mapping[tuple[int, int], int],
         walks: Sequence[Walk],
-        workers: int,
+        settings: ScanSettings,
     ) -> None:
+        self._limits = settings.directories
+        workers = settings.workers
         results = [walk.record for walk in walks if walk.record]
         # 0 is auto: then the number that was of use is told.
         self.workers: int = workers or max((result["workers"] for result in results), default=0)
         self.seconds: float = max((result["seconds"] for result in results), default=0.0)
         self.reader = results[0]["reader"] if results else ""
         self._tallies: dict[int, Tally] = {}
+        self._paths: dict[int, tuple[str, str]] = {}
         self._nested: dict[int, set[int]] = {}
         self._linked: list[tuple[int, int]] = []
         self._broken = {root: walk for walk in walks for root in _unfinished(walk)}
@@ -96,6 +100,7 @@ class Measurement:
             for segment in result["segments"]:
                 self._tallies[segment["root"]] = Tally.from_record(segment["tally"])
                 self._nested[segment["root"]] = set(segment["nested"])
+                self._paths[segment["root"]] = (segment["path"], segment["real_path"])
             self._linked.extend((mask, size) for mask, size in result["linked"])
             for root, paths in result["unfinished"]:
                 for path in paths if self._broken[root].state == "stalled" else ():
@@ -113,9 +118,21 @@ class Measurement:
         """Entries read, each once, over the wall time."""
         return self.entries / self.seconds if self.seconds else 0.0
 
-    def union(self, areas: Sequence[AreaMeasure]) -> Tally:
-        """Return the tally of several areas together: what they share counts once."""
-        return self._sum(frozenset().union(*(area.segments for area in areas)))
+    def union(self, areas: Sequence[AreaMeasure], path: str = "/") -> Tally:
+        """Return the tally of several areas together: what they share counts once.
+
+        Its directories are told as those below `path`.
+        """
+        segments = frozenset[int]().union(*(area.segments for area in areas))
+        tally = self._sum(segments)
+        if tally.tree:
+            trees = {
+                walked: self._tallies[one].tree
+                for one, (walked, _) in self._paths.items()
+                if one in segments
+            }
+            tally.tree = rooted(trees, path, self._limits, whole=True)
+        return tally
 
     def _measure(
         self, area: Area, found: Found, numbers: Mapping[tuple[int, int], int]
@@ -126,8 +143,19 @@ class Measurement:
                 return AreaMeasure(area, Tally(), "missing", 0, frozenset(), note)
             note = "no answer from its root directory"
             return AreaMeasure(area, Tally(), "stalled", 0, frozenset(), note)
-        segments = self._closure(numbers[found.device, found.inode])
+        number = numbers[found.device, found.inode]
+        segments = self._closure(number)
         tally = self._sum(segments)
+        if tally.tree:
+            # Where the roots in it lie only the kernel's own paths tell: one may be configured as a
+            # symbolic link to what lies in another.
+            trees = {
+                real: self._tallies[one].tree.moved(path, real)
+                for one, (path, real) in self._paths.items()
+                if one in segments
+            }
+            top = self._paths[number][1]
+            tally.tree = rooted(trees, top, self._limits, whole=False).moved(top, area.path)
         broken = [self._broken[segment] for segment in sorted(segments & self._broken.keys())]
         state = worst_state(
             ["complete" if tally.complete else "partial", *(walk.state for walk in broken)]
@@ -213,7 +241,7 @@ async def measure(
     finally:
         for process in others:
             process.close()
-    measurement = Measurement(areas, found, roots.numbers, walks, settings.workers)
+    measurement = Measurement(areas, found, roots.numbers, walks, settings)
     for one in measurement.areas:
         if not any(other.segments and other.state != "failed" for other in measurement.areas):
             raise ScanFailedError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from jwqlscan.cube import NO_EXTENSION, CellKey, Cube, FileClass
+from jwqlscan.directories import Directories, DirectorySum
 from jwqlscan.names import PROGRAM_DIGITS, PROGRAM_PREFIX, UNRECOGNIZED, Classifier
 from jwqlscan.scanning._native import Chunk, Place
 from jwqlscan.scanning._native import Reader as NativeCore
@@ -66,6 +67,7 @@ class NativeReader:
             rules.age_limits,
             PROGRAM_PREFIX.encode(),
             PROGRAM_DIGITS,
+            rules.directories,
             pace.interval_ns,
             pace.next_ns,
         )
@@ -133,6 +135,15 @@ class NativeReader:
     def where(self, meter: Meter) -> str:
         """Return the directory that a worker is at; also while it hangs in the kernel."""
         return "" if meter.place is None else str(meter.place.path())
+
+    def directories(self, root: int) -> Directories:
+        """Return what the directories below a root sum up to; see `Reader.directories`."""
+        table = Directories()
+        if (told := self._core.directories(root)) is not None:
+            upper, table.upper_dropped, lower, table.lower_dropped = told
+            table.upper = {os.fsdecode(path): DirectorySum(*sums) for path, *sums in upper}
+            table.lower = {os.fsdecode(path): DirectorySum(*sums) for path, *sums in lower}
+        return table
 
     def _classify(
         self, shapes: list[tuple[bytes, int, int, bytes, int]], tally: Tally

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from jwqlscan.cube import age_limits
+from jwqlscan.directories import BY_DIRECTORY, NO_DIRECTORIES
+from jwqlscan.directories import Limits as DirectoryLimits
 from jwqlscan.errors import ConfigError
 from jwqlscan.scanning.process import ScannerProcess, take
 from jwqlscan.settings import AUTO, Area, ScanSettings
@@ -63,6 +66,16 @@ def distinct_paths(areas: Sequence[Area]) -> list[str]:
     return list(dict.fromkeys(area.path for area in areas))
 
 
+def scan_settings(questions: Sequence[str], top: int) -> ScanSettings:
+    """Return how to scan for some sums, of each as many rows as `top`.
+
+    Only what is asked costs anything.
+    """
+    now = int(time.time()) if set(questions) - {BY_DIRECTORY} else 0
+    told = DirectoryLimits(0, 1, top) if BY_DIRECTORY in questions else NO_DIRECTORIES
+    return ScanSettings(ages_from_s=now, directories=told)
+
+
 def begin_scan(paths: Sequence[str], settings: ScanSettings) -> ScannerProcess:
     """Have directories walked from now on, without an event loop; `measure.scan` takes it over.
 
@@ -112,4 +125,5 @@ def settings_record(settings: ScanSettings) -> dict[str, Any]:
         "max_rate": settings.max_rate,
         "background": settings.background,
         "age_limits": age_limits(settings.ages_from_s) if settings.ages_from_s else (),
+        "directories": settings.directories,
     }

@@ -215,6 +215,11 @@ class Pool:
             linked[mask] = linked.get(mask, 0) + allocated
         return linked
 
+    def gather(self) -> None:
+        """Have the segments' tallies tell of their directories, as far as these were read."""
+        for number, segment in self.segments.items():
+            segment.tally.tree = self._reader.directories(number)
+
     def _recruit(self) -> list[Meter]:
         """Enlist the workers that the limit allows and that are not there yet (under the lock).
 

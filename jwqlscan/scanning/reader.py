@@ -13,6 +13,7 @@ import resource
 from array import array
 from typing import Any, NamedTuple, Protocol
 
+from jwqlscan.directories import Directories
 from jwqlscan.tally import Tally
 
 # A batch ends after this time, so that progress is seen and the tallies are merged now and then.
@@ -93,6 +94,8 @@ class Work(NamedTuple):
         st_dev of the parent, to notice mount points.
     entries : sized or None
         Pending entries, as the reader that listed them keeps them; None: the directory itself.
+    account : object or None
+        What a reader in Python keeps of the parent; with `entries`, of the directory itself.
     """
 
     root: Root
@@ -101,6 +104,7 @@ class Work(NamedTuple):
     parent: OpenDirectory
     device: int
     entries: Any = None
+    account: Any = None
 
 
 class Link(NamedTuple):
@@ -204,6 +208,14 @@ class Reader(Protocol):
 
     def where(self, meter: Meter) -> str:
         """Return the directory that a worker is at; also while it hangs in the kernel."""
+        ...
+
+    def directories(self, root: int) -> Directories:
+        """Return what directories below a root, by its number, sum up to.
+
+        Only those of that root's own segment, and in them what has been read until now; of those
+        below the depth only what is finished.
+        """
         ...
 
 

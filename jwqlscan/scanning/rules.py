@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
+from jwqlscan.directories import NO_DIRECTORIES, Limits
 from jwqlscan.scanning.mounts import MountTable
 from jwqlscan.settings import DEFAULT_SNAPSHOT_NAMES
 
@@ -29,6 +30,8 @@ class ScanRules(NamedTuple):
         (st_dev, st_ino) of every root to its number: a root met below another is not entered.
     age_limits : tuple of int
         As `jwqlscan.cube.age_limits` gives them; without any no cube is made.
+    directories : Limits
+        Which directories' sums are told.
     """
 
     exclude: tuple[str, ...] = ()
@@ -38,6 +41,7 @@ class ScanRules(NamedTuple):
     mounts: MountTable = MountTable()
     roots: Mapping[tuple[int, int], int] = MappingProxyType({})
     age_limits: tuple[int, ...] = ()
+    directories: Limits = NO_DIRECTORIES
 
 
 class Exclusion:

@@ -17,7 +17,9 @@ from stat import S_IFDIR, S_IFLNK, S_IFREG, ST_MTIME
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from jwqlscan.cube import CellKey, Cube, FileClass, extension
+from jwqlscan.directories import Directories
 from jwqlscan.names import FITS, UNRECOGNIZED, Classifier, program, shape
+from jwqlscan.scanning.ledger import Ledgers, sums_of, tell
 from jwqlscan.scanning.pace import Pace
 from jwqlscan.scanning.reader import (
     ANSWERS,
@@ -86,6 +88,7 @@ class ScandirReader:
         self._keep_below_fd = descriptors_to_keep()
         # Ascending, for bisect: seconds before 1970 of the ages' ends.
         self._age_limits = [-limit for limit in rules.age_limits]
+        self._ledgers = Ledgers(rules.roots.values(), rules.directories)
 
     def read(self, work: list[Work], meter: Meter) -> Batch:
         """Read some work and what is below it; see `Reader.read`."""
@@ -106,6 +109,10 @@ class ScandirReader:
         """Return the directory that a worker is at; also while it hangs in the kernel."""
         return meter.path
 
+    def directories(self, root: int) -> Directories:
+        """Return what the directories below a root sum up to; see `Reader.directories`."""
+        return self._ledgers.directories(root)
+
     def _read_directory(self, item: Work, work: list[Work], batch: Batch, meter: Meter) -> None:
         meter.path = item.path
         self._pace.wait(DIRECTORY_OPERATIONS)
@@ -124,7 +131,8 @@ class ScandirReader:
         batch.tally.directories += 1
         meter.gauges[ENTRIES] += 1
         meter.gauges[ANSWERS] += 1
-        here = item._replace(name="", parent=opened, device=stat.st_dev)
+        account = self._ledgers.open(item.root.number, item.account, item.path)
+        here = item._replace(name="", parent=opened, device=stat.st_dev, account=account)
         try:
             listing, listed = _patiently(partial(_begin_listing, fd))
         except OSError as error:
@@ -179,9 +187,10 @@ class ScandirReader:
     def _child(self, here: Work, name: str) -> Work:
         path = join(here.path, name)
         if here.parent.fd < self._keep_below_fd:
-            return Work(here.root, path, name, here.parent, here.device)
+            return Work(here.root, path, name, here.parent, here.device, None, here.account)
         below_root = path[len(here.root.path) :].lstrip("/")
-        return Work(here.root, path, below_root, here.root.opened, here.device)
+        opened = here.root.opened
+        return Work(here.root, path, below_root, opened, here.device, None, here.account)
 
     def _read_entries(
         self,
@@ -197,6 +206,7 @@ class ScandirReader:
         When others want work they get pending directories, else entries of this one: all of them
         while it has more to list, since nobody else can list on and the others would run dry.
         """
+        before = sums_of(batch) if here.account is not None and entries else None
         while entries:
             wanted = meter.pool.wanted[0]
             if wanted and work:
@@ -212,6 +222,8 @@ class ScandirReader:
             started = time.monotonic()
             self._read_block(here, block, batch, meter)
             meter.block_entries = self._next_size(len(block), size, time.monotonic() - started)
+        if before is not None:
+            tell(here.account, batch, before)
 
     def _next_size(self, read: int, size: int, seconds: float) -> int:
         """Return the size of the next block, for it to take about `BLOCK_SECONDS`."""

@@ -33,6 +33,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+from jwqlscan.directories import Limits
 from jwqlscan.names import Classifier
 from jwqlscan.scanning.mounts import read_mount_table
 from jwqlscan.scanning.orders import number_roots
@@ -104,6 +105,7 @@ class _Child:
         self._reader = ""
         self._surveyed: dict[str, _Surveyed] = {}
         self._paths: list[str] = []
+        self._walked_paths: dict[int, tuple[str, str]] = {}
         self._unanswered = 0
         self._all_surveyed = False
         self._walked = False
@@ -228,8 +230,12 @@ class _Child:
                 self._send({"lost": path, "errno": error})
                 return
             surveyed.append(one)
+        real_paths = [_real_path(one) for one in surveyed]
+        self._walked_paths = {
+            number: (path, real) for (number, path), real in zip(scanned, real_paths, strict=True)
+        }
         mounts = read_mount_table(
-            {path: _real_path(one) for (_, path), one in zip(scanned, surveyed, strict=True)}
+            {path: real for (_, path), real in zip(scanned, real_paths, strict=True)}
         )
         reader = make_reader(
             settings["reader"],
@@ -241,6 +247,7 @@ class _Child:
                 mounts=mounts,
                 roots=numbers,
                 age_limits=tuple(settings["age_limits"]),
+                directories=Limits(*settings["directories"]),
             ),
             Classifier(settings["extra_filetypes"]),
             Pace(settings["max_rate"]),
@@ -285,6 +292,7 @@ class _Child:
             self._send({"failed": "".join(traceback.format_exception(pool.failure))})
             return
         self._send({"progress": list(pool.progress)})
+        pool.gather()
         self._send(
             {
                 "result": {
@@ -294,6 +302,8 @@ class _Child:
                     "segments": [
                         {
                             "root": index,
+                            "path": self._walked_paths[index][0],
+                            "real_path": self._walked_paths[index][1],
                             "nested": sorted(segment.nested),
                             "tally": segment.tally.to_record(),
                         }

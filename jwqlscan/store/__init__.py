@@ -92,6 +92,19 @@ class Store(Protocol):
         """Return what the newest run that looked knows of its areas, and what grew until then."""
         ...
 
+    async def thin_insight(self, before: datetime | None) -> int:
+        """Keep, of what is older than `before`, the insight of the newest run of each week only.
+
+        The runs' other numbers stay. What only runs knew that are gone, thinned now or deleted by
+        anyone, is swept away; with None that alone is done.
+
+        Returns
+        -------
+        int
+            How much insight was thinned, in areas of runs.
+        """
+        ...
+
 
 def open_store(url: str) -> Store:
     """Return the store that a database URL names; nothing is opened yet.

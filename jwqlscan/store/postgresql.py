@@ -32,6 +32,8 @@ from jwqlscan.store import LastArea
 from jwqlscan.store import postgresql_queries as queries
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store.dsn import check_form, default_sslmode, redacted
+from jwqlscan.store.insight import read_insight
+from jwqlscan.store.intervals import microseconds
 from jwqlscan.store.postgresql_queries import Connection
 from jwqlscan.store.rows import EARLIEST
 from jwqlscan.store.schema import APPLICATION_ID, steps_from
@@ -181,6 +183,7 @@ class PostgresqlStore:
                 warnings += await queries.copy_fitting(connection, wanted, catalog)
             for wanted in table_rows.scan_rows(snapshot):
                 await queries.copy(connection, wanted)
+            await queries.record_insight(connection, snapshot)
         return warnings
 
     async def record_failure(self, started: datetime, ended: datetime, log_file: str) -> None:
@@ -211,7 +214,13 @@ class PostgresqlStore:
 
     async def insight(self) -> Insight:
         """Return what the newest run that looked knows of its areas, and what grew until then."""
-        return Insight()
+        return await read_insight(self)
+
+    async def thin_insight(self, before: datetime | None) -> int:
+        """Keep of what is older the insight of one run a week; return how many were forgotten."""
+        until = None if before is None else microseconds(before)
+        async with self._transaction() as connection:
+            return await queries.thin_insight(connection, until)
 
     async def _insert_run(self, connection: Connection, snapshot: Snapshot) -> bool:
         """Claim the run. While another one is storing the same run, this waits for its end."""

@@ -8,7 +8,8 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from jwqlscan.history import FilesystemColumns, History, ProductColumns
-from jwqlscan.store import LastArea
+from jwqlscan.snapshot import Snapshot
+from jwqlscan.store import LastArea, intervals
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store.fitting import Column, fitting_rows
 from jwqlscan.store.rows import TableRows
@@ -26,6 +27,10 @@ class Connection(Protocol):
 
     async def execute(self, query: str, *args: object) -> str:
         """Run a statement; several at once if there are no arguments."""
+        ...
+
+    async def executemany(self, command: str, args: Iterable[Sequence[object]]) -> None:
+        """Run a statement once for each row."""
         ...
 
     async def fetch(self, query: str, *args: object) -> list[Any]:
@@ -87,6 +92,50 @@ async def copy(connection: Connection, wanted: TableRows) -> None:
         await connection.copy_records_to_table(
             wanted.table, columns=wanted.columns, records=wanted.rows
         )
+
+
+async def record_insight(connection: Connection, snapshot: Snapshot) -> None:
+    """Store what a run knows beside its totals, within its transaction."""
+    date_us = intervals.microseconds(snapshot.timestamp)
+    for state in intervals.states(snapshot):
+        area = (state.group, state.area)
+        [(before, after)] = await connection.fetch(intervals.NEIGHBOURS, *area, date_us)
+        ids = await _series(connection, area)
+        new = [(*area, *key) for key in state.numbers if key not in ids]
+        if new:
+            await copy(connection, TableRows("scan_series", intervals.SERIES_COLUMNS, new))
+            ids = await _series(connection, area)
+        since = date_us if before is None else before
+        known = await connection.fetch(intervals.LASTING, *area, since, date_us)
+        changed = intervals.changes(
+            map(intervals.value, known),
+            {ids[key]: numbers for key, numbers in state.numbers.items()},
+            *(date_us, before, after),
+        )
+        await connection.executemany(intervals.DELETE, changed.deletes)
+        await connection.executemany(intervals.END, changed.ends)
+        rows = [(*row[:3], *row.numbers) for row in changed.inserts]
+        await copy(connection, TableRows("scan_value", intervals.VALUE_COLUMNS, rows))
+        looked = (snapshot.run_id, *area, date_us, state.complete, state.details)
+        await connection.execute(intervals.LOOKED, *looked)
+
+
+async def _series(connection: Connection, area: tuple[str, str]) -> dict[tuple[str, str], int]:
+    rows = await connection.fetch(intervals.SERIES, *area)
+    return {(kind, key): number for kind, key, number in rows}
+
+
+async def thin_insight(connection: Connection, before_us: int | None) -> int:
+    """Forget what only runs knew that are to be thinned, or are gone; return how many were."""
+    thinned = 0
+    if before_us is not None:
+        # The command's tag: DELETE and how many rows.
+        thinned = int((await connection.execute(intervals.THIN, before_us)).split()[-1])
+        if not thinned:
+            return 0
+    for statement in intervals.SWEEP:
+        await connection.execute(statement)
+    return thinned
 
 
 async def select(

@@ -24,6 +24,8 @@ from jwqlscan.snapshot import Snapshot
 from jwqlscan.store import LastArea
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store import sqlite_queries as queries
+from jwqlscan.store.insight import read_insight
+from jwqlscan.store.intervals import microseconds
 from jwqlscan.store.rows import EARLIEST
 from jwqlscan.store.schema import APPLICATION_ID, steps_from
 
@@ -139,7 +141,12 @@ class SqliteStore:
 
     async def insight(self) -> Insight:
         """Return what the newest run that looked knows of its areas, and what grew until then."""
-        return Insight()
+        return await read_insight(self)
+
+    async def thin_insight(self, before: datetime | None) -> int:
+        """Keep of what is older the insight of one run a week; return how many were forgotten."""
+        until = None if before is None else microseconds(before)
+        return await self._call(lambda connection: queries.thin_insight(connection, until))
 
     async def _call(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         connection = self._connection
@@ -217,6 +224,7 @@ class SqliteStore:
                 )
             for rows in (*table_rows.jwql_rows(snapshot), *table_rows.scan_rows(snapshot)):
                 queries.insert(connection, rows)
+            queries.record_insight(connection, snapshot)
 
 
 def fstype(path: str) -> str:

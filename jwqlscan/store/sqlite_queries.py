@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jwqlscan.history import FilesystemColumns, History, ProductColumns, Samples
-from jwqlscan.store import LastArea
+from jwqlscan.snapshot import Snapshot
+from jwqlscan.store import LastArea, intervals
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store.rows import TableRows
 from jwqlscan.tally import Product
@@ -202,12 +203,59 @@ def last_areas(connection: sqlite3.Connection) -> Mapping[tuple[str, str], LastA
         )
 
 
+def record_insight(connection: sqlite3.Connection, snapshot: Snapshot) -> None:
+    """Store what a run knows beside its totals, within its transaction."""
+    date_us = intervals.microseconds(snapshot.timestamp)
+    for state in intervals.states(snapshot):
+        area = (state.group, state.area)
+        [(before, after)] = select(connection, intervals.NEIGHBOURS, (*area, date_us))
+        ids = _series(connection, area)
+        new = [(*area, *key) for key in state.numbers if key not in ids]
+        if new:
+            insert(connection, TableRows("scan_series", intervals.SERIES_COLUMNS, new))
+            ids = _series(connection, area)
+        since = date_us if before is None else before
+        known = select(connection, intervals.LASTING, (*area, since, date_us))
+        changed = intervals.changes(
+            map(intervals.value, known),
+            {ids[key]: numbers for key, numbers in state.numbers.items()},
+            *(date_us, before, after),
+        )
+        connection.executemany(_marked(intervals.DELETE), changed.deletes)
+        connection.executemany(_marked(intervals.END), changed.ends)
+        rows = [(*row[:3], *row.numbers) for row in changed.inserts]
+        insert(connection, TableRows("scan_value", intervals.VALUE_COLUMNS, rows))
+        looked = (snapshot.run_id, *area, date_us, state.complete, state.details)
+        connection.execute(_marked(intervals.LOOKED), looked)
+
+
+def _series(connection: sqlite3.Connection, area: tuple[str, str]) -> dict[tuple[str, str], int]:
+    return {(kind, key): number for kind, key, number in select(connection, intervals.SERIES, area)}
+
+
+def thin_insight(connection: sqlite3.Connection, before_us: int | None) -> int:
+    """Forget what only runs knew that are to be thinned, or are gone; return how many were."""
+    with transaction(connection, "IMMEDIATE"):
+        thinned = 0
+        if before_us is not None:
+            thinned = connection.execute(_marked(intervals.THIN), (before_us,)).rowcount
+            if not thinned:
+                return 0
+        for statement in intervals.SWEEP:
+            connection.execute(statement)
+        return thinned
+
+
+def _marked(sql: str) -> str:
+    return re.sub(r"\$([0-9]+)", r"?\1", sql)
+
+
 def select(
     connection: sqlite3.Connection, question: str, values: Sequence[object]
 ) -> list[Sequence[Any]]:
     """Return the rows of a question of `store.questions`."""
     sql = re.sub(r"\{(?:date|text):([^}]*)\}", r"\1", question)
-    sql = re.sub(r"\$([0-9]+)", r"?\1", sql)
+    sql = _marked(sql)
     texts = [date_text(value) if isinstance(value, datetime) else value for value in values]
     return connection.execute(sql, texts).fetchall()
 

@@ -80,6 +80,7 @@ def fuzz(built: str, seeds: range) -> None:
     from trees import Alone, read_alone, walk
 
     from jwqlscan.cube import DAY_S, age_limits
+    from jwqlscan.directories import Limits
     from jwqlscan.scanning.rules import ScanRules
 
     entries = out_of_memory = 0
@@ -90,6 +91,9 @@ def fuzz(built: str, seeds: range) -> None:
                 one_file_system=seed % 5 == 0,
                 follow_file_symlinks=seed % 2 == 0,
                 age_limits=age_limits(8000 * DAY_S) if seed % 7 else (),
+                directories=Limits(seed % 3, 1 + seed % 11, seed % 13)
+                if seed % 6
+                else Limits(0, 0),
             )
             corrupt = seed % 4 == 0
             results = []

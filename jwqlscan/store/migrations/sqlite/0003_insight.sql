@@ -6,7 +6,7 @@
 
 -- Which runs looked, and where. A run that is not in here says nothing, though values span it. So runs
 -- can be deleted, and their rows here with them: the values of other runs stay right. What no run is
--- left of is swept by `jwqlscan.store.insight`.
+-- left of is swept by `Store.thin_insight`.
 CREATE TABLE scan_insight (
     run_id TEXT NOT NULL REFERENCES scan_run ON DELETE CASCADE,
     area_group TEXT NOT NULL,
@@ -40,3 +40,5 @@ CREATE TABLE scan_value (
     fits_bytes INTEGER NOT NULL,
     PRIMARY KEY (series_id, first_us)
 ) STRICT, WITHOUT ROWID;
+-- What is still so, or was so at the end of some time, out of years of rows.
+CREATE INDEX scan_value_by_end ON scan_value (last_us);

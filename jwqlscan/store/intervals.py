@@ -1,0 +1,259 @@
+"""What the insight tables hold of a snapshot: values that last from run to run; no SQL.
+
+See the migration ``0003_insight``. A series is a cell of the cube, a program or a directory of an
+area; a value is a row for as long as it stays the same. Runs come in any order, and may go.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from jwqlscan.cube import CellKey, FileClass
+from jwqlscan.paths import shown
+from jwqlscan.snapshot import AreaSnapshot, Snapshot
+
+OPEN_US = 2**63 - 1  # the end of what is still so
+_INT64_MAX = 2**63 - 1
+
+CELL, PROGRAM, DIRECTORY = KINDS = ("cell", "program", "directory")
+
+# PostgreSQL indexes no text beyond some 2,700 bytes; a path has up to 4,096, and longer as shown.
+LONGEST_KEY = 2_000
+_KEPT_OF_LONG = 300
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+SeriesKey = tuple[str, str]  # kind, key
+Numbers = tuple[int, int, int, int, int]  # as DirectorySum; only directories have the last two
+
+
+# The statements of both dialects, parameters as in `store.questions`.
+NEIGHBOURS = (
+    "SELECT (SELECT max(date_us) FROM scan_insight"
+    " WHERE area_group = $1 AND area = $2 AND date_us < $3),"
+    " (SELECT min(date_us) FROM scan_insight"
+    " WHERE area_group = $1 AND area = $2 AND date_us > $3)"
+)
+SERIES = "SELECT kind, key, id FROM scan_series WHERE area_group = $1 AND area = $2"
+LASTING = (
+    "SELECT series_id, first_us, last_us, files, apparent_bytes, allocated_bytes, fits_files,"
+    " fits_bytes FROM scan_value v JOIN scan_series s ON s.id = v.series_id"
+    " WHERE v.last_us >= $3 AND v.first_us <= $4 AND s.area_group = $1 AND s.area = $2"
+)
+DELETE = "DELETE FROM scan_value WHERE series_id = $1 AND first_us = $2"
+END = "UPDATE scan_value SET last_us = $1 WHERE series_id = $2 AND first_us = $3"
+LOOKED = (
+    "INSERT INTO scan_insight (run_id, area_group, area, date_us, complete, details)"
+    " VALUES ($1, $2, $3, $4, $5, $6)"
+)
+SERIES_COLUMNS = ("area_group", "area", "kind", "key")
+VALUE_COLUMNS = (
+    *("series_id", "first_us", "last_us"),
+    *("files", "apparent_bytes", "allocated_bytes", "fits_files", "fits_bytes"),
+)
+# Of each week the newest run before a date stays.
+THIN = (
+    "DELETE FROM scan_insight WHERE date_us < $1 AND (area_group, area, date_us) NOT IN"
+    " (SELECT area_group, area, max(date_us) FROM scan_insight WHERE date_us < $1"
+    " GROUP BY area_group, area, date_us / 604800000000)"
+)
+SWEEP = (
+    "DELETE FROM scan_value WHERE NOT EXISTS (SELECT 1 FROM scan_series s JOIN scan_insight i"
+    " ON i.area_group = s.area_group AND i.area = s.area WHERE s.id = scan_value.series_id"
+    " AND i.date_us BETWEEN scan_value.first_us AND scan_value.last_us)",
+    "DELETE FROM scan_series WHERE NOT EXISTS"
+    " (SELECT 1 FROM scan_value v WHERE v.series_id = scan_series.id)",
+)
+
+
+class Value(NamedTuple):
+    """A row of `scan_value`."""
+
+    series_id: int
+    first_us: int
+    last_us: int
+    numbers: Numbers
+
+
+@dataclass(frozen=True, slots=True)
+class AreaState:
+    """All that a run says of an area.
+
+    Attributes
+    ----------
+    group, area : str
+    complete : bool
+    details : str
+        JSON, see `details_of`.
+    numbers : dict of SeriesKey to Numbers
+    """
+
+    group: str
+    area: str
+    complete: bool
+    details: str
+    numbers: dict[SeriesKey, Numbers]
+
+
+@dataclass(slots=True)
+class Changes:
+    """What is to be done to `scan_value`, in this order."""
+
+    deletes: list[tuple[int, int]] = field(default_factory=list)  # series_id, first_us
+    ends: list[tuple[int, int, int]] = field(default_factory=list)  # last_us, series_id, first_us
+    inserts: list[Value] = field(default_factory=list)
+
+
+def microseconds(date: datetime) -> int:
+    """Return a date as the tables have it."""
+    since = date - _EPOCH
+    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
+
+
+def states(snapshot: Snapshot) -> Iterator[AreaState]:
+    """Yield what a snapshot says of each area that was looked into."""
+    for area in snapshot.areas:
+        if area.tally.cube or area.tally.tree:
+            yield AreaState(
+                area.group,
+                shown(area.name),
+                area.state == "complete" and not snapshot.suspicions,
+                json.dumps(details_of(area), separators=(",", ":")),
+                _numbers(area),
+            )
+
+
+def details_of(area: AreaSnapshot) -> dict[str, object]:
+    """Return what there was no room for: how many classes, owners, programs and directories.
+
+    ``least_bytes`` is what a directory that is not told had at most.
+    """
+    tree = area.tally.tree
+    folded = {shown(what): number for what, number in sorted(area.tally.cube.folded.items())}
+    least = 0
+    for sums, dropped in ((tree.upper, tree.upper_dropped), (tree.lower, tree.lower_dropped)):
+        if dropped:
+            folded["directories"] = folded.get("directories", 0) + dropped
+            least = max(least, min((total.apparent_bytes for total in sums.values()), default=0))
+    return {"folded": folded, "least_bytes": least}
+
+
+def _numbers(area: AreaSnapshot) -> dict[SeriesKey, Numbers]:
+    found: dict[SeriesKey, Numbers] = {}
+    cube, tree = area.tally.cube, area.tally.tree
+    for key, (count, apparent, allocated) in cube.cells.items():
+        found[CELL, cell_text(key)] = _fitting(count, apparent, allocated)
+    for program, (count, apparent) in cube.programs.items():
+        found[PROGRAM, _clipped(_ascii(shown(program)))] = _fitting(count, apparent)
+    for sums in (tree.upper, tree.lower):
+        for path, total in sums.items():
+            found[DIRECTORY, directory_text(path, area.path)] = _fitting(*total)
+    return found
+
+
+def _fitting(
+    files: int, apparent: int, allocated: int = 0, fits_files: int = 0, fits_bytes: int = 0
+) -> Numbers:
+    return (
+        files,
+        min(apparent, _INT64_MAX),
+        min(allocated, _INT64_MAX),
+        fits_files,
+        min(fits_bytes, _INT64_MAX),
+    )
+
+
+def cell_text(key: CellKey) -> str:
+    """Return a cell's key as JSON."""
+    labels = (shown(label) for label in key.file_class)
+    return json.dumps([*labels, *key[1:]], separators=(",", ":"))
+
+
+def cell_key(text: str) -> CellKey:
+    """Return the cell that `cell_text` wrote."""
+    instrument, filetype, uid, gid, age, size = json.loads(text)
+    return CellKey(FileClass(instrument, filetype), uid, gid, age, size)
+
+
+def directory_text(path: str, area_path: str) -> str:
+    """Return a directory's key: below the area, safe to print, ASCII for any database."""
+    top = area_path.rstrip("/") + "/"
+    below = "" if path == area_path else path[len(top) :] if path.startswith(top) else path
+    return _clipped(_ascii(shown(below)))
+
+
+def plain(key: str) -> str:
+    """Return the text that a key of a program or directory stands for."""
+    text: str = json.loads(f'"{key}"')
+    return text
+
+
+def _ascii(text: str) -> str:
+    return json.dumps(text)[1:-1]
+
+
+def _clipped(key: str) -> str:
+    if len(key) <= LONGEST_KEY:
+        return key
+    digest = hashlib.sha256(key.encode()).hexdigest()[:16]
+    # Cut where no escape is cut: what it stands for is cut, and made a key again.
+    return f"{_ascii(plain(key)[:_KEPT_OF_LONG])}... {digest}"
+
+
+def value(row: Sequence[int]) -> Value:
+    """Return a row of `LASTING`."""
+    series_id, first_us, last_us, *numbers = row
+    return Value(series_id, first_us, last_us, (*numbers,))  # type: ignore[arg-type]
+
+
+def changes(
+    known: Iterable[Value],
+    state: Mapping[int, Numbers],
+    date_us: int,
+    before_us: int | None,
+    after_us: int | None,
+) -> Changes:
+    """Return what makes the rows say what a run found.
+
+    Parameters
+    ----------
+    known : iterable of Value
+        The rows of the area that last until the run before, at least, and begin by `date_us`.
+    state : mapping of int to Numbers
+        By the series' id.
+    date_us : int
+        Of the run.
+    before_us, after_us : int or None
+        Of the runs next to it that looked into the area.
+    """
+    made = Changes()
+    todo = dict(state)
+    ended: dict[int, Value] = {}
+    for row in known:
+        if row.last_us < date_us:
+            ended[row.series_id] = row
+            continue
+        if todo.get(row.series_id) == row.numbers:
+            del todo[row.series_id]
+            continue
+        # It is something else in this run: the row ends with the run before, and what it says of
+        # later runs goes on behind this one.
+        if before_us is not None and row.first_us <= before_us:
+            made.ends.append((before_us, row.series_id, row.first_us))
+        else:
+            made.deletes.append((row.series_id, row.first_us))
+        if after_us is not None and row.last_us >= after_us:
+            made.inserts.append(row._replace(first_us=after_us))
+    last_us = OPEN_US if after_us is None else date_us
+    for series_id, numbers in todo.items():
+        old = ended.get(series_id)
+        if old is not None and old.last_us == before_us and old.numbers == numbers:
+            made.ends.append((last_us, series_id, old.first_us))
+        else:
+            made.inserts.append(Value(series_id, date_us, last_us, numbers))
+    return made

@@ -1,0 +1,272 @@
+"""What directories sum up to: against find(1) and du(1), in both readers; how tables merge."""
+
+import os
+import subprocess
+import threading
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trees import ROOT_FLAGS, Hardlink, Symlink, make_chain, make_tree, walk
+
+from jwqlscan.directories import MOST_BYTES, Directories, DirectorySum, Limits, largest
+from jwqlscan.names import Classifier
+from jwqlscan.scanning.ledger import SPARE_ROWS, Account, Ledger
+from jwqlscan.scanning.measure import scan
+from jwqlscan.scanning.mounts import read_mount_table
+from jwqlscan.scanning.pool import Pool
+from jwqlscan.scanning.reader import OpenDirectory, Root
+from jwqlscan.scanning.readers import available_readers, make_reader
+from jwqlscan.scanning.rules import ScanRules
+from jwqlscan.settings import ScanSettings
+
+readers = pytest.mark.parametrize("reader", available_readers())
+ALL = Limits(2, 10**6, 10**6)
+
+
+def by_find(path):
+    """Return each directory's sum, made from find's listing: each file to all directories above."""
+    command = ["find", path, "-xdev", "-type", "f", "-printf", r"%h\0%f\0%s\0%b\0%n\0"]
+    fields = subprocess.run(command, check=True, capture_output=True).stdout.split(b"\0")[:-1]
+    command = ["find", path, "-xdev", "-type", "d", "-print0"]
+    listed = subprocess.run(command, check=True, capture_output=True).stdout.split(b"\0")[:-1]
+    sums = {os.fsdecode(directory): [0] * 5 for directory in listed}
+    for directory, name, size, blocks, links in zip(*[iter(fields)] * 5, strict=True):
+        fits = name.endswith(b".fits")
+        own = (1, int(size), int(blocks) * 512 // int(links), fits, int(size) * fits)
+        above = os.fsdecode(directory)
+        while len(above) >= len(path):
+            sums[above] = [a + b for a, b in zip(sums[above], own, strict=True)]
+            above = os.path.dirname(above)
+    return {directory: DirectorySum(*numbers) for directory, numbers in sums.items()}
+
+
+def expected(path, limits):
+    sums = by_find(path)
+    depths = {found: found.count("/") - path.count("/") for found in sums}
+    upper = {found: total for found, total in sums.items() if depths[found] <= limits.depth}
+    lower = {
+        found: total
+        for found, total in sums.items()
+        if depths[found] > limits.depth and total.apparent_bytes
+    }
+    table = Directories()
+    table.upper = dict(largest(upper, limits.most))
+    table.lower = dict(largest(lower, limits.largest))
+    table.upper_dropped = len(upper) - len(table.upper)
+    table.lower_dropped = len(lower) - len(table.lower)
+    return table
+
+
+@readers
+@pytest.mark.parametrize("workers", [1, 32])
+@pytest.mark.parametrize("limits", [ALL, Limits(0, 3, 5), Limits(1, 2, 0), Limits(3, 40, 100)])
+def test_on_a_real_tree_directories_sum_up_to_what_find_lists(reader, workers, limits):
+    path = "/usr/lib/python3"
+    rules = ScanRules(
+        one_file_system=True, mounts=read_mount_table({path: path}), directories=limits
+    )
+    assert walk(path, reader, workers, rules).tree == expected(path, limits)
+
+
+def tree_of_all_kinds(top):
+    make_tree(
+        top,
+        {
+            "a": {"b": {"c": {"x_cal.fits": 5000, "y.fits": 1}, "d.txt": 7}, "empty": {}},
+            "e\n\u00e9": {b"\xff": {"f": {"g": {"deep": 100}}}},
+            "linked": {"one": 9000, "two": Hardlink("linked/one"), "to": Symlink("one")},
+            "z": {"nothing": 0, "zero": {"nothing": 0, "at all": {"nothing": 0}}},
+            "here": 3,
+        },
+    )
+    for number in range(90):
+        make_tree(top / "many" / f"{number:03}" / "x", {"f": number // 3})
+
+
+@readers
+@pytest.mark.parametrize("workers", [1, 32])
+@pytest.mark.parametrize(
+    "limits",
+    [ALL, Limits(), Limits(0, 1, 1), Limits(1, 100, 0), Limits(2, 5, 7), Limits(9, 50, 9)],
+)
+def test_directories_of_all_kinds_are_told(tmp_path, reader, workers, limits):
+    tree_of_all_kinds(tmp_path / "t")
+    rules = ScanRules(directories=limits)
+    found = walk(tmp_path / "t", reader, workers, rules).tree
+    assert found == expected(str(tmp_path / "t"), limits)
+    if limits is ALL:
+        here = f"{tmp_path}/t"
+        assert found.upper[f"{here}/z"] == DirectorySum(2 + 1)
+        assert found.upper[f"{here}/a"][0::3] == (3, 2)
+        assert f"{here}/z/zero/at all" not in found.lower
+
+
+@readers
+def test_one_directory_shared_by_many_workers_is_added_up(tmp_path, reader):
+    make_tree(tmp_path / "t", {"a": {"b": {"c": {f"{n}.fits": n for n in range(3000)}}}})
+    rules = ScanRules(directories=Limits(1, 10, 10))
+    assert walk(tmp_path / "t", reader, 32, rules).tree == expected(
+        str(tmp_path / "t"), rules.directories
+    )
+
+
+@readers
+def test_a_chain_of_a_thousand_directories_is_told(tmp_path, reader):
+    (tmp_path / "t").mkdir()
+    make_chain(tmp_path / "t", 1000, 10)
+    tree = walk(tmp_path / "t", reader, 2, ScanRules(directories=Limits(1, 10, 2))).tree
+    top = f"{tmp_path}/t"
+    assert {path: total.files for path, total in tree.upper.items()} == {
+        top: 1000,
+        f"{top}/d": 1000,
+    }
+    assert [total.files for total in tree.lower.values()] == [999, 998]
+    assert tree.lower_dropped == 997
+
+
+@readers
+def test_without_limits_no_directory_is_told(tmp_path, reader):
+    tree_of_all_kinds(tmp_path / "t")
+    assert not walk(tmp_path / "t", reader, 2).tree
+
+
+@readers
+def test_what_is_not_entered_is_not_told(tmp_path, reader):
+    make_tree(tmp_path / "t", {".snapshot": {"a": {"f": 1}}, "out": {"f": 1}, "in": {"f": 1}})
+    rules = ScanRules(exclude=("out",), directories=ALL)
+    assert set(walk(tmp_path / "t", reader, 2, rules).tree.upper) == {
+        f"{tmp_path}/t",
+        f"{tmp_path}/t/in",
+    }
+
+
+class Halting:
+    """A reader that stops after some batches, as if storage hung."""
+
+    def __init__(self, reader, batches):
+        self._reader, self._left = reader, batches
+        self.name, self.directories = reader.name, reader.directories
+        self.halted, self.go_on = threading.Event(), threading.Event()
+
+    def read(self, work, meter):
+        if self._left == 0:
+            self.halted.set()
+            self.go_on.wait(30)
+        self._left -= 1
+        return self._reader.read(work, meter)
+
+    def where(self, meter):
+        return self._reader.where(meter)
+
+
+@readers
+def test_a_scan_that_is_stopped_tells_what_was_read_until_then(tmp_path, reader, monkeypatch):
+    monkeypatch.setattr(f"jwqlscan.scanning.{reader}_reader.BATCH_SECONDS", 0.0005)
+    path = str(tmp_path / "t")
+    leaf = {f"{n}.fits": n for n in range(20)}
+    make_tree(path, {f"a{a}": {"b": {f"c{c}": {"d": leaf} for c in range(5)}} for a in range(40)})
+    opened = OpenDirectory(os.open(path, ROOT_FLAGS))
+    device = os.fstat(opened.fd).st_dev
+    identity = (device, os.fstat(opened.fd).st_ino)
+    rules = ScanRules(roots={identity: 0}, directories=Limits(2, 99, 9))
+    done = threading.Event()
+    halting = Halting(make_reader(reader, rules, Classifier()), 4)
+    pool = Pool(halting, [Root(0, path, opened)], [device], 1, 1.0, slow=True, finished=done.set)
+    pool.start()
+    assert halting.halted.wait(30)
+    pool.gather()
+    tally = pool.segments[0].tally
+    upper = dict(tally.tree.upper)
+    assert 0 < tally.files < 4000
+    assert upper[path][:2] == (tally.files, tally.apparent_bytes)
+    assert upper[path][3:] == (tally.fits_files, tally.fits_bytes)
+    for depth in (1, 2):
+        below = [total for found, total in upper.items() if found[len(path) :].count("/") == depth]
+        assert sum(total.files for total in below) == tally.files
+    halting.go_on.set()
+    assert done.wait(30)
+    pool.gather()
+    assert pool.segments[0].tally.tree == expected(path, rules.directories)
+
+
+# ---- tables ----
+
+SUMS = st.builds(DirectorySum, *[st.integers(0, 5)] * 5)
+TABLES = st.dictionaries(st.text("abc", min_size=1, max_size=3), SUMS)
+
+
+def table_of(upper, lower):
+    table = Directories()
+    table.upper, table.lower = dict(upper), dict(lower)
+    return table
+
+
+@given(TABLES, TABLES, st.integers(1, 4), st.integers(0, 4))
+@settings(max_examples=50)
+def test_the_largest_of_two_tables_are_the_same_in_any_order(upper, lower, most, count):
+    limits = Limits(2, most, count)
+    whole = table_of(upper, lower)
+    whole.bound(limits)
+    merged = Directories()
+    for start in range(3):  # each path in one of three parts, each part bounded first
+        part = table_of(
+            {path: total for path, total in upper.items() if len(path) == start + 1},
+            {path: total for path, total in lower.items() if len(path) == start + 1},
+        )
+        part.bound(limits)
+        part.merge(merged)
+        merged = Directories.from_record(part.to_record())
+    merged.bound(limits)
+    assert merged == whole
+
+
+def test_a_path_in_two_tables_is_added_up_and_ends_where_a_database_does():
+    one = table_of({"/a": DirectorySum(1, 2, 3, 4, 5)}, {"/a/b": DirectorySum(1, MOST_BYTES)})
+    one.merge(table_of({"/a": DirectorySum(1, 1, 1, 1, 1)}, {"/a/b": DirectorySum(1, 7)}))
+    assert one.upper == {"/a": DirectorySum(2, 3, 4, 5, 6)}
+    assert one.lower == {"/a/b": DirectorySum(2, MOST_BYTES)}
+
+
+def test_a_ledger_keeps_no_more_than_twice_what_it_is_to_tell():
+    ledger = Ledger(Limits(0, 5, 3))
+    root = Account(ledger, None, "/")
+    started = time.monotonic()
+    for number in range(2000):
+        Account(ledger, root, f"/{number}").add((1, number, 0, 0, 0))
+        assert len(ledger._finished.lower) <= 2 * 3 + SPARE_ROWS
+    assert time.monotonic() - started < 10
+    table = ledger.directories()
+    assert list(table.lower.values()) == [DirectorySum(1, n) for n in (1999, 1998, 1997)]
+    assert table.upper == {"/": DirectorySum(2000, 1999000)}
+    assert table.lower_dropped == 1996  # the one of no bytes is none of the largest
+
+
+# ---- areas ----
+
+
+@readers
+async def test_areas_that_nest_and_repeat_each_have_their_own_directories(tmp_path, reader):
+    top = tmp_path / "c"
+    make_tree(
+        top,
+        {
+            "logs": {"a": {"b": {"c": {"f": 10}}}, "l.fits": 1},
+            "out": {"x": {"y": {"z": {"f": 100}, "w": {"f": 7}}, "f": 5}},
+            "f": 3,
+        },
+    )
+    (tmp_path / "alias").symlink_to("c/out")
+    limits = Limits(2, 100, 100)
+    paths = [str(top), f"{top}/logs", f"{top}/out/x/y", str(tmp_path / "alias")]
+    found = await scan(paths, ScanSettings(reader=reader, directories=limits))
+    for one in found.areas:
+        where = os.path.realpath(one.area.path)
+        wanted = expected(where, limits).moved(where, one.area.path)
+        assert one.tally.tree == wanted, one.area.path
+    union = found.union(found.areas[1:3], str(top)).tree
+    assert union.upper[str(top)] == DirectorySum(*by_find(f"{top}/logs")[f"{top}/logs"]).plus(
+        by_find(f"{top}/out/x/y")[f"{top}/out/x/y"]
+    )
+    assert f"{top}/logs/a/b/c" in union.lower
