@@ -88,12 +88,11 @@
     const [files, bytes] = [0, 1].map((n) => growth.after[n] - growth.before[n]);
     told.replaceChildren(
       make("b", {}, sign(bytes), sized(Math.abs(bytes))),
-      ` and ${sign(files)}${number(Math.abs(files), 0)} files from ${growth.since} to ${growth.until} UTC. `,
-      growth.exact ? "" : "Not exact. ",
-      growth.notes.join(". "),
+      ` and ${sign(files)}${number(Math.abs(files), 0)} files from ${growth.since} to ${growth.until} UTC`,
+      ...[growth.exact ? "" : "not exact", ...growth.notes].filter(Boolean).map((note) => ` · ${note}`),
     );
     const most = Math.max(1, ...growth.rows.map((row) => Math.abs(row.after[1] - row.before[1])));
-    const head = make("tr", {}, ...[growth.by, "Change", "", "Files", "Before", "Now", "Over time"].map((text, n) =>
+    const head = make("tr", {}, ...[growth.by[0].toUpperCase() + growth.by.slice(1), "Change", "", "Files", "Before", "Now", "Over time"].map((text, n) =>
       make("th", { scope: "col", class: [1, 3, 4, 5].includes(n) ? "n" : "" }, text)));
     const body = make("tbody");
     for (const row of growth.rows) body.append(grown(row, growth, most));
@@ -207,7 +206,10 @@
     if (one.rest[n]) element.classList.add("rest");
     if (below.length && (wide * high) / 1e6 > LEAST_TILE) {
       const inside = make("span", { class: "inside", "aria-hidden": "true" });
-      for (const part of below.slice(0, 24)) inside.append(boxed(make("span"), inner.box[part]));
+      for (const part of below.slice(0, 24)) {
+        const label = make("span", { class: "text" }, make("span", {}, inner.label[part]));
+        inside.append(boxed(make("span", inner.rest[part] ? { class: "rest" } : {}, label), inner.box[part]));
+      }
       element.append(inside);
     }
     const text = make("span", { class: "text" }, make("span", { class: "label" }, name));

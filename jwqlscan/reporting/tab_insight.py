@@ -7,7 +7,8 @@ treemap and rows of a table, and the others together as one, so that all sums ar
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
+from datetime import datetime
 
 from jwqlscan.cube import AGE_LABELS, Sum
 from jwqlscan.history import History
@@ -68,7 +69,7 @@ def insight_tab(history: History, _: JwqlPlots) -> Tab:
         "wholes": wholes,
         "tree": _tree(area_nodes([areas[n] for n in wholes], [labels[n] for n in wholes])),
         "growths": [
-            _growth(growth, number)
+            _growth(growth, number, history.incomplete_dates)
             for number, area in enumerate(areas)
             for growth in found.growths
             if (growth.group, growth.name) == (area.group, area.name)
@@ -124,9 +125,7 @@ def _shares(by: str, rows: Sequence[Row], total: Sum) -> list[Json]:
     known = {row.label: row.sum for row in rows}
     classes = _CLASSES.get(by)
     if classes is not None:
-        present = [place for place, label in enumerate(classes) if label in known]
-        shown = classes[present[0] : present[-1] + 1] if present else ()
-        return [_share(label, known.get(label, Sum())) for label in shown]
+        return _classes([known.get(label, Sum()) for label in classes], classes)
     shares = [_share(safe(row.label), row.sum) for row in rows[:MOST_ROWS]]
     rest = sum((row.sum for row in rows[MOST_ROWS:]), Sum())
     if any(rest):
@@ -139,6 +138,21 @@ def _shares(by: str, rows: Sequence[Row], total: Sum) -> list[Json]:
     return shares
 
 
+def _classes(sums: Sequence[Sum], labels: Sequence[str]) -> list[Json]:
+    """Return a histogram's rows, from the first class to the last; stretches of empty ones as one."""
+    shares: list[Json] = []
+    empty = 0
+    for label, amount in zip(labels, sums, strict=True):
+        if not any(amount):
+            empty += 1
+            continue
+        if empty and shares:
+            shares.append(_share(f"nothing in {empty} between", Sum(), rest=True))
+        empty = 0
+        shares.append(_share(label, amount))
+    return shares
+
+
 def _share(label: str, amount: Sum, *, rest: bool = False) -> Json:
     return {"label": label, "sum": _sum(amount), "rest": rest}
 
@@ -147,17 +161,25 @@ def _sum(amount: Sum) -> tuple[int, int]:
     return amount.files, amount.apparent_bytes
 
 
-def _growth(growth: Growth, area: int) -> Json:
-    """Return a table of growth; its rows and the rest add up to the area's, directories apart."""
-    rows, more = growth.rows[:MOST_GROWN], growth.rows[MOST_GROWN:]
-    told = [_grown(row) for row in rows]
+def _growth(growth: Growth, area: int, incomplete: Container[datetime]) -> Json:
+    """Return a table of growth; its rows add up to the area's change, those of directories apart.
+
+    Directories lie within each other: the area itself is told above the table.
+    """
+    changed = [row for row in growth.rows if row.label or growth.by != "directory"]
+    rows, more = changed[:MOST_GROWN], changed[MOST_GROWN:]
+    sound = [place for place, date in enumerate(growth.dates) if date not in incomplete]
+    told = [_grown(row, sound) for row in rows]
     if growth.by != "directory":
-        before = sum((row.before for row in more), growth.rest.before if growth.rest else Sum())
-        after = sum((row.after for row in more), growth.rest.after if growth.rest else Sum())
-        exact = all(row.exact for row in more) and (growth.rest is None or growth.rest.exact)
-        if any(before) or any(after):
-            told.append(_grown(GrowthRow("all others", before, after, exact), rest=True))
-            more = ()
+        others = [*more, *([growth.rest] if growth.rest else ())]
+        told += _others("all others", others)
+        before = _less(growth.before, [row.before for row in (*rows, *others)])
+        after = _less(growth.after, [row.after for row in (*rows, *others)])
+        none = "files of no program" if growth.by == "program" else "nothing of these"
+        exact = all(row.exact for row in (*rows, *others))
+        if before != after:
+            told += _others(none, [GrowthRow(none, before, after, exact)])
+        more = []
     return {
         "area": area,
         "by": growth.by,
@@ -173,14 +195,29 @@ def _growth(growth: Growth, area: int) -> Json:
     }
 
 
-def _grown(row: GrowthRow, *, rest: bool = False) -> Json:
+def _others(label: str, rows: Sequence[GrowthRow]) -> list[Json]:
+    if not rows:
+        return []
+    before = sum((row.before for row in rows), Sum())
+    after = sum((row.after for row in rows), Sum())
+    exact = all(row.exact for row in rows)
+    return [_grown(GrowthRow(label, before, after, exact), (), rest=True)]
+
+
+def _less(whole: Sum, parts: Sequence[Sum]) -> Sum:
+    """Return what parts leave of a whole; what is allocated is not told here."""
+    told = sum(parts, Sum())
+    return Sum(whole.files - told.files, whole.apparent_bytes - told.apparent_bytes)
+
+
+def _grown(row: GrowthRow, sound: Sequence[int], *, rest: bool = False) -> Json:
     return {
         "label": safe(row.label) if row.label else "",
         "before": _sum(row.before),
         "after": _sum(row.after),
         "kind": row.kind,
         "exact": row.exact,
-        "spark": _spark(row.series),
+        "spark": _spark([row.series[place] for place in sound if place < len(row.series)]),
         "rest": rest,
     }
 
