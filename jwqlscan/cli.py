@@ -20,6 +20,7 @@ from jwqlscan.cli_common import (
     Debug,
     Json,
     age_in_seconds,
+    find_scheme,
     print_json,
     print_line,
     show_in_browser,
@@ -68,6 +69,7 @@ class By(StrEnum):
     program = "program"
     age = "age"
     size = "size"
+    stage = "stage"
     directory = "directory"
 
 
@@ -262,6 +264,15 @@ def scan(
             help="Rows of --by to print, the largest; without --by: directories. Default: 20.",
         ),
     ] = None,
+    scheme: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="How files are named: jwst, hst, roman or a scheme of the configuration. "
+            "Default: jwst.",
+        ),
+    ] = None,
+    config: ConfigFile = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -276,7 +287,7 @@ def scan(
         over = _scan_overrides(workers, reader, max_rate, background, max_runtime)
         questions = [one.value for one in by or ([By.directory] if top else [])]
         top = top or 20
-        settings = scan_settings(questions, top).overridden(over)
+        settings = scan_settings(questions, top, find_scheme(scheme, config)).overridden(over)
         begun = begin_scan(directories, settings)  # it walks while the rest is imported
         from jwqlscan.scanning.measure import scan as scan_directories
         from jwqlscan.signals import run_until_signalled

@@ -8,11 +8,14 @@ import signal
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jwqlscan.errors import ExitCode, JwqlscanError, SignalledError
+from jwqlscan.errors import ConfigError, ExitCode, JwqlscanError, SignalledError
+
+if TYPE_CHECKING:
+    from jwqlscan.settings import Scheme
 
 ConfigFile = Annotated[
     str | None,
@@ -72,6 +75,24 @@ def long_ago(seconds: str | None) -> datetime | None:
         return datetime.now(UTC) - timedelta(seconds=float(seconds))
     except OverflowError:
         raise typer.BadParameter("longer ago than dates go back", param_hint="--since") from None
+
+
+def find_scheme(name: str | None, config: str | None) -> Scheme:
+    """Return the naming scheme of that name: a built-in one or one of the configuration."""
+    from jwqlscan.settings import JWST, Scheme
+
+    if name in (None, JWST):
+        return Scheme()
+    from jwqlscan.schemes import BUILT_IN
+
+    schemes = dict(BUILT_IN)
+    if name not in schemes:
+        from jwqlscan.config import load_config
+
+        schemes = {scheme.name: scheme for scheme in load_config(config).schemes}
+    if found := schemes.get(name or ""):
+        return found
+    raise ConfigError(f"--scheme: there is no scheme {name!r}; there are {', '.join(schemes)}")
 
 
 def print_line(text: str) -> None:

@@ -42,6 +42,7 @@ class GrowthBy(StrEnum):
     directory = "directory"
     filetype = "filetype"
     instrument = "instrument"
+    stage = "stage"
     extension = "extension"
     owner = "owner"
 

@@ -14,11 +14,12 @@ from jwqlscan.cube import MOST_CLASSES, MOST_OWNERS, MOST_PROGRAMS
 from jwqlscan.directories import Limits as DirectoryLimits
 from jwqlscan.errors import ConfigError
 from jwqlscan.files import distrust
-from jwqlscan.names import Classifier
 from jwqlscan.paths import shown
+from jwqlscan.schemes import BUILT_IN, LABEL, make_classifier
 from jwqlscan.settings import (
     AUTO,
     DEFAULT_OUTPUT_MODE,
+    JWST,
     READERS,
     Area,
     InsightSettings,
@@ -26,6 +27,7 @@ from jwqlscan.settings import (
     Outputs,
     ScanOverrides,
     ScanSettings,
+    Scheme,
     Thresholds,
     parse_workers,
 )
@@ -69,6 +71,8 @@ class Config:
     metrics_path : str or None
         Where a run writes its metrics.
     insight : InsightSettings
+    schemes : tuple of Scheme
+        All that `scan.scheme` may name.
     """
 
     file: str
@@ -86,6 +90,7 @@ class Config:
     thresholds: Thresholds = field(default_factory=Thresholds)
     metrics_path: str | None = None
     insight: InsightSettings = field(default_factory=InsightSettings)
+    schemes: tuple[Scheme, ...] = tuple(BUILT_IN.values())
 
     @property
     def source(self) -> str:
@@ -193,6 +198,7 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
     log, state = table.table("log"), table.table("state")
     check, metrics = table.table("check"), table.table("metrics")
     insight = table.table("insight")
+    schemes = _schemes(table.table("schemes"))
     table.finish()
 
     state_path = state.directory("path") or _default_state_path()
@@ -218,7 +224,7 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
         archive_areas=archive_areas,
         central_path=central_path,
         central_areas=central_areas,
-        scan=_scan_settings(scan, over),
+        scan=_scan_settings(scan, over, schemes),
         max_drop_percent=_percent(scan, "max_drop", DEFAULT_MAX_DROP_PERCENT),
         database_url=_database_url(over.database or stored_url, state_path, file),
         outputs=_outputs(outputs, over, state_path),
@@ -228,6 +234,7 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
         thresholds=_thresholds(check),
         metrics_path=metrics.directory("path"),
         insight=_insight(insight),
+        schemes=tuple(schemes.values()),
     )
     parts = (archive, central, scan, database, outputs, df, log, state, check, metrics, insight)
     for part in parts:
@@ -235,7 +242,32 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
     return config
 
 
-def _scan_settings(table: Table, over: Overrides) -> ScanSettings:
+def _schemes(table: Table) -> dict[str, Scheme]:
+    """Take the naming schemes, which are added to the built-in ones."""
+    schemes = dict(BUILT_IN)
+    for name, one in table.tables():
+        if name in BUILT_IN:
+            raise table.error(name, "is built in: pick another name")
+        endings = one.texts("endings", Scheme().endings)
+        if not endings or not all(re.fullmatch(r"(\.[A-Za-z0-9_+~-]+)+", e) for e in endings):
+            raise one.error("endings", "expected endings of file names, such as '.fits'")
+        instruments = one.words("instruments")
+        for said, instrument in instruments:
+            if said != said.lower() or not LABEL.fullmatch(instrument):
+                raise one.error("instruments", "expected lower case letters, digits and _.+- only")
+        scheme = Scheme(name, endings, one.texts("patterns", ()), instruments)
+        one.finish()
+        if not scheme.patterns:
+            raise one.error("patterns", "missing: expected a list of regular expressions")
+        try:
+            make_classifier(scheme)
+        except ValueError as error:
+            raise one.error("patterns", shown(str(error))) from None
+        schemes[name] = scheme
+    return schemes
+
+
+def _scan_settings(table: Table, over: Overrides, schemes: Mapping[str, Scheme]) -> ScanSettings:
     defaults = ScanSettings()
     try:
         workers = parse_workers(str(table.take("workers", (int, str), "auto or a number", AUTO)))
@@ -248,8 +280,14 @@ def _scan_settings(table: Table, over: Overrides) -> ScanSettings:
     if reader not in READERS:
         raise table.error("reader", f"expected one of {', '.join(READERS)}, not {shown(reader)}")
     extra = table.texts("extra_filetypes", ())
+    name = table.text("scheme") or JWST
+    if name not in schemes:
+        known = ", ".join(map(shown, schemes))
+        raise table.error("scheme", f"there is no scheme {shown(name)}; there are {known}")
+    if extra and name != JWST:
+        raise table.error("extra_filetypes", f"only for the scheme {JWST}: see scan.scheme")
     try:
-        Classifier(extra)
+        make_classifier(Scheme(), extra)
     except ValueError as error:
         raise table.error("extra_filetypes", str(error)) from None
     settings = ScanSettings(
@@ -260,6 +298,7 @@ def _scan_settings(table: Table, over: Overrides) -> ScanSettings:
         one_file_system=table.flag("one_file_system", defaults.one_file_system),
         follow_file_symlinks=table.flag("follow_file_symlinks", defaults.follow_file_symlinks),
         extra_filetypes=extra,
+        scheme=schemes[name],
         max_rate=max_rate,
         background=table.flag("background", defaults.background),
         stall_timeout_s=_duration(table, "stall_timeout", "10min"),

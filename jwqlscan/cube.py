@@ -32,6 +32,7 @@ AGE_LABELS = (
 NO_EXTENSION = "(none)"
 OTHER = "(other)"
 
+PRODUCT_EXTENSION = "fits"
 EXTENSION_LONGEST = 15
 EXTENSION_MARKS = "_-+~"
 
@@ -102,14 +103,17 @@ class Cube:
     folded : dict of str to int
         How many classes and owners were put together as there was no room, by ``classes``,
         ``owners`` and ``programs``.
+    product_extension : str
+        What extension the products have, which their class does not say.
     """
 
-    __slots__ = ("cells", "folded", "programs")
+    __slots__ = ("cells", "folded", "product_extension", "programs")
 
     def __init__(self) -> None:
         self.cells: dict[CellKey, list[int]] = {}
         self.programs: dict[str, list[int]] = {}
         self.folded: dict[str, int] = {}
+        self.product_extension = PRODUCT_EXTENSION
 
     def __eq__(self, other: object) -> bool:
         """Tell whether both hold the same."""
@@ -146,6 +150,8 @@ class Cube:
             self.add(key, *cell)
         for program, row in other.programs.items():
             self.add_program(program, *row)
+        if other.product_extension != PRODUCT_EXTENSION:
+            self.product_extension = other.product_extension
         for what, number in other.folded.items():
             self.folded[what] = max(number, self.folded.get(what, 0))
         if len(self.cells) > MOST_CELLS or len(self.programs) > MOST_PROGRAMS:
@@ -207,6 +213,7 @@ class Cube:
             ],
             "programs": [[program, *row] for program, row in sorted(self.programs.items())],
             "folded": dict(sorted(self.folded.items())),
+            "product_extension": self.product_extension,
         }
 
     @classmethod
@@ -229,6 +236,7 @@ class Cube:
             cube.cells[key] = [count, apparent_bytes, allocated_bytes]
         cube.programs = {str(program): [int(n), int(b)] for program, n, b in record["programs"]}
         cube.folded = {str(what): int(number) for what, number in record["folded"].items()}
+        cube.product_extension = str(record.get("product_extension", PRODUCT_EXTENSION))
         return cube
 
 

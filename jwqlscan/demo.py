@@ -296,6 +296,10 @@ def _shrink_insight(old: Tally, new: Tally, share: float, read: float) -> None:
         files, apparent, allocated = (round(n * share * read) for n in numbers)
         if files:
             new.cube.add(key, files, apparent, allocated)
+    if cells := new.cube.cells.values():  # rounded one by one they miss the area's totals
+        largest = max(cells, key=lambda cell: cell[1])
+        largest[0] += new.files - sum(cell[0] for cell in cells)
+        largest[1] += new.apparent_bytes - sum(cell[1] for cell in cells)
     programs = old.cube.programs
     whole = sum(size for _, size in programs.values()) or 1
     mean = sum(_pace(program) * size for program, (_, size) in programs.items()) / whole

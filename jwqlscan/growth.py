@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import heapq
 from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from functools import cache
 from typing import NamedTuple
 
-from jwqlscan.cube import CellKey, Cube, Sum
+from jwqlscan.cube import PRODUCT_EXTENSION, CellKey, Cube, Sum
 from jwqlscan.insight import AreaInsight, DirectoryRow, Growth, GrowthRow
 from jwqlscan.projections import PROJECTIONS, label_of, projection
 
@@ -42,6 +41,81 @@ class Lasting(NamedTuple):
     fits_bytes: int
 
 
+class AreaRows:
+    """What was in an area in some runs, and its sums by each question, each made but once.
+
+    Parameters
+    ----------
+    rows : iterable of Lasting
+    product_extension : str
+        As in `Cube`.
+    """
+
+    def __init__(self, rows: Iterable[Lasting], product_extension: str = PRODUCT_EXTENSION) -> None:
+        self.product_extension = product_extension
+        self._by_kind: dict[str, list[Lasting]] = {CELLS: [], PROGRAMS: [], DIRECTORIES: []}
+        for row in rows:
+            self._by_kind[row.kind].append(row)
+        self._labels: dict[str, dict[CellKey | str, str]] = {}
+        self._sums: dict[tuple[str, int], dict[str, Sum]] = {}
+        self._totals: dict[int, Sum] = {}
+
+    def at(self, kind: str, date_us: int) -> list[Lasting]:
+        """Return the rows of a kind that a run had."""
+        return [row for row in self._by_kind[kind] if row.first_us <= date_us <= row.last_us]
+
+    def sums(self, by: str, date_us: int) -> dict[str, Sum]:
+        """Return a run's sums by a question's labels."""
+        if (by, date_us) not in self._sums:
+            sums: dict[str, list[int]] = {}
+            labels = self._labels_of(by)
+            for row in self.at(kind_of(by), date_us):
+                numbers = sums.setdefault(labels[row.key], [0, 0, 0])
+                files, apparent, allocated = row.sum
+                numbers[0] += files
+                numbers[1] += apparent
+                numbers[2] += allocated
+            self._sums[by, date_us] = {label: Sum(*numbers) for label, numbers in sums.items()}
+        return self._sums[by, date_us]
+
+    def total(self, date_us: int) -> Sum:
+        """Return all of the area in a run."""
+        if date_us not in self._totals:
+            cells = self.at(CELLS, date_us)
+            columns = zip(*(row.sum for row in cells), strict=True)
+            self._totals[date_us] = Sum(*map(sum, columns))
+        return self._totals[date_us]
+
+    def series(
+        self, by: str, labels: set[str], looks: Sequence[Look]
+    ) -> dict[str, tuple[int | None, ...]]:
+        """Return apparent bytes over time, by some of a question's labels."""
+        moments = [look.date_us for look in looks]
+        series = {label: [0] * len(moments) for label in labels}
+        label_of_key = self._labels_of(by)
+        for row in self._by_kind[kind_of(by)] if labels and moments else ():
+            points = series.get(label_of_key[row.key])
+            if points is not None:
+                first = bisect_left(moments, row.first_us)
+                for at in range(first, bisect_right(moments, row.last_us)):
+                    points[at] += row.sum.apparent_bytes
+        return {label: tuple(points) for label, points in series.items()}
+
+    def _labels_of(self, by: str) -> dict[CellKey | str, str]:
+        if by not in self._labels:
+            keys = {row.key for row in self._by_kind[kind_of(by)]}
+            self._labels[by] = {
+                key: label_of(by, key, self.product_extension) if isinstance(key, CellKey) else key
+                for key in keys
+            }
+        return self._labels[by]
+
+
+def kind_of(by: str) -> str:
+    """Return which rows a question is about."""
+    return {"directory": DIRECTORIES, "program": PROGRAMS}.get(by, CELLS)
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """A run's look into an area.
@@ -56,6 +130,7 @@ class Look:
     folded : dict of str to int
     least_bytes : int
         What a directory that is not told had at most.
+    product_extension : str
     """
 
     date_us: int
@@ -65,21 +140,22 @@ class Look:
     path: str
     folded: Mapping[str, int]
     least_bytes: int
+    product_extension: str = PRODUCT_EXTENSION
 
 
-def area_insight(group: str, name: str, look: Look, rows: Iterable[Lasting]) -> AreaInsight:
+def area_insight(group: str, name: str, look: Look, rows: AreaRows) -> AreaInsight:
     """Return what a run knows of an area."""
     cube = Cube()
-    directories = []
-    for row in rows:
-        if not row.first_us <= look.date_us <= row.last_us:
-            continue
-        if isinstance(row.key, CellKey):
-            cube.add(row.key, *row.sum)
-        elif row.kind == PROGRAMS:
-            cube.add_program(row.key, *row.sum[:2])
-        else:
-            directories.append(DirectoryRow(row.key, row.sum, row.fits_files, row.fits_bytes))
+    cube.product_extension = rows.product_extension
+    for row in rows.at(CELLS, look.date_us):
+        assert isinstance(row.key, CellKey)
+        cube.add(row.key, *row.sum)
+    for row in rows.at(PROGRAMS, look.date_us):
+        cube.add_program(str(row.key), *row.sum[:2])
+    directories = [
+        DirectoryRow(str(row.key), row.sum, row.fits_files, row.fits_bytes)
+        for row in rows.at(DIRECTORIES, look.date_us)
+    ]
     directories.sort(key=lambda one: (-one.sum.apparent_bytes, one.path))
     return AreaInsight(
         group,
@@ -87,7 +163,7 @@ def area_insight(group: str, name: str, look: Look, rows: Iterable[Lasting]) -> 
         look.path,
         look.date,
         look.complete,
-        sum(cube.by(lambda key: None).values(), Sum()),
+        rows.total(look.date_us),
         {by: tuple(projection(cube, by)) for by in PROJECTIONS},
         tuple(directories),
         dict(look.folded),
@@ -100,7 +176,7 @@ def growth(
     by: str,
     window: str,
     looks: tuple[Look, Look],
-    rows: Sequence[Lasting],
+    rows: AreaRows,
     *,
     top: int | None = None,
     dates: Sequence[Look] = (),
@@ -116,7 +192,7 @@ def growth(
         What was asked for.
     looks : (Look, Look)
         Of the two runs, the older first.
-    rows : sequence of Lasting
+    rows : AreaRows
         What there was in these runs and those of `dates`.
     top : int, optional
         How many rows to tell, at most; default: all.
@@ -124,8 +200,7 @@ def growth(
         Ascending: the runs that the rows' series are of.
     """
     since, until = looks
-    before = _sums(by, rows, since.date_us)
-    after = _sums(by, rows, until.date_us)
+    before, after = rows.sums(by, since.date_us), rows.sums(by, until.date_us)
     changed = []
     for label in before.keys() | after.keys():
         old, new = before.get(label, Sum()), after.get(label, Sum())
@@ -145,14 +220,14 @@ def growth(
             sum((row.after for row in others), Sum()),
             all(row.exact for row in others),
         )
-    series = _series(by, rows, {row.label for row in told}, dates)
+    series = rows.series(by, {row.label for row in told}, dates)
     notes = tuple(_notes(by, looks))
     return Growth(
         *(group, name, by, window, since.date, until.date),
         since.complete and until.complete,
         notes,
-        _total(rows, since.date_us),
-        _total(rows, until.date_us),
+        rows.total(since.date_us),
+        rows.total(until.date_us),
         tuple(replace(row, series=series[row.label]) for row in told),
         rest,
         tuple(look.date for look in dates),
@@ -162,53 +237,6 @@ def growth(
 
 def _greatest_first(row: GrowthRow) -> tuple[int, int, str]:
     return -abs(row.bytes_change), -abs(row.files_change), row.label
-
-
-def _labeller(by: str) -> tuple[str, Callable[[CellKey | str], str]]:
-    """Return which rows a question is about, and what they are called in its answer."""
-    if by == "directory":
-        return DIRECTORIES, str
-    if by == "program":
-        return PROGRAMS, str
-    return CELLS, cache(lambda key: label_of(by, key))
-
-
-def _sums(by: str, rows: Iterable[Lasting], date_us: int) -> dict[str, Sum]:
-    kind, label_of_key = _labeller(by)
-    sums: dict[str, Sum] = {}
-    for row in rows:
-        if row.kind == kind and row.first_us <= date_us <= row.last_us:
-            label = label_of_key(row.key)
-            known = sums.get(label)
-            sums[label] = row.sum if known is None else known + row.sum
-    return sums
-
-
-def _total(rows: Iterable[Lasting], date_us: int) -> Sum:
-    files = apparent = allocated = 0
-    for row in rows:
-        if row.kind == CELLS and row.first_us <= date_us <= row.last_us:
-            files += row.sum.files
-            apparent += row.sum.apparent_bytes
-            allocated += row.sum.allocated_bytes
-    return Sum(files, apparent, allocated)
-
-
-def _series(
-    by: str, rows: Iterable[Lasting], labels: set[str], dates: Sequence[Look]
-) -> dict[str, tuple[int | None, ...]]:
-    kind, label_of_key = _labeller(by)
-    moments = [look.date_us for look in dates]
-    series = {label: [0] * len(moments) for label in labels}
-    for row in rows:
-        if row.kind != kind:
-            continue
-        points = series.get(label_of_key(row.key))
-        if points is None:
-            continue
-        for at in range(bisect_left(moments, row.first_us), bisect_right(moments, row.last_us)):
-            points[at] += row.sum.apparent_bytes
-    return {label: tuple(points) for label, points in series.items()}
 
 
 def _is_known(by: str, look: Look) -> bool:

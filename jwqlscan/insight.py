@@ -14,7 +14,7 @@ from jwqlscan.cube import Sum
 from jwqlscan.projections import Row
 
 # What growth is asked by.
-GROWTH_BY = ("program", "directory", "filetype", "instrument", "extension", "owner")
+GROWTH_BY = ("program", "directory", "filetype", "instrument", "stage", "extension", "owner")
 
 
 class DirectoryRow(NamedTuple):

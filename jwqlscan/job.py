@@ -126,6 +126,8 @@ async def run(
             snapshot = replace(snapshot, suspicions=doubts)
         display.phase("storing")
         codes, warnings, location = await _store(config, store, snapshot)
+        if config.insight.thin_after_s and ExitCode.SPOOLED not in codes:
+            warnings += await _thin(config, store, this.started)
         written: tuple[str, ...] = ()
         if with_report and ExitCode.SPOOLED not in codes:
             display.phase("writing the report")
@@ -327,6 +329,17 @@ async def _store_at_once(store: Store, snapshot: Snapshot, unspooled: StoreError
     except StoreError as error:
         raise StoreError(f"{unspooled}; nor is it stored: {error}") from error
     return [*warnings, f"{unspooled}; it is stored all the same"]
+
+
+async def _thin(config: Config, store: Store, now: datetime) -> list[str]:
+    """Thin old insight; failing that loses nothing, and the next run does it."""
+    before = datetime.fromtimestamp(max(0, now.timestamp() - config.insight.thin_after_s), UTC)
+    try:
+        async with store:
+            await store.thin_insight(before)
+    except StoreError as error:
+        return [f"old insight is not thinned: {error}"]
+    return []
 
 
 _ACCEPT = "see what is missing or, if it was removed, run once with --allow-drop"

@@ -171,7 +171,7 @@ async def grown(
             assert before is not None
             base = before
         dates = series_looks(found, base.date)
-        rows = await read_values(store, wanted, base.date_us, found[-1].date_us)
+        rows = await read_values(store, wanted, base.date_us, found[-1])
     window = since if isinstance(since, str) else base.date.isoformat()
     return growth(*wanted, by, window, (base, found[-1]), rows, top=top, dates=dates)
 

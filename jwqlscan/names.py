@@ -19,7 +19,7 @@ from functools import cache
 from operator import itemgetter
 from typing import Any, NamedTuple
 
-from jwqlscan.cube import FileClass
+from jwqlscan.cube import PRODUCT_EXTENSION, FileClass
 from jwqlscan.tally import Product
 
 FITS = ".fits"
@@ -55,6 +55,20 @@ _FILETYPES_BY_KIND = {
 }
 FILETYPES = frozenset(word for words in _FILETYPES_BY_KIND.values() for word in words.split())
 GUIDE_STAR_FILETYPES = frozenset([*_FILETYPES_BY_KIND["guide star"].split(), "cal", "uncal"])
+
+# What stage of the pipelines makes a filetype, beside those that guide star data is. Some are made
+# twice, of one exposure and of all of an association, under one suffix: the filetype does not tell.
+_FILETYPES_BY_STAGE = {
+    "0/1": "uncal ramp rate rateints fitopt trapsfilled dark",
+    "2": "bsub bsubints cal calints crf crfints",  # crf is made in stage 3, and called 2c
+    "2/3": "i2d s2d s3d x1d x1dints",
+    "3": "mbsub c1d cat segm median blot phot whtlt psfstack psfalign psfsub wfscmb"
+    f" {_FILETYPES_BY_KIND['NIRISS AMI']}",
+    "guide star": _FILETYPES_BY_KIND["guide star"],
+}
+NO_STAGE = "other"
+STAGES = (*_FILETYPES_BY_STAGE, NO_STAGE)
+_STAGE_OF = {word: stage for stage, words in _FILETYPES_BY_STAGE.items() for word in words.split()}
 
 # What a name of a program starts with: this and so many digits, the program's number.
 PROGRAM_PREFIX = "jw"
@@ -101,6 +115,16 @@ def _grammar() -> _Grammar:
     )
 
 
+def stage(product: Product | FileClass) -> str:
+    """Return which of `STAGES` a product is of; `NO_STAGE` if it is none of JWST's.
+
+    Products of one filetype have one stage, also where the archive has two kinds of it.
+    """
+    if product.instrument not in INSTRUMENT_LABELS:
+        return NO_STAGE
+    return _STAGE_OF.get(product.filetype, NO_STAGE)
+
+
 def program(name: str) -> str | None:
     """Return the program that a name says its file is of, five digits; None if it says none."""
     digits = name[len(PROGRAM_PREFIX) : len(PROGRAM_PREFIX) + PROGRAM_DIGITS]
@@ -133,6 +157,12 @@ class Classifier:
         If an extra filetype is not lower case letters and digits joined by single ``-`` or ``_``,
         or has a run of 3 or more digits (then a name and its shape would not classify alike).
     """
+
+    endings: tuple[str, ...] = (FITS,)
+    product_extension = PRODUCT_EXTENSION
+    program_prefix = PROGRAM_PREFIX
+    program_digits = PROGRAM_DIGITS
+    program = staticmethod(program)
 
     def __init__(self, extra_filetypes: Iterable[str] = ()) -> None:
         extra = frozenset(extra_filetypes)
@@ -198,6 +228,14 @@ class Classifier:
                 answer = by_digits.get(pick(name), answers)
             found.append(self._learn(name) if answer is answers else answer)
         return found
+
+    def unrecognized(self, name: str) -> FileClass:
+        """Return the class of a FITS file whose name says no known product."""
+        return UNRECOGNIZED
+
+    def kept_digits(self, with_programs: bool) -> tuple[int, int]:
+        """Return which digits matter in runs of 3 or more: none; see `shape`."""
+        return 0, 0
 
     def _learn(self, name: str) -> Product | None:
         product = self.classify(name)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import grp
 import pwd
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 from jwqlscan.cube import AGE_LABELS, OTHER, CellKey, Cube, Sum
+from jwqlscan.names import stage
 from jwqlscan.units import format_bytes
 
 NO_PRODUCT = "(no product)"
@@ -40,14 +41,15 @@ def projection(cube: Cube, by: str) -> list[Row]:
     if by in _ORDERED:
         number, label = _ORDERED[by]
         return [Row(label(key), total) for key, total in sorted(cube.by(number).items())]
+    label_of = _LABELLED.get(by) or partial(_extension, cube.product_extension)
     return sorted(
-        (Row(label, total) for label, total in cube.by(_LABELLED[by]).items()), key=_largest_first
+        (Row(label, total) for label, total in cube.by(label_of).items()), key=_largest_first
     )
 
 
-def label_of(by: str, key: CellKey) -> str:
+def label_of(by: str, key: CellKey, product_extension: str) -> str:
     """Return what a cell is called in a projection that has labels."""
-    return _LABELLED[by](key)
+    return _extension(product_extension, key) if by == "extension" else _LABELLED[by](key)
 
 
 def _largest_first(row: Row) -> tuple[int, int, str]:
@@ -74,6 +76,10 @@ def _group(gid: int) -> str:
         return str(gid)
 
 
+def _extension(of_products: str, key: CellKey) -> str:
+    return of_products if key.file_class.instrument else key.file_class.filetype
+
+
 def _size_label(bits: int) -> str:
     """Return what files of so many bits of size are: from half a power of two up to it."""
     if bits <= 1:
@@ -83,9 +89,9 @@ def _size_label(bits: int) -> str:
 
 SIZE_LABELS = tuple(map(_size_label, range(65)))
 _LABELLED: dict[str, Callable[[CellKey], str]] = {
-    "extension": lambda key: "fits" if key.file_class.instrument else key.file_class.filetype,
     "filetype": lambda key: key.file_class.filetype if key.file_class.instrument else NO_PRODUCT,
     "instrument": lambda key: key.file_class.instrument or NO_PRODUCT,
+    "stage": lambda key: stage(key.file_class),
     "owner": lambda key: _user(key.uid),
     "group": lambda key: _group(key.gid),
 }
@@ -94,4 +100,4 @@ _ORDERED: dict[str, tuple[Callable[[CellKey], int], Callable[[int], str]]] = {
     "size": (lambda key: key.size, _size_label),
 }
 ORDERED = tuple(_ORDERED)
-PROJECTIONS = (*_LABELLED, "program", *ORDERED)
+PROJECTIONS = ("extension", *_LABELLED, "program", *ORDERED)

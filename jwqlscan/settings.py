@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 from jwqlscan.cube import MOST_CLASSES, MOST_OWNERS, MOST_PROGRAMS
 from jwqlscan.directories import DEFAULT_DIRECTORIES, NO_DIRECTORIES
 from jwqlscan.directories import Limits as DirectoryLimits
 
 AUTO = "auto"
+JWST = "jwst"
 MAX_WORKERS = 1024
 
 # With workers = auto as many as the storage can use, up to this: at 0.5 ms an answer 64 threads of
@@ -51,6 +52,28 @@ def parse_workers(text: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Scheme:
+    """How an archive names its files; the keys of ``[schemes.NAME]``.
+
+    Attributes
+    ----------
+    name : str
+    endings : tuple of str
+        Of the names that say a product; what counts as FITS file.
+    patterns : tuple of str
+        Regular expressions for whole names without their ending, with the groups ``instrument``,
+        ``filetype`` and, if the names say it, ``program``. None for JWST, which has a grammar.
+    instruments : tuple of (str, str)
+        What the names say, in lower case, and the instrument that is. Without any, what they say.
+    """
+
+    name: str = JWST
+    endings: tuple[str, ...] = (".fits",)
+    patterns: tuple[str, ...] = ()
+    instruments: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ScanSettings:
     """How trees are walked; the keys of ``[scan]``.
 
@@ -67,7 +90,9 @@ class ScanSettings:
         Directories of these names are skipped and counted.
     one_file_system, follow_file_symlinks : bool
     extra_filetypes : tuple of str
-        Product suffixes known beside the built-in ones.
+        Product suffixes known beside the built-in ones of JWST.
+    scheme : Scheme
+        How the archive names its files.
     max_rate : int
         Metadata operations a second on a filesystem, at most; 0 is no limit.
     background : bool
@@ -91,6 +116,7 @@ class ScanSettings:
     one_file_system: bool = False
     follow_file_symlinks: bool = False
     extra_filetypes: tuple[str, ...] = ()
+    scheme: Scheme = field(default_factory=Scheme)
     max_rate: int = 0
     background: bool = False
     stall_timeout_s: float = DEFAULT_STALL_TIMEOUT_S

@@ -69,7 +69,8 @@ class Tally:
     vanished : int
         Entries that were gone, or were something else, when they were to be read.
     fits_files, fits_bytes : int
-        Those of the regular files whose names end in ``.fits``.
+        Those of the regular files whose names end as a product's do: in ``.fits``, or as another
+        naming scheme says.
     unrecognized : int
         Those of the FITS files whose names say no known product.
     products : dict of Product to Amount

@@ -51,6 +51,10 @@ class Table:
         label = f"{self._name}.{key}" if self._name else key
         return Table(self.take(key, dict, "a table", {}), label, self._file)
 
+    def tables(self) -> list[tuple[str, Table]]:
+        """Take all keys, each a table."""
+        return [(key, self.table(key)) for key in list(self._values)]
+
     def text(self, key: str) -> str | None:
         """Take a string that is not empty."""
         value: str | None = self.take(key, str, "a string", None)
@@ -71,6 +75,11 @@ class Table:
         if not all(isinstance(value, str) and value for value in values):
             raise self.error(key, "expected a list of strings that are not empty")
         return tuple(values)
+
+    def words(self, key: str) -> tuple[tuple[str, str], ...]:
+        """Take a table of strings to strings, which may be named by an empty key."""
+        table = self.table(key)
+        return tuple((name, table.text(name) or "") for name in list(table._values))
 
     def directory(self, key: str) -> str | None:
         """Take a path; a relative one is below the file's own directory, never below the cwd."""

@@ -18,7 +18,11 @@ MODULES = {
 # From the bottom up: a module imports from its own layer and those before it.
 LAYERS = [
     ("leaf facts", "errors units paths settings files cube directories tally forecast"),
-    ("names and records", "names snapshot signals projections insight growth history toml_table"),
+    (
+        "names and records",
+        "names characters automaton patterns schemes snapshot signals projections insight growth"
+        " history toml_table",
+    ),
     ("a scan's facts", "scanning scanning.mounts scanning.pace scanning.process"),
     ("a scan's rules", "scanning.rules"),
     ("the readers' contract", "scanning.reader"),

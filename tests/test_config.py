@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from jwqlscan.config import Config, Overrides, load_config
 from jwqlscan.errors import ConfigError, ExitCode
-from jwqlscan.settings import Area, Outputs, ScanOverrides, ScanSettings
+from jwqlscan.settings import Area, Outputs, ScanOverrides, ScanSettings, Scheme
 from jwqlscan.units import parse_duration
 
 EXAMPLE = Path(__file__).parent.parent / "config.example.toml"
@@ -142,6 +142,41 @@ def test_every_key_is_taken(load, tmp_path):
         ("[scan]\none_file_system = 1", "scan.one_file_system", "true or false, not an integer"),
         ("[scan]\nextra_filetypes = ['A b']", "scan.extra_filetypes", "lower case"),
         ("[scan]\nmax_rate = -1", "scan.max_rate", "expected 0"),
+        ("[scan]\nscheme = 'x'", "scan.scheme", "no scheme x; there are jwst, hst, roman"),
+        ("[scan]\nscheme = ''", "scan.scheme", "not empty"),
+        (
+            "[scan]\nscheme = 'hst'\nextra_filetypes = ['a']",
+            "scan.extra_filetypes",
+            "only for the scheme jwst",
+        ),
+        ("[schemes]\nx = 1", "schemes.x", "expected a table"),
+        ("[schemes.jwst]", "schemes.jwst", "is built in: pick another name"),
+        ("[schemes.x]", "schemes.x.patterns", "missing"),
+        ("[schemes.x]\npattern = 'a'", "schemes.x.pattern", "did you mean 'patterns'?"),
+        ("[schemes.x]\npatterns = []", "schemes.x.patterns", "missing"),
+        ("[schemes.x]\npatterns = 'a'", "schemes.x.patterns", "a list of strings"),
+        ("[schemes.x]\npatterns = ['a']", "schemes.x.patterns", "pattern 1: has no group"),
+        (
+            "[schemes.x]\npatterns = ['(?P<instrument>a)(?P<filetype>b)', '(']",
+            "schemes.x.patterns",
+            "pattern 2: no regular expression: missing )",
+        ),
+        (
+            "[schemes.x]\npatterns = ['(?P<instrument>a)(?P<filetype>b)(?P<kind>c)']",
+            "schemes.x.patterns",
+            "pattern 1: unknown group 'kind'; known are instrument, filetype, program",
+        ),
+        (
+            "[schemes.x]\npatterns = ['(?P<instrument>(a+)+)(?P<filetype>b)']",
+            "schemes.x.patterns",
+            "pattern 1: can run away",
+        ),
+        ("[schemes.x]\nendings = []", "schemes.x.endings", "such as '.fits'"),
+        ("[schemes.x]\nendings = ['fits']", "schemes.x.endings", "such as '.fits'"),
+        ("[schemes.x]\nendings = ['.a/b']", "schemes.x.endings", "such as '.fits'"),
+        ("[schemes.x]\ninstruments = {A = 'b'}", "schemes.x.instruments", "lower case"),
+        ("[schemes.x]\ninstruments = {a = 'B c'}", "schemes.x.instruments", "lower case"),
+        ("[schemes.x]\ninstruments = {a = 1}", "schemes.x.instruments.a", "expected a string"),
         ("[scan]\nmax_drop = 0", "scan.max_drop", "expected 1 to 100 (percent), not 0"),
         ("[scan]\nmax_drop = 101", "scan.max_drop", "expected 1 to 100 (percent), not 101"),
         ("scan = 3", "scan", "expected a table, not an integer"),
@@ -438,6 +473,47 @@ def test_another_user_is_free_to_share_a_configuration(tmp_path, monkeypatch):
     assert load_config(str(tmp_path / "c.toml")).scan.workers == 3
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("insight.enabled = 1", "insight.enabled: expected true or false"),
+        ("insight.depth = 0", "insight.depth: expected 1 to 16, not 0"),
+        ("insight.max_owners = 1001", "insight.max_owners: expected 1 to 1000, not 1001"),
+        ("insight.max_extensions = '9'", "insight.max_extensions: expected a number"),
+        ("insight.thin_after = '0d'", "insight.thin_after: expected more than nothing"),
+        ("insight.depht = 2", "did you mean 'depth'?"),
+    ],
+)
+def test_insight_is_bounded(load, text, problem):
+    with pytest.raises(ConfigError, match=re.escape(problem)):
+        load(text)
+
+
+def test_insight_is_as_configured(load):
+    config = load("[insight]\ndepth = 3\nmax_directories = 5\nthin_after = '30d'")
+    assert config.insight.directories == (3, 5, 1000)
+    assert config.insight.thin_after_s == 30 * 86400
+
+
+def test_a_scheme_of_the_configuration_is_taken_whole(load):
+    config = load("""
+        [scan]
+        scheme = "mine"
+        [schemes.mine]
+        endings = [".asdf", ".fits.fz"]
+        patterns = ['(?P<instrument>[a-z])_(?P<filetype>[a-z]+)', '(?P<instrument>x)(?P<filetype>)']
+        instruments = {c = "camera", "" = "none"}
+        """)
+    assert config.scan.scheme == Scheme(
+        "mine",
+        (".asdf", ".fits.fz"),
+        ("(?P<instrument>[a-z])_(?P<filetype>[a-z]+)", "(?P<instrument>x)(?P<filetype>)"),
+        (("c", "camera"), ("", "none")),
+    )
+    assert [scheme.name for scheme in config.schemes] == ["jwst", "hst", "roman", "mine"]
+    assert load("scan.scheme = 'roman'").scan.scheme.endings == (".asdf",)
+
+
 # ---- the example ----
 
 
@@ -460,12 +536,14 @@ def test_the_example_loads_with_every_key_uncommented(load):
 
 def test_the_example_has_every_key(load):
     keys = tomllib.loads(uncommented(EXAMPLE.read_text()))
+    keys["schemes.mine"] = keys.pop("schemes")["mine"]
+    sections = {name.partition(".")[0] for name in keys}
     for section in (*keys, "none"):
         label = f"[{section}]\n" if section in keys else ""
         with pytest.raises(ConfigError) as caught:
             load(f"{label}zzzzzzzzzzzz = 1")
         known = str(caught.value).split("known here: ")[1].split(", ")
-        assert known == sorted(keys.get(section, keys))
+        assert known == sorted(keys.get(section, sections))
 
 
 def test_the_example_tells_every_default_of_a_scan():
@@ -473,7 +551,7 @@ def test_the_example_tells_every_default_of_a_scan():
     table["stall_timeout_s"] = parse_duration(table.pop("stall_timeout")).total_seconds()
     table["max_runtime_s"] = 0.0  # no limit, so there is no value to write
     table["ages_from_s"] = 0  # no key: it is the time of the run
-    defaults = dataclasses.asdict(ScanSettings()) | {"workers": "auto"}
+    defaults = dataclasses.asdict(ScanSettings()) | {"workers": "auto", "scheme": "jwst"}
     assert {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()} == defaults
 
 

@@ -11,13 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jwqlscan import names
+from jwqlscan.cube import FileClass
 from jwqlscan.names import (
     DETECTORS,
     FILETYPES,
     GUIDE_STAR_FILETYPES,
     INSTRUMENT_LABELS,
+    STAGES,
     Classifier,
     shape,
+    stage,
 )
 from jwqlscan.tally import Product
 
@@ -212,6 +215,37 @@ def test_the_same_shape_with_other_short_runs_of_digits_is_another_product():
         assert classifier.lookup([name.format(1, "s2d")])[0] == ("miri", "s2d")
         assert classifier.lookup([name.format(2, "s3d")])[0] == ("miri", "s3d")
         assert classifier.lookup([name.format(2, "s4d")])[0] is None
+
+
+@pytest.mark.parametrize(
+    ("instrument", "filetype", "expected"),
+    [
+        ("nircam", "uncal", "0/1"),
+        ("miri", "rateints", "0/1"),
+        ("fgs", "cal", "2"),
+        ("nirspec", "crfints", "2"),
+        ("miri", "x1d", "2/3"),  # of an exposure, or of an association
+        ("niriss", "ami-oi", "3"),
+        ("nircam", "segm", "3"),
+        ("fgs", "image_cal", "guide star"),
+        ("nirspec", "msa", "other"),
+        ("nircam", "wonder", "other"),
+        ("", "fits", "other"),
+        ("acs", "x1d", "other"),  # of another archive
+    ],
+)
+def test_a_filetype_says_its_stage(instrument, filetype, expected):
+    assert stage(Product(instrument, filetype)) == expected
+    assert stage(FileClass(instrument, filetype)) == expected
+
+
+def test_every_filetype_has_at_most_one_stage_and_each_stage_some():
+    told = [word for words in names._FILETYPES_BY_STAGE.values() for word in words.split()]
+    assert len(told) == len(set(told))
+    assert FILETYPES - set(told) == {"msa", "original", "snr"}
+    assert set(told) <= FILETYPES
+    found = {stage(Product("nircam", filetype)) for filetype in FILETYPES}
+    assert found == set(STAGES)
 
 
 def test_extra_filetypes_are_recognized_in_every_kind_of_name():

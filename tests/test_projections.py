@@ -118,3 +118,43 @@ def test_a_question_that_there_is_not_is_told(tmp_path):
     )
     assert done.returncode == 2
     assert "'colour' is not one of 'extension', 'filetype'" in " ".join(done.stderr.split())
+
+
+def test_scan_prints_the_largest_directories_as_a_tree(tmp_path):
+    make_tree(
+        tmp_path / "t",
+        {"a": {"b": {"x.fits": 600}, "c": {"y": 100}}, "d\n\x1b[1m": {"z": 300}, "e": {"f": 1}},
+    )
+    done = subprocess.run(
+        [*JWQLSCAN, "scan", "--top", "5", tmp_path / "t"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONIOENCODING": "utf-8"},
+    )
+    lines = [line.rstrip() for line in done.stdout.split("\n\n")[1].splitlines()]
+    bars = [line.rpartition("%")[2].strip() for line in lines]
+    assert [" ".join(line.replace("█", "").split()) for line in lines] == [
+        "directory size share files FITS",
+        f"{tmp_path}/t 1001 B 100.0 % 4 60 %",
+        "├─ a 700 B 69.9 % 2 86 %",
+        "│ ├─ b 600 B 59.9 % 1 100 %",
+        "│ └─ c 100 B 10.0 % 1 0 %",
+        "└─ d\\x0a\\x1b[1m 300 B 30.0 % 1 0 %",
+    ]
+    assert [len(bar) for bar in bars[1:]] == [30, 21, 18, 3, 9]
+
+
+def test_scan_gives_the_largest_directories_as_json(tmp_path):
+    make_tree(tmp_path / "t", {"a": {"b": {"x.fits": 600}}, b"\xff": {"z": 300}, "e": {"f": 1}})
+    command = [*JWQLSCAN, "scan", "--json", "--by", "directory", "--top", "4", tmp_path / "t"]
+    done = subprocess.run(command, capture_output=True, check=True)
+    [area] = json.loads(done.stdout)["areas"]
+    assert [(row["path"], row["apparent_bytes"]) for row in area["by_directory"]] == [
+        (f"{tmp_path}/t", 901),
+        (f"{tmp_path}/t/a", 600),
+        (f"{tmp_path}/t/a/b", 600),
+        (f"{tmp_path}/t/\\xff", 300),
+    ]
+    assert [row["fits_files"] for row in area["by_directory"]] == [1, 1, 1, 0]
+    assert "path_b64" in area["by_directory"][3] and "by_extension" not in area

@@ -114,6 +114,20 @@ def test_the_demonstration_is_drawn_in_silence_whatever_is_chosen(browser, tmp_p
                     assert min(glyphs(opened)) > 0, option
 
 
+def test_the_products_of_another_archive_are_drawn_whatever_is_chosen(browser, tmp_path):
+    history = history_of(40, filetypes=6, instruments=["acs", "wfc3", "mine"])
+    with visit(browser, write(tmp_path, history)) as opened:
+        opened.wait_until_drawn()
+        open_tab(opened, "Products")
+        select = card(opened, "Products over time").locator("select").first
+        options = select.locator("option").all_inner_texts()
+        assert options == ["All, by filetype", "All, by instrument", "ACS", "mine", "WFC3"]
+        for option in options:
+            select.select_option(option)
+            opened.page.wait_for_selector("figure[data-drawn=no]", state="detached")
+            assert min(glyphs(opened)) > 0, option
+
+
 def test_a_single_run_is_seen(browser, tmp_path):
     with visit(browser, write(tmp_path, history_of(1, filetypes=5))) as opened:
         opened.wait_until_drawn()

@@ -38,10 +38,11 @@ from jwqlscan.reporting.figures import Drawing, Figure
 from jwqlscan.reporting.filesystems import filesystems
 from jwqlscan.reporting.glance import glance
 from jwqlscan.reporting.page import MANIFEST, PAGE, TABS, render
-from jwqlscan.reporting.plots import plots, sample_spans, time_window
+from jwqlscan.reporting.plots import MOST_INSTRUMENTS, plots, sample_spans, time_window
 from jwqlscan.reporting.series import Curve, Future, PlotData, plot_data, stack
 from jwqlscan.reporting.tab_capacity import capacity_tab
 from jwqlscan.reporting.tab_central import central_tab
+from jwqlscan.reporting.tab_products import products_tab
 from jwqlscan.reporting.tab_quality import MOST_RUNS, quality_tab
 from jwqlscan.reporting.tabs import MakeTab, Size
 from jwqlscan.reporting.thinning import MOST_POINTS, POINTS, kept_rows
@@ -113,6 +114,48 @@ def test_types_are_summed_over_instruments():
     assert curves(plot_of(history, "Total File Count by Type")) == {"cal": [1, 2, 13, 24]}
     assert curves(plot_of(history, "Total File Size by Type")) == {"cal": [0.5, 0.5, 1.5, 2.5]}
     assert curves(plot_of(history, "NIRCam Total File Count by Type")) == {"cal": [10, 20]}
+
+
+def test_the_instruments_of_another_archive_have_the_plots_of_theirs():
+    titles = [plot.title for plot in plots(history_of(3, filetypes=2, instruments=["wfc3", "acs"]))]
+    assert titles[4:-1] == [
+        *("ACS Total File Count by Type", "ACS Total File Size by Type"),
+        *("WFC3 Total File Count by Type", "WFC3 Total File Size by Type"),
+    ]
+    card = products_tab(history_of(3, instruments=["wfc3", "acs", "mine"])).cards[0]
+    shown = {choice.options[0]: choice.plot for choice in card.plots}
+    assert [*shown] == ["All, by filetype", "All, by instrument", "ACS", "mine", "WFC3"]
+    assert {one.label for one in shown["All, by instrument"].series} == {"ACS", "WFC3", "mine"}
+
+
+def test_an_instrument_that_jwst_has_not_comes_beside_those_of_jwst():
+    titles = [plot.title for plot in plots(history_of(3, filetypes=2, instruments=["miri", "cam"]))]
+    assert titles == [*TITLES[:-1], *(f"cam {title}" for title in TITLES[2:4]), TITLES[-1]]
+
+
+def test_of_many_instruments_the_largest_have_plots():
+    instruments = [f"i{number}" for number in range(MOST_INSTRUMENTS + 5)]
+    history = history_of(2, filetypes=1, instruments=instruments)
+    largest = sorted(instruments, key=lambda one: -next(iter(sizes_of(history, one))))
+    titles = {plot.title for plot in plots(history)}
+    has_plots = {one for one in instruments if f"{one} Total File Size by Type" in titles}
+    assert has_plots == set(largest[:MOST_INSTRUMENTS])
+
+
+def sizes_of(history: History, instrument: str) -> list[float]:
+    return [
+        columns.size[-1]
+        for product, columns in history.products.items()
+        if product.instrument == instrument
+    ]
+
+
+def test_a_label_that_is_no_instruments_makes_no_file():
+    labels = ["../../evil", "a/b", "A B", "", ".", "acs"]
+    files = render(history_of(2, filetypes=1, instruments=labels))
+    instruments = [name for name in files if "_total_file_count_by_type_component.js" in name]
+    assert instruments == ["acs_total_file_count_by_type_component.js"]
+    assert all(re.fullmatch("[a-z_0-9]+[.](html|js|json)", name) for name in files)
 
 
 def test_a_run_without_a_product_is_a_gap():

@@ -63,6 +63,39 @@ def test_json_prints_the_snapshot_its_status_and_what_was_written(archive, home,
     assert result["store"].startswith("sqlite:///")
 
 
+def test_an_archive_with_names_of_its_own_gets_its_own_report(home, tmp_path):
+    names = ("cam_p0001_7_raw.asdf", "cam_p0001_8_raw.asdf", "spec_p0002_7_cal.asdf", "x.asdf")
+    for name in (*names, CAL):
+        write(tmp_path / "archive" / name, 4096)
+    (tmp_path / "c.toml").write_text(r"""
+        [archive]
+        path = "archive"
+        [outputs]
+        path = "out"
+        [scan]
+        scheme = "mine"
+        [schemes.mine]
+        endings = [".asdf"]
+        patterns = ['(?P<instrument>[a-z]+)_(?P<program>p\d{4})_\d+_(?P<filetype>[a-z]+)']
+        instruments = { cam = "camera", spec = "spectrograph" }
+        """)
+    done = jwqlscan("run", "-c", tmp_path / "c.toml", "--json", env=home)
+    [area] = json.loads(done.stdout)["areas"]
+    assert (area["files"], area["fits_files"], area["unrecognized"]["count"]) == (5, 4, 1)
+    assert area["by_product"] == [
+        {"instrument": "camera", "filetype": "raw", "count": 2, "bytes": 8192},
+        {"instrument": "spectrograph", "filetype": "cal", "count": 1, "bytes": 4096},
+    ]
+    made = {path.name for path in (tmp_path / "out/monitor_filesystem").iterdir()}
+    assert "camera_total_file_count_by_type_component.js" in made
+    assert not {name for name in made if name.startswith(("fgs", "nircam"))}
+    arguments = ("scan", tmp_path / "archive", "--scheme", "mine", "--by", "program", "--json")
+    done = jwqlscan(*arguments, "-c", tmp_path / "c.toml", env=home)
+    [area] = json.loads(done.stdout)["areas"]
+    programs = [(row["program"], row["files"]) for row in area["by_program"]]
+    assert programs == [("p0001", 2), ("p0002", 1)]
+
+
 def test_a_configuration_file_is_found_and_flags_override_it(archive, home, tmp_path):
     place = tmp_path / "home/.config/jwqlscan"
     place.mkdir(parents=True)

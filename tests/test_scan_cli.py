@@ -97,6 +97,19 @@ def test_the_json_object_is_one_line_of_ascii(tmp_path):
     assert output.count(b"\n") == 1 and output.endswith(b"}\n")
 
 
+def test_names_are_read_by_the_scheme_that_is_asked_for(tmp_path):
+    make_tree(tmp_path, {"r0000101001001001001_0001_wfi01_f158_cal.asdf": 9, "a_cal.fits": 1})
+    [area] = scan_json("--scheme", "roman", "--by", "extension", tmp_path)["areas"]
+    assert area["by_product"] == [{"instrument": "wfi", "filetype": "cal", "count": 1, "bytes": 9}]
+    assert [row["extension"] for row in area["by_extension"]] == ["asdf", "fits"]
+    [area] = scan_json(tmp_path)["areas"]
+    assert (area["by_product"], area["fits_files"]) == ([], 1)
+    done = jwqlscan("scan", "--scheme", "nope", tmp_path)
+    assert done.returncode == 2
+    message = "jwqlscan: --scheme: there is no scheme 'nope'; there are jwst, hst, roman\n"
+    assert done.stderr.decode() == message
+
+
 @pytest.mark.case("F26")
 def test_a_path_that_is_not_utf_8_is_there_byte_for_byte(tmp_path):
     root = os.fsencode(tmp_path) + b"/\xff\n"

@@ -155,6 +155,25 @@ async def test_a_filetype_that_the_enum_lacks_costs_its_rows_only(jwql_url):
     assert await query(jwql_url, "SELECT count(*) FROM scan_product") == [(3,)]
 
 
+async def test_products_of_another_archive_cost_their_rows_only(jwql_url):
+    products = {
+        Product("wfi", "cal"): Amount(4, 2**40),
+        Product("wfi", "coadd"): Amount(1, 2**20),
+        Product("acs", "cal"): Amount(2, 2**20),
+    }
+    snapshot = make_snapshot(0, make_area(tally=make_tally(products=products)))
+    async with open_store(jwql_url) as store:
+        warnings = await store.record(snapshot)
+        history = await store.history(START)
+    assert [warning.split("; ")[0] for warning in warnings] == [
+        "filesystem_instrument: instrument 'acs' is not in instrument_enum: row left out",
+        "filesystem_instrument: instrument 'wfi' is not in instrument_enum: 2 rows left out",
+    ]
+    assert history.products == {}
+    assert len(history.general.date) == 1
+    assert await query(jwql_url, "SELECT count(*) FROM scan_product") == [(3,)]
+
+
 async def test_what_the_warning_advises_takes_the_row(jwql_url):
     products = {Product("it's", "cal"): Amount(1, 2**20)}
     snapshot = make_snapshot(0, make_area(tally=make_tally(products=products)))

@@ -21,6 +21,7 @@ from jwqlscan.scanning.pool import Pool
 from jwqlscan.scanning.reader import Meter, OpenDirectory, Root, Work
 from jwqlscan.scanning.readers import make_reader
 from jwqlscan.scanning.rules import ScanRules
+from jwqlscan.schemes import NameClassifier
 from jwqlscan.tally import Tally
 
 ROOT_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -136,12 +137,16 @@ def make_chain(root: Path, levels: int, size: int) -> None:
 
 
 def walk(
-    path: str | Path, reader: str = "auto", workers: int = 4, rules: ScanRules | None = None
+    path: str | Path,
+    reader: str = "auto",
+    workers: int = 4,
+    rules: ScanRules | None = None,
+    classifier: NameClassifier | None = None,
 ) -> Tally:
     """Read a tree through a pool in this process, as the scanning process does."""
     root, device, rules = _root(str(path), rules)
     done = threading.Event()
-    made = make_reader(reader, rules, Classifier())
+    made = make_reader(reader, rules, classifier or Classifier())
     pool = Pool(made, [root], [device], workers, 1.0, slow=True, finished=done.set)
     pool.start()
     assert done.wait(120), "the pool did not end"
@@ -165,13 +170,17 @@ class Alone:
 
 
 def read_alone(
-    path: str | Path, reader: str, rules: ScanRules | None = None, pool: Alone | None = None
+    path: str | Path,
+    reader: str,
+    rules: ScanRules | None = None,
+    pool: Alone | None = None,
+    classifier: NameClassifier | None = None,
 ) -> Tally:
     """Read a tree with a reader and nothing else."""
     root, device, rules = _root(str(path), rules)
     pool = pool or Alone()
     meter = Meter(pool)
-    made = make_reader(reader, rules, Classifier())
+    made = make_reader(reader, rules, classifier or Classifier())
     waiting = [Work(root, root.path, ".", root.opened, device)]
     total = Tally()
     while waiting:

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from jwqlscan.history import History, ProductColumns
-from jwqlscan.names import INSTRUMENT_LABELS
 from jwqlscan.reporting import theme
 from jwqlscan.reporting.series import Curve, PlotData, ms, plot_data
 from jwqlscan.reporting.theme import Style
+from jwqlscan.schemes import instrument_labels
 from jwqlscan.snapshot import ALL
 from jwqlscan.tally import Product
 
@@ -19,6 +19,8 @@ PRODUCTS = "Products"
 INSTRUMENTS = "Instruments"
 CENTRAL = "Central storage"
 SECTIONS = (ARCHIVE, PRODUCTS, INSTRUMENTS, CENTRAL)
+
+MOST_INSTRUMENTS = 20
 
 _DAY_MS = 86_400_000.0
 _LEAST_WINDOW_MS = 6 * _DAY_MS  # what the time axis shows of a single run
@@ -127,13 +129,26 @@ def _archive_plots(history: History) -> list[PlotData]:
 
 
 def _product_plots(history: History) -> dict[str, list[PlotData]]:
+    """Return two plots, counts and sizes by type: of all ("") and by instrument's label.
+
+    Of the instruments of other archives than JWST's only the largest have plots of their own.
+    """
     styles = filetype_styles(history)
     everything = list(history.products.items())
     found = {"": list(_by_type(history, "", PRODUCTS, everything, styles))}
-    for name, label in INSTRUMENT_LABELS.items():
+    for name, label in _labels(history).items():
         products = [(key, columns) for key, columns in everything if key.instrument == name]
         found[label] = list(_by_type(history, f"{label} ", INSTRUMENTS, products, styles))
     return found
+
+
+def _labels(history: History) -> dict[str, str]:
+    sizes: dict[str, float] = {}
+    for key, columns in history.products.items():
+        if any(columns.count):
+            sizes[key.instrument] = sizes.get(key.instrument, 0.0) + columns.size[-1]
+    largest = sorted(sizes, key=lambda name: (-sizes[name], name))[:MOST_INSTRUMENTS]
+    return instrument_labels(largest)
 
 
 def _by_type(

@@ -139,7 +139,7 @@ def _shares(by: str, rows: Sequence[Row], total: Sum) -> list[Json]:
 
 
 def _classes(sums: Sequence[Sum], labels: Sequence[str]) -> list[Json]:
-    """Return a histogram's rows, from the first class to the last; stretches of empty ones as one."""
+    """Return the rows of a histogram; a stretch of empty classes is one of them."""
     shares: list[Json] = []
     empty = 0
     for label, amount in zip(labels, sums, strict=True):

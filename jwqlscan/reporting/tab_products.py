@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from jwqlscan.history import History, ProductColumns
-from jwqlscan.names import INSTRUMENT_LABELS
 from jwqlscan.reporting import theme
 from jwqlscan.reporting.plots import INSTRUMENTS, JwqlPlots
 from jwqlscan.reporting.series import Curve, PlotData, plot_data, stack
 from jwqlscan.reporting.tabs import LINES, NEWEST, STACKED, Card, Choice, Tab
+from jwqlscan.schemes import instrument_labels
 
 MOST_PARTS = 9  # as many as there are colours: an area has no dash to tell it by
 BY_FILETYPE = "All, by filetype"
@@ -54,11 +54,9 @@ def _plots(history: History, plots: JwqlPlots) -> Iterator[tuple[str, str, PlotD
     yield BY_FILETYPE, FILES, by_type[""][0]
     yield BY_FILETYPE, BYTES, by_type[""][1]
     everything = list(history.products.items())
-    labels = INSTRUMENT_LABELS | {
-        key.instrument: key.instrument
-        for key, _ in everything
-        if key.instrument not in INSTRUMENT_LABELS
-    }
+    stored = [key.instrument for key, _ in everything]
+    labels = instrument_labels(stored)
+    labels |= {name: name for name in stored if name not in labels}
     columns: dict[str, list[ProductColumns]] = {}
     for key, found in everything:
         columns.setdefault(key.instrument, []).append(found)
@@ -79,6 +77,7 @@ def _plots(history: History, plots: JwqlPlots) -> Iterator[tuple[str, str, PlotD
             measure,
             plot_data(history, f"{measure} by instrument", INSTRUMENTS, unit, curves),
         )
-    for label in INSTRUMENT_LABELS.values():
-        yield label, FILES, by_type[label][0]
-        yield label, BYTES, by_type[label][1]
+    for label, (files, size) in by_type.items():
+        if label:
+            yield label, FILES, files
+            yield label, BYTES, size

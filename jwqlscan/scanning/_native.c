@@ -35,6 +35,7 @@
 enum {
     LIST_BYTES = 1 << 16,      /* of a getdents64 call: some 1,500 entries */
     LOOK_ITEMS = 8,            /* stats between two looks at whether others want work */
+    MOST_SHAPES = 20000,       /* of names in one batch: it ends before its time */
     LEAST_SHARE = 8,           /* entries worth giving away: 4 ms of work at 0.5 ms a stat */
     CLOCK_ITEMS = 64,          /* stats between two looks at the clock */
     LIMIT_RETRIES = 50,        /* tries to open a directory when descriptors have run out, ... */
@@ -653,6 +654,8 @@ typedef struct {
     int keep_below_fd;
     int64_t *age_limits; /* times of last change, newest first; none: no cube is made */
     size_t age_count;
+    PyObject *endings;         /* tuple of bytes */
+    size_t kept_from, kept_to; /* where a name's digits matter; see NameClassifier.kept_digits */
     const char *program_prefix; /* in `program_prefix_bytes` */
     size_t program_prefix_length;
     PyObject *program_prefix_bytes;
@@ -686,8 +689,9 @@ typedef struct {
     _Atomic uint64_t *gauges; /* entries read, calls answered: others look at them */
     uint64_t entries_before;
     Place *place;
-    PyObject *share; /* callable(list of Chunk) */
-    PyObject *left;  /* list of Chunk */
+    PyObject *share;   /* callable(list of Chunk) */
+    PyObject *classes; /* callable(shapes, extensions) -> two lists of numbers */
+    PyObject *left;    /* list of Chunk */
     PyThreadState *thread;
     int64_t deadline;
     bool late;
@@ -774,9 +778,10 @@ is_vanished(int number)
     return number == ENOENT || number == ENOTDIR || number == ELOOP;
 }
 
-/* Copy a name with every digit of runs of three or more replaced by '0'; return its hash. */
+/* Copy a name with every digit of runs of three or more replaced by '0', but those that the naming
+ * scheme wants kept; return its hash. */
 static uint64_t
-make_shape(const char *name, size_t length, char *shape)
+make_shape(const Reader *reader, const char *name, size_t length, char *shape)
 {
     memset(shape + (length & ~(size_t)7), 0, 8);
     memcpy(shape, name, length);
@@ -790,6 +795,10 @@ make_shape(const char *name, size_t length, char *shape)
             memset(shape + i - run, '0', run);
         }
         run = 0;
+    }
+    size_t from = reader->kept_from, to = reader->kept_to < length ? reader->kept_to : length;
+    if (from < to) {
+        memcpy(shape + from, name + from, to - from);
     }
     uint64_t hash = length;
     for (size_t i = 0; i < length; i += 8) {
@@ -854,6 +863,21 @@ shape_slot(Walk *walk, ShapeTable *table, const char *shape, size_t length, uint
     }
 }
 
+/* Whether a name has one of the endings that products have: those are the FITS files. */
+static bool
+is_fits(const Reader *reader, const char *name, size_t length)
+{
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(reader->endings); i++) {
+        PyObject *ending = PyTuple_GET_ITEM(reader->endings, i); /* immutable: read without the GIL */
+        size_t size = (size_t)PyBytes_GET_SIZE(ending);
+        if (length >= size
+            && memcmp(name + length - size, PyBytes_AS_STRING(ending), size) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Count a FITS file by its name's shape; return the number of its class in the cube. */
 static uint32_t
 count_fits(Walk *walk, const Dir *dir, const char *name, size_t length, uint64_t size)
@@ -861,7 +885,7 @@ count_fits(Walk *walk, const Dir *dir, const char *name, size_t length, uint64_t
     walk->counts.fits_files++;
     walk->counts.fits_bytes += size;
     char shape[NAME_BYTES + 8];
-    uint64_t hash = make_shape(name, length, shape);
+    uint64_t hash = make_shape(walk->reader, name, length, shape);
     Shape *slot = shape_slot(walk, &walk->shapes, shape, length, hash);
     if (slot == NULL) {
         return 0;
@@ -905,7 +929,8 @@ extension_class(Walk *walk, const char *name, size_t length)
         if (c >= 'A' && c <= 'Z') {
             c += 'a' - 'A';
         }
-        good = (c >= 'a' && c <= 'z') || is_digit(c) || c == '_' || c == '-' || c == '+' || c == '~';
+        good = (c >= 'a' && c <= 'z') || is_digit(c) || c == '_' || c == '-' || c == '+'
+               || c == '~';
         ending[i] = c;
     }
     if (!good) {
@@ -937,9 +962,8 @@ program_hash(uint32_t program)
 }
 
 static bool
-cells_grow(Walk *walk)
+cells_grow(Walk *walk, CellTable *table)
 {
-    CellTable *table = &walk->cells;
     size_t larger = table->size == 0 ? 256 : table->size * 2;
     Cell *slots = calloc(larger, sizeof(Cell));
     if (slots == NULL) {
@@ -962,34 +986,45 @@ cells_grow(Walk *walk)
     return true;
 }
 
+/* Add files to a cell, a new one if need be. */
+static void
+add_to_cell(Walk *walk, CellTable *table, const Cell *more)
+{
+    if (table->used * 2 >= table->size && !cells_grow(walk, table)) {
+        return;
+    }
+    size_t at = cell_hash(more) & (table->size - 1);
+    for (;; at = (at + 1) & (table->size - 1)) {
+        Cell *cell = &table->slots[at];
+        if (cell->class == 0) {
+            *cell = *more;
+            table->used++;
+            return;
+        }
+        if (cell->class == more->class && cell->uid == more->uid && cell->gid == more->gid
+            && cell->age == more->age && cell->size == more->size) {
+            cell->count += more->count;
+            cell->bytes += more->bytes;
+            cell->allocated += more->allocated;
+            return;
+        }
+    }
+}
+
 static void
 count_cell(Walk *walk, uint32_t class, const struct stat *stat, uint64_t size, uint64_t allocated)
 {
     const Reader *reader = walk->reader;
-    CellTable *table = &walk->cells;
-    if (class == 0 || (table->used * 2 >= table->size && !cells_grow(walk))) {
+    if (class == 0) {
         return;
     }
-    Cell key = {.class = class, .uid = stat->st_uid, .gid = stat->st_gid};
-    while (key.age < reader->age_count && stat->st_mtime <= reader->age_limits[key.age]) {
-        key.age++;
+    Cell one = {.class = class, .uid = stat->st_uid, .gid = stat->st_gid, .count = 1,
+                .bytes = size, .allocated = allocated};
+    while (one.age < reader->age_count && stat->st_mtime <= reader->age_limits[one.age]) {
+        one.age++;
     }
-    key.size = size == 0 ? 0 : (uint16_t)(64 - __builtin_clzll(size));
-    size_t at = cell_hash(&key) & (table->size - 1);
-    for (;; at = (at + 1) & (table->size - 1)) {
-        Cell *cell = &table->slots[at];
-        if (cell->class == 0) {
-            *cell = key;
-            table->used++;
-        }
-        if (cell->class == key.class && cell->uid == key.uid && cell->gid == key.gid
-            && cell->age == key.age && cell->size == key.size) {
-            cell->count++;
-            cell->bytes += size;
-            cell->allocated += allocated;
-            return;
-        }
-    }
+    one.size = size == 0 ? 0 : (uint16_t)(64 - __builtin_clzll(size));
+    add_to_cell(walk, &walk->cells, &one);
 }
 
 static void
@@ -1323,7 +1358,7 @@ count_item(Walk *walk, Dir *dir, const Item *item)
     }
     size_t length = strlen(item->name);
     uint32_t class = 0;
-    if (length >= 5 && length < NAME_BYTES && memcmp(item->name + length - 5, ".fits", 5) == 0) {
+    if (length < NAME_BYTES && is_fits(walk->reader, item->name, length)) {
         class = count_fits(walk, dir, item->name, length, size);
     }
     counts->shared += share;
@@ -1334,11 +1369,14 @@ count_item(Walk *walk, Dir *dir, const Item *item)
     }
 }
 
-/* Whether one more size could be too much for the sums: then the batch ends, and Python adds. */
+/* Whether one more file could be too much, for the sums or for the memory that names take: then the
+ * batch ends, and Python adds. */
 static bool
-is_nearly_full(const Counts *counts)
+is_nearly_full(const Walk *walk)
 {
-    return (counts->apparent | counts->allocated | counts->shared) >> 63;
+    const Counts *counts = &walk->counts;
+    return (counts->apparent | counts->allocated | counts->shared) >> 63 != 0
+           || walk->shapes.used >= MOST_SHAPES;
 }
 
 /* Stat items; true when all of them are done or given away, false when they were left. */
@@ -1366,7 +1404,7 @@ count_items(Walk *walk, Dir *dir, const Item *items, size_t count, bool more)
                 return false;
             }
         }
-        if (is_nearly_full(&walk->counts)) {
+        if (is_nearly_full(walk)) {
             walk->late = true;
             leave_items(walk, dir, items + i, count - i, more);
             return false;
@@ -1768,22 +1806,80 @@ shapes_list(const ShapeTable *table)
     return list;
 }
 
-/* The cube's rows: a class is (number, whether it is an extension). */
-static PyObject *
-cells_list(const CellTable *table)
+/* Copy a list of class numbers, one for each slot of a table; false with an exception. */
+static bool
+copy_numbers(PyObject *list, size_t count, uint32_t *numbers)
 {
-    PyObject *list = PyList_New((Py_ssize_t)table->used);
+    if (!PyList_Check(list) || (size_t)PyList_GET_SIZE(list) != count) {
+        PyErr_SetString(PyExc_TypeError, "classes() must return two lists, a number for each");
+        return false;
+    }
+    for (size_t i = 0; i < count; i++) {
+        unsigned long number = PyLong_AsUnsignedLong(PyList_GET_ITEM(list, (Py_ssize_t)i));
+        if (PyErr_Occurred() || number >= UINT32_MAX) {
+            if (!PyErr_Occurred()) {
+                PyErr_SetString(PyExc_ValueError, "a class has too large a number");
+            }
+            return false;
+        }
+        numbers[i] = (uint32_t)number;
+    }
+    return true;
+}
+
+/* The cube's rows. Cells of shapes that are one class to Python become one: a seventh as many on a
+ * JWST archive, which is most of what a batch costs there. */
+static PyObject *
+cells_list(Walk *walk, PyObject *shapes, PyObject *extensions)
+{
+    size_t shape_count = walk->shapes.used, extension_count = walk->extensions.used;
+    if (walk->cells.used == 0) {
+        return PyList_New(0);
+    }
+    PyObject *list = NULL;
+    CellTable merged = {0};
+    uint32_t *numbers = malloc((shape_count + extension_count + 1) * sizeof(uint32_t));
+    PyObject *classes =
+        PyObject_CallFunctionObjArgs(walk->classes, shapes, extensions, NULL);
+    if (numbers == NULL) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    if (classes == NULL) {
+        goto done;
+    }
+    if (!PyTuple_Check(classes) || PyTuple_GET_SIZE(classes) != 2) {
+        PyErr_SetString(PyExc_TypeError, "classes() must return two lists, a number for each");
+        goto done;
+    }
+    if (!copy_numbers(PyTuple_GET_ITEM(classes, 0), shape_count, numbers)
+        || !copy_numbers(PyTuple_GET_ITEM(classes, 1), extension_count, numbers + shape_count)) {
+        goto done;
+    }
+    for (size_t i = 0; i < walk->cells.size; i++) {
+        Cell cell = walk->cells.slots[i];
+        if (cell.class == 0) {
+            continue;
+        }
+        bool is_extension = cell.class & EXTENSION_CLASS;
+        uint32_t number = (cell.class & ~EXTENSION_CLASS) - 1;
+        cell.class = numbers[is_extension ? shape_count + number : number] + 1;
+        add_to_cell(walk, &merged, &cell);
+        if (walk->no_memory) {
+            PyErr_NoMemory();
+            goto done;
+        }
+    }
+    list = PyList_New((Py_ssize_t)merged.used);
     Py_ssize_t at = 0;
-    for (size_t i = 0; list != NULL && i < table->size; i++) {
-        const Cell *cell = &table->slots[i];
+    for (size_t i = 0; list != NULL && i < merged.size; i++) {
+        const Cell *cell = &merged.slots[i];
         if (cell->class == 0) {
             continue;
         }
-        bool is_extension = cell->class & EXTENSION_CLASS;
-        uint32_t number = (cell->class & ~EXTENSION_CLASS) - 1;
-        PyObject *row = Py_BuildValue("(OIIIIIKKK)", is_extension ? Py_True : Py_False, number,
-                                      cell->uid, cell->gid, (unsigned int)cell->age,
-                                      (unsigned int)cell->size, (unsigned long long)cell->count,
+        PyObject *row = Py_BuildValue("(IIIIIKKK)", cell->class - 1, cell->uid, cell->gid,
+                                      (unsigned int)cell->age, (unsigned int)cell->size,
+                                      (unsigned long long)cell->count,
                                       (unsigned long long)cell->bytes,
                                       (unsigned long long)cell->allocated);
         if (row == NULL) {
@@ -1792,6 +1888,10 @@ cells_list(const CellTable *table)
         }
         PyList_SET_ITEM(list, at++, row);
     }
+done:
+    free(merged.slots);
+    free(numbers);
+    Py_XDECREF(classes);
     return list;
 }
 
@@ -1887,9 +1987,16 @@ walk_result(Walk *walk)
     if (!leave_dirs(walk)) {
         return NULL;
     }
+    PyObject *shapes = shapes_list(&walk->shapes);
+    PyObject *extensions = shapes == NULL ? NULL : shapes_list(&walk->extensions);
+    PyObject *cells = extensions == NULL ? NULL : cells_list(walk, shapes, extensions);
+    Py_XDECREF(extensions);
+    if (cells == NULL) {
+        Py_XDECREF(shapes);
+        return NULL;
+    }
     /* "N" takes the references over, also where one of them is NULL and the whole fails. */
-    return Py_BuildValue("(NNNNNNNNO)", counts_tuple(&walk->counts), shapes_list(&walk->shapes),
-                         shapes_list(&walk->extensions), cells_list(&walk->cells),
+    return Py_BuildValue("(NNNNNNNO)", counts_tuple(&walk->counts), shapes, cells,
                          programs_list(&walk->programs), links_list(walk), failures_list(walk),
                          nested_list(walk), walk->left);
 }
@@ -2069,11 +2176,12 @@ reader_directories(PyObject *self, PyObject *argument)
 }
 
 PyDoc_STRVAR(reader_read_doc,
-"read(root_number, root_fd, root_path, root_device, chunks, wanted, share, gauges, place,\n"
-"     seconds)\n--\n\n"
+"read(root_number, root_fd, root_path, root_device, chunks, wanted, share, classes, gauges,\n"
+"     place, seconds)\n--\n\n"
 "Read chunks (None: the root itself) and what is below them. `gauges` is a buffer of two\n"
-"uint64 that this call alone writes: entries read, and system calls that came back.\n\n"
-"Returns (counts, shapes, extensions, cells, programs, links, failures, nested, left).");
+"uint64 that this call alone writes: entries read, and system calls that came back. `classes`\n"
+"is callable(shapes, extensions) -> the numbers that name their classes in `cells`, two lists.\n\n"
+"Returns (counts, shapes, cells, programs, links, failures, nested, left).");
 
 static PyObject *
 reader_read(PyObject *self, PyObject *args)
@@ -2082,12 +2190,12 @@ reader_read(PyObject *self, PyObject *args)
     const char *root_path;
     Py_ssize_t root_length;
     unsigned long long root_device;
-    PyObject *chunks, *share, *place;
+    PyObject *chunks, *share, *classes, *place;
     Py_buffer flag, gauges;
     double seconds;
-    if (!PyArg_ParseTuple(args, "iiy#KO!y*Ow*O!d:read", &root_number, &root_fd, &root_path,
+    if (!PyArg_ParseTuple(args, "iiy#KO!y*OOw*O!d:read", &root_number, &root_fd, &root_path,
                           &root_length, &root_device, &PyList_Type, &chunks, &flag, &share,
-                          &gauges, Place_Type, &place, &seconds)) {
+                          &classes, &gauges, Place_Type, &place, &seconds)) {
         return NULL;
     }
     PyObject *result = NULL;
@@ -2096,6 +2204,7 @@ reader_read(PyObject *self, PyObject *args)
         .root_number = root_number,
         .root_path = root_path,
         .share = share,
+        .classes = classes,
         .deadline = now_ns() + (int64_t)(seconds * 1e9),
     };
     if (flag.len < (Py_ssize_t)sizeof(atomic_int)
@@ -2176,6 +2285,7 @@ reader_dealloc(PyObject *self)
     free(reader->barred);
     free(reader->age_limits);
     Py_XDECREF(reader->program_prefix_bytes);
+    Py_XDECREF(reader->endings);
     Py_XDECREF(reader->excluded);
     while (reader->ledgers != NULL) {
         Ledger *next = reader->ledgers->next;
@@ -2205,17 +2315,20 @@ all_bytes(PyObject *tuple)
 
 PyDoc_STRVAR(reader_doc,
 "Reader(roots, pseudo_devices, snapshot_names, barred, excluded, one_file_system,\n"
-"       follow_file_symlinks, keep_below_fd, age_limits, program_prefix, program_digits,\n"
-"       directories, interval_ns, next_ns)\n--\n\n"
+"       follow_file_symlinks, keep_below_fd, age_limits, endings, kept_from, kept_to,\n"
+"       program_prefix, program_digits, directories, interval_ns, next_ns)\n--\n\n"
 "Rules for reading; see ScanRules. `excluded` is callable(root path, directory, names)\n"
-"-> bytes, one a name, or None. A program's number has 1 to 9 digits; 0: none is counted.\n"
+"-> bytes, one a name, or None. `endings` are those of FITS names; from kept_from up to\n"
+"kept_to their digits are left in their shapes. A program's number has 1 to 9 digits; 0: none\n"
+"is counted.\n"
 "`directories`: the depth down to which each is told, how many of those, and of those below.");
 
 static PyObject *
 reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     PyObject *roots, *pseudo, *snapshot_names, *barred, *excluded;
-    PyObject *age_limits, *program_prefix;
+    PyObject *age_limits, *endings, *program_prefix;
+    Py_ssize_t kept_from, kept_to;
     int one_file_system, follow, keep_below_fd, program_digits;
     int told_depth, told_most, told_largest;
     long long interval_ns;
@@ -2224,11 +2337,12 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_TypeError, "Reader() takes no keyword arguments");
         return NULL;
     }
-    if (!PyArg_ParseTuple(args, "O!O!O!O!OppiO!Si(iii)Lw*:Reader", &PyTuple_Type, &roots,
+    if (!PyArg_ParseTuple(args, "O!O!O!O!OppiO!O!nnSi(iii)Lw*:Reader", &PyTuple_Type, &roots,
                           &PyTuple_Type, &pseudo, &PyTuple_Type, &snapshot_names, &PyTuple_Type,
                           &barred, &excluded, &one_file_system, &follow, &keep_below_fd,
-                          &PyTuple_Type, &age_limits, &program_prefix, &program_digits,
-                          &told_depth, &told_most, &told_largest, &interval_ns, &next_ns)) {
+                          &PyTuple_Type, &age_limits, &PyTuple_Type, &endings, &kept_from, &kept_to,
+                          &program_prefix, &program_digits, &told_depth, &told_most, &told_largest,
+                          &interval_ns, &next_ns)) {
         return NULL;
     }
     Reader *reader = (Reader *)type->tp_alloc(type, 0);
@@ -2246,9 +2360,16 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     reader->told_depth = (uint32_t)told_depth;
     reader->told_most = (size_t)told_most;
     reader->told_largest = (size_t)told_largest;
-    if (!all_bytes(snapshot_names)) {
+    if (!all_bytes(snapshot_names) || !all_bytes(endings)) {
         goto failed;
     }
+    if (kept_from < 0 || kept_to < 0) {
+        PyErr_SetString(PyExc_ValueError, "kept_from and kept_to must not be negative");
+        goto failed;
+    }
+    reader->endings = Py_NewRef(endings);
+    reader->kept_from = (size_t)kept_from;
+    reader->kept_to = (size_t)kept_to;
     if (next_ns.len < (Py_ssize_t)sizeof(int64_t) || interval_ns < 0) {
         PyErr_SetString(PyExc_ValueError, "next_ns must be a buffer that holds an int64");
         goto failed;

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias
 
 from jwqlscan.cube import NO_EXTENSION, CellKey, Cube, FileClass
 from jwqlscan.directories import Directories, DirectorySum
-from jwqlscan.names import PROGRAM_DIGITS, PROGRAM_PREFIX, UNRECOGNIZED, Classifier
+from jwqlscan.names import shape
 from jwqlscan.scanning._native import Chunk, Place
 from jwqlscan.scanning._native import Reader as NativeCore
 from jwqlscan.scanning.pace import Pace
@@ -23,12 +25,18 @@ from jwqlscan.scanning.reader import (
 from jwqlscan.scanning.rules import Exclusion, ScanRules
 from jwqlscan.tally import Product, ScanError, Tally
 
+if TYPE_CHECKING:
+    from jwqlscan.schemes import NameClassifier
+
 # The order of the compiled reader's skip counters.
 SKIP_REASONS = ("snapshot", "excluded", "mount", "pseudo", "loop")
 
-# Shapes whose product is remembered: some hundreds on a JWST archive, any number on a hostile one.
+# Shapes whose product is remembered: some hundreds on a JWST archive, any number on a hostile one,
+# or where the names' digits matter and are kept.
 KNOWN_SHAPES = 50_000
-_UNSEEN = Product("", "")
+
+# Of names or extensions: itself, count, bytes, a path, and its number in the batch.
+_Shape: TypeAlias = tuple[bytes, int, int, bytes, int]
 
 
 class NativeReader:
@@ -37,7 +45,7 @@ class NativeReader:
     Parameters
     ----------
     rules : ScanRules
-    classifier : Classifier
+    classifier : NameClassifier
     pace : Pace
 
     Notes
@@ -48,10 +56,14 @@ class NativeReader:
 
     name = "native"
 
-    def __init__(self, rules: ScanRules, classifier: Classifier, pace: Pace) -> None:
+    def __init__(self, rules: ScanRules, classifier: NameClassifier, pace: Pace) -> None:
         exclusion = Exclusion(rules.exclude) if rules.exclude else None
         self._classifier = classifier
-        self._known: dict[bytes, Product | None] = {}
+        self._known: dict[bytes, tuple[Product | None, FileClass]] = {}
+        # Programs are counted here where it takes the classifier to tell them.
+        self._tells_programs = bool(rules.age_limits) and not classifier.program_digits
+        kept = classifier.kept_digits(self._tells_programs)
+        self._keeps_digits = kept[0] < kept[1]
         self._core = NativeCore(
             tuple((device, inode, number) for (device, inode), number in rules.roots.items()),
             tuple(sorted(rules.mounts.pseudo_devices)),
@@ -65,8 +77,10 @@ class NativeReader:
             rules.follow_file_symlinks,
             descriptors_to_keep(),
             rules.age_limits,
-            PROGRAM_PREFIX.encode(),
-            PROGRAM_DIGITS,
+            tuple(map(os.fsencode, classifier.endings)),
+            *kept,
+            classifier.program_prefix.encode(),
+            classifier.program_digits,
             rules.directories,
             pace.interval_ns,
             pace.next_ns,
@@ -78,10 +92,10 @@ class NativeReader:
         chunks: list[Chunk | None] = [item.entries for item in work]
         if meter.place is None:
             meter.place = Place()
+        numbers: dict[FileClass, int] = {}
         (
             counts,
             shapes,
-            extensions,
             cells,
             programs,
             links,
@@ -96,6 +110,7 @@ class NativeReader:
             chunks,
             meter.pool.wanted,
             lambda given: meter.pool.share(_pending(root, work[0].device, given)),
+            partial(self._number, numbers),
             meter.gauges,
             meter.place,
             BATCH_SECONDS,
@@ -121,11 +136,17 @@ class NativeReader:
         for reason, count in zip(SKIP_REASONS, skipped, strict=True):
             if count:
                 tally.add_skipped(reason, count)
-        products = self._classify(shapes, tally)
+        self._count(shapes, tally)
         if cells:
-            _fill(tally.cube, cells, products, _classes(extensions))
+            tally.cube.product_extension = self._classifier.product_extension
+        add, classes = tally.cube.add, list(numbers)
+        for file_class, uid, gid, age, size, count, apparent, allocated in cells:
+            key = CellKey(classes[file_class], uid, gid, age, size)
+            add(key, count, apparent, allocated)
+        if self._tells_programs:
+            self._count_programs(shapes, tally.cube)
         for number, count, size in programs:
-            tally.cube.add_program(f"{number:0{PROGRAM_DIGITS}}", count, size)
+            tally.cube.add_program(f"{number:0{self._classifier.program_digits}}", count, size)
         for path, operation, number in failures:
             tally.add_error(ScanError(path, operation, number, error_kind(number)))
         meter.files += tally.files
@@ -145,44 +166,46 @@ class NativeReader:
             table.lower = {os.fsdecode(path): DirectorySum(*sums) for path, *sums in lower}
         return table
 
-    def _classify(
-        self, shapes: list[tuple[bytes, int, int, bytes, int]], tally: Tally
-    ) -> list[FileClass]:
-        """Count files by their shapes, and return the classes of the shapes, by number."""
-        known = self._known
-        classes = [UNRECOGNIZED] * len(shapes)
-        if len(known) > KNOWN_SHAPES:
-            known.clear()
-        for shape, count, size, sample, number in shapes:
-            # Other workers may clear it at any moment: what was looked up is not looked up again.
-            product = known.get(shape, _UNSEEN)
-            if product is _UNSEEN:
-                product = known[shape] = self._classifier.classify(os.fsdecode(shape))
+    def _count(self, shapes: list[_Shape], tally: Tally) -> None:
+        """Count files by their shapes."""
+        for key, count, size, sample, _ in shapes:
+            product, _ = self._classify(key)
             if product is None:
-                tally.add_unrecognized(os.fsdecode(shape), os.fsdecode(sample), count)
+                name = os.fsdecode(key)
+                like = shape(name) if self._keeps_digits else name
+                tally.add_unrecognized(like, os.fsdecode(sample), count)
             else:
                 tally.add_product(product, count, size)
-                classes[number] = FileClass(*product)
-        return classes
 
+    def _classify(self, key: bytes) -> tuple[Product | None, FileClass]:
+        # Other workers may clear it at any moment: what was looked up is not looked up again.
+        found = self._known.get(key)
+        if found is None:
+            if len(self._known) > KNOWN_SHAPES:
+                self._known.clear()
+            name = os.fsdecode(key)
+            product = self._classifier.classify(name)
+            unknown = self._classifier.unrecognized
+            found = (product, unknown(name) if product is None else FileClass(*product))
+            self._known[key] = found
+        return found
 
-def _classes(extensions: list[tuple[bytes, int, int, bytes, int]]) -> list[FileClass]:
-    """Return the classes of extensions, by number."""
-    classes = [UNRECOGNIZED] * len(extensions)
-    for ending, _, _, _, number in extensions:
-        classes[number] = FileClass("", ending.decode("ascii") or NO_EXTENSION)
-    return classes
+    def _count_programs(self, shapes: list[_Shape], cube: Cube) -> None:
+        for key, count, size, _, _ in shapes:
+            if program := self._classifier.program(os.fsdecode(key)):
+                cube.add_program(program, count, size)
 
-
-def _fill(
-    cube: Cube,
-    cells: list[tuple[bool, int, int, int, int, int, int, int, int]],
-    products: list[FileClass],
-    extensions: list[FileClass],
-) -> None:
-    for is_extension, number, uid, gid, age, size, count, apparent, allocated in cells:
-        file_class = (extensions if is_extension else products)[number]
-        cube.add(CellKey(file_class, uid, gid, age, size), count, apparent, allocated)
+    def _number(
+        self, numbers: dict[FileClass, int], shapes: list[_Shape], extensions: list[_Shape]
+    ) -> tuple[list[int], list[int]]:
+        """Return a number for each shape and extension: its class, as the cube's rows name it."""
+        of_shapes, of_extensions = [0] * len(shapes), [0] * len(extensions)
+        for key, _, _, _, index in shapes:
+            of_shapes[index] = numbers.setdefault(self._classify(key)[1], len(numbers))
+        for ending, _, _, _, index in extensions:
+            file_class = FileClass("", ending.decode("ascii") or NO_EXTENSION)
+            of_extensions[index] = numbers.setdefault(file_class, len(numbers))
+        return of_shapes, of_extensions
 
 
 def _pending(root: Root, device: int, chunks: list[Chunk]) -> list[Work]:

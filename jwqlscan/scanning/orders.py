@@ -12,7 +12,7 @@ from jwqlscan.directories import BY_DIRECTORY, NO_DIRECTORIES
 from jwqlscan.directories import Limits as DirectoryLimits
 from jwqlscan.errors import ConfigError
 from jwqlscan.scanning.process import ScannerProcess, take
-from jwqlscan.settings import AUTO, Area, ScanSettings
+from jwqlscan.settings import AUTO, Area, ScanSettings, Scheme
 
 STOP_ORDER = {"op": "stop"}
 
@@ -66,14 +66,14 @@ def distinct_paths(areas: Sequence[Area]) -> list[str]:
     return list(dict.fromkeys(area.path for area in areas))
 
 
-def scan_settings(questions: Sequence[str], top: int) -> ScanSettings:
-    """Return how to scan for some sums, of each as many rows as `top`.
+def scan_settings(questions: Sequence[str], top: int, scheme: Scheme) -> ScanSettings:
+    """Return how to scan for some sums, of each as many rows as `top`, in files named by a scheme.
 
     Only what is asked costs anything.
     """
     now = int(time.time()) if set(questions) - {BY_DIRECTORY} else 0
     told = DirectoryLimits(0, 1, top) if BY_DIRECTORY in questions else NO_DIRECTORIES
-    return ScanSettings(ages_from_s=now, directories=told)
+    return ScanSettings(ages_from_s=now, directories=told, scheme=scheme)
 
 
 def begin_scan(paths: Sequence[str], settings: ScanSettings) -> ScannerProcess:
@@ -122,6 +122,12 @@ def settings_record(settings: ScanSettings) -> dict[str, Any]:
         "one_file_system": settings.one_file_system,
         "follow_file_symlinks": settings.follow_file_symlinks,
         "extra_filetypes": settings.extra_filetypes,
+        "scheme": [
+            settings.scheme.name,
+            settings.scheme.endings,
+            settings.scheme.patterns,
+            settings.scheme.instruments,
+        ],
         "max_rate": settings.max_rate,
         "background": settings.background,
         "age_limits": age_limits(settings.ages_from_s) if settings.ages_from_s else (),

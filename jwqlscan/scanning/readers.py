@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from typing import TYPE_CHECKING
 
 from jwqlscan.errors import ConfigError
-from jwqlscan.names import Classifier
 from jwqlscan.scanning.pace import Pace
 from jwqlscan.scanning.reader import Reader
 from jwqlscan.scanning.rules import ScanRules
+
+if TYPE_CHECKING:
+    from jwqlscan.schemes import NameClassifier
 
 
 def available_readers() -> tuple[str, ...]:
@@ -39,7 +42,7 @@ def useful_cores(name: str) -> float:
 
 
 def make_reader(
-    name: str, rules: ScanRules, classifier: Classifier, pace: Pace | None = None
+    name: str, rules: ScanRules, classifier: NameClassifier, pace: Pace | None = None
 ) -> Reader:
     """Return the reader of that name; ``auto`` is the best available.
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from jwqlscan.cube import CellKey, Cube, FileClass, extension
 from jwqlscan.directories import Directories
-from jwqlscan.names import FITS, UNRECOGNIZED, Classifier, program, shape
+from jwqlscan.names import shape
 from jwqlscan.scanning.ledger import Ledgers, sums_of, tell
 from jwqlscan.scanning.pace import Pace
 from jwqlscan.scanning.reader import (
@@ -65,6 +65,8 @@ LIMIT_PAUSE_S = 0.02
 _Stat: TypeAlias = tuple[str, os.stat_result, int, int]
 Result = TypeVar("Result")
 if TYPE_CHECKING:
+    from jwqlscan.schemes import NameClassifier
+
     Scandir: TypeAlias = os._ScandirIterator[str]
 
 
@@ -74,15 +76,16 @@ class ScandirReader:
     Parameters
     ----------
     rules : ScanRules
-    classifier : Classifier
+    classifier : NameClassifier
     pace : Pace
     """
 
     name = "scandir"
 
-    def __init__(self, rules: ScanRules, classifier: Classifier, pace: Pace) -> None:
+    def __init__(self, rules: ScanRules, classifier: NameClassifier, pace: Pace) -> None:
         self._pace = pace
         self._rules = rules
+        self._classifier = classifier
         self._lookup = classifier.lookup
         self._exclusion = Exclusion(rules.exclude) if rules.exclude else None
         self._keep_below_fd = descriptors_to_keep()
@@ -237,6 +240,7 @@ class ScandirReader:
         self, here: Work, block: list[os.DirEntry[str]], batch: Batch, meter: Meter
     ) -> None:
         files = apparent_bytes = allocated_blocks = 0
+        endings = self._classifier.endings
         fits: list[str] = []
         fits_sizes: list[int] = []
         cells: list[_Stat] | None = [] if self._age_limits else None
@@ -270,7 +274,7 @@ class ScandirReader:
             files += 1
             apparent_bytes += size
             name = entry.name
-            if name.endswith(FITS):
+            if name.endswith(endings):
                 fits.append(name)
                 fits_sizes.append(size)
             if cells is not None:
@@ -291,11 +295,15 @@ class ScandirReader:
     ) -> None:
         """Count files in the cube; `products` has those of the FITS files among them, in order."""
         times = self._age_limits
+        endings = self._classifier.endings
+        unrecognized = self._classifier.unrecognized
+        program = self._classifier.program
+        cube.product_extension = self._classifier.product_extension
         add = cube.add
         for name, stat, size, allocated in stats:
-            if name.endswith(FITS):
+            if name.endswith(endings):
                 product = next(products)
-                file_class = UNRECOGNIZED if product is None else FileClass(*product)
+                file_class = unrecognized(name) if product is None else FileClass(*product)
             else:
                 file_class = FileClass("", extension(name))
             age = bisect_right(times, -stat[ST_MTIME])

@@ -31,7 +31,7 @@ import time
 import traceback
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jwqlscan.directories import Limits
 from jwqlscan.names import Classifier
@@ -42,7 +42,10 @@ from jwqlscan.scanning.pool import Pool
 from jwqlscan.scanning.reader import OpenDirectory, Root
 from jwqlscan.scanning.readers import make_reader, useful_cores
 from jwqlscan.scanning.rules import ScanRules
-from jwqlscan.settings import AUTO_WORKERS
+from jwqlscan.settings import AUTO_WORKERS, JWST, Scheme
+
+if TYPE_CHECKING:
+    from jwqlscan.schemes import NameClassifier
 
 # How often the number of active workers is looked at, and the parent told of progress.
 ADJUST_SECONDS = 0.01
@@ -80,6 +83,17 @@ def useful_workers(wanted: int, descriptors: int) -> int:
     to three at a time: the directory, its listing, and a step on the way to it.
     """
     return max(1, min(wanted, descriptors // 4 // 3))
+
+
+def _classifier(settings: dict[str, Any]) -> NameClassifier:
+    """Return what tells products, by the scheme that `settings_record` wrote."""
+    name, endings, patterns, instruments = settings["scheme"]
+    if name == JWST:
+        return Classifier(settings["extra_filetypes"])
+    from jwqlscan.schemes import PatternClassifier  # the usual scan begins sooner without
+
+    said = tuple((text, instrument) for text, instrument in instruments)
+    return PatternClassifier(Scheme(name, tuple(endings), tuple(patterns), said))
 
 
 class _Surveyed(NamedTuple):
@@ -249,7 +263,7 @@ class _Child:
                 age_limits=tuple(settings["age_limits"]),
                 directories=Limits(*settings["directories"]),
             ),
-            Classifier(settings["extra_filetypes"]),
+            _classifier(settings),
             Pace(settings["max_rate"]),
         )
         if settings["background"]:

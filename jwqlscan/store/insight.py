@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
 
-from jwqlscan.cube import CellKey, FileClass, Sum
-from jwqlscan.growth import CELLS, Lasting, Look, area_insight, growth
+from jwqlscan.cube import PRODUCT_EXTENSION, CellKey, FileClass, Sum
+from jwqlscan.growth import CELLS, AreaRows, Lasting, Look, area_insight, growth
 from jwqlscan.insight import GROWTH_BY, AreaInsight, Growth, Insight
 from jwqlscan.paths import harmless
 from jwqlscan.store.intervals import cell_key, plain
@@ -56,7 +56,7 @@ async def read_insight(store: Asked) -> Insight:
             found, min([last.date - SERIES_SPAN, *(b.date for b in bases.values())])
         )
         start = min([*(base.date_us for base in bases.values()), dates[0].date_us])
-        rows = await read_values(store, area, start, last.date_us)
+        rows = await read_values(store, area, start, last)
         areas.append(area_insight(*area, last, rows))
         growths += [
             growth(*area, by, window, (base, last), rows, top=REPORT_ROWS, dates=dates)
@@ -80,14 +80,16 @@ async def read_looks(store: Asked) -> dict[Area, list[Look]]:
                 harmless(path or ""),
                 told["folded"],
                 told["least_bytes"],
+                told.get("product_extension", PRODUCT_EXTENSION),
             )
         )
     return looks
 
 
-async def read_values(store: Asked, area: Area, first_us: int, last_us: int) -> list[Lasting]:
-    """Return what was in an area in any run from one date to another."""
-    return [_lasting(row) for row in await store.select(_VALUES, *area, first_us, last_us)]
+async def read_values(store: Asked, area: Area, first_us: int, last: Look) -> AreaRows:
+    """Return what was in an area in any run from a date to another."""
+    rows = await store.select(_VALUES, *area, first_us, last.date_us)
+    return AreaRows(map(_lasting, rows), last.product_extension)
 
 
 def look_before(looks: Sequence[Look], back: timedelta | None) -> Look | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from jwqlscan.cube import CellKey, FileClass
+from jwqlscan.cube import PRODUCT_EXTENSION, CellKey, FileClass
 from jwqlscan.paths import shown
 from jwqlscan.snapshot import AreaSnapshot, Snapshot
 
@@ -131,7 +131,8 @@ def states(snapshot: Snapshot) -> Iterator[AreaState]:
 def details_of(area: AreaSnapshot) -> dict[str, object]:
     """Return what there was no room for: how many classes, owners, programs and directories.
 
-    ``least_bytes`` is what a directory that is not told had at most.
+    ``least_bytes`` is what a directory that is not told had at most; ``product_extension`` is that
+    of the products, where it is not ``fits``.
     """
     tree = area.tally.tree
     folded = {shown(what): number for what, number in sorted(area.tally.cube.folded.items())}
@@ -140,7 +141,10 @@ def details_of(area: AreaSnapshot) -> dict[str, object]:
         if dropped:
             folded["directories"] = folded.get("directories", 0) + dropped
             least = max(least, min((total.apparent_bytes for total in sums.values()), default=0))
-    return {"folded": folded, "least_bytes": least}
+    details: dict[str, object] = {"folded": folded, "least_bytes": least}
+    if area.tally.cube.product_extension != PRODUCT_EXTENSION:
+        details["product_extension"] = shown(area.tally.cube.product_extension)
+    return details
 
 
 def _numbers(area: AreaSnapshot) -> dict[SeriesKey, Numbers]:

@@ -82,7 +82,15 @@ def fuzz(built: str, seeds: range) -> None:
     from jwqlscan.cube import DAY_S, age_limits
     from jwqlscan.directories import Limits
     from jwqlscan.scanning.rules import ScanRules
+    from jwqlscan.schemes import make_classifier
+    from jwqlscan.settings import Scheme
 
+    said = "(?P<instrument>[a-z]+).*"
+    schemes = [
+        make_classifier(Scheme()),
+        make_classifier(Scheme("kept", ("s", ""), (f"{said}(?P<filetype>.)",))),
+        make_classifier(Scheme("in part", (".fits",), (f"(?P<program>...){said}(?P<filetype>)",))),
+    ]
     entries = out_of_memory = 0
     with tempfile.TemporaryDirectory() as root:
         for seed in seeds:
@@ -97,10 +105,11 @@ def fuzz(built: str, seeds: range) -> None:
             )
             corrupt = seed % 4 == 0
             results = []
+            names = schemes[seed % len(schemes)]
             for read in (
-                partial(read_alone, root, "native", rules),
-                partial(read_alone, root, "native", rules, Alone(wanted=3)),
-                partial(walk, root, "native", 4, rules),
+                partial(read_alone, root, "native", rules, classifier=names),
+                partial(read_alone, root, "native", rules, Alone(wanted=3), names),
+                partial(walk, root, "native", 4, rules, names),
             ):
                 library.fuzz_start(seed, corrupt, -1)
                 # Which samples of many are kept may differ, and the order of links.
@@ -113,7 +122,7 @@ def fuzz(built: str, seeds: range) -> None:
             entries += results[0]["files"] + results[0]["directories"]
             library.fuzz_start(seed, corrupt, seed % 97)
             try:
-                read_alone(root, "native", rules)
+                read_alone(root, "native", rules, classifier=names)
             except MemoryError:
                 out_of_memory += 1
             library.fuzz_start(seed, corrupt, -1)
