@@ -196,7 +196,10 @@ def _area_insight(
         total,
         {
             "age": (*ages, Row("under 2 years", old)),
-            "size": (Row("empty", Sum(3)), Row("4 B to under 8 B", total)),
+            "size": (
+                Row("empty", Sum(3)),
+                Row("4 B to under 8 B", Sum(total.files - 3, total.apparent_bytes)),
+            ),
             "owner": halves(named[0] if named else "alice"),
             "group": halves("staff"),
             "program": tuple(rows),
@@ -227,8 +230,11 @@ def _growth(area: AreaInsight, by: str, window: str, days: int, history: History
             before, after = after, before
         rows.append(GrowthRow(label, before, after, number != 2, series))
     rows.sort(key=lambda row: -abs(row.bytes_change))
-    grown = sum(row.bytes_change for row in rows) if by != "directory" else 0
-    whole = Sum(area.total.files, area.total.apparent_bytes - grown)
+    told = rows if by != "directory" else [row for row in rows if not row.label]
+    whole = Sum(
+        area.total.files - sum(row.files_change for row in told),
+        area.total.apparent_bytes - sum(row.bytes_change for row in told),
+    )
     return Growth(
         area.group,
         area.name,

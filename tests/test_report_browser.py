@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import embedding
 import pytest
 from browser import Visit, colours, has_colour, running_browser, visit
-from histories import HOSTILE, NEWEST, history_of, hostile_history
+from histories import HOSTILE, NEWEST, history_of, hostile_history, insight_of
 from playwright.sync_api import Browser, Locator
 
 from jwqlscan.history import History
@@ -156,12 +157,13 @@ def test_ten_years_open_without_lag(browser, tmp_path):
 
 
 def test_a_dark_page_fits_a_phone(browser, tmp_path):
-    page = write(tmp_path, history_of(100, filetypes=5))
+    history = history_of(100, filetypes=5)
+    page = write(tmp_path, replace(history, insight=insight_of(history)))
     with visit(browser, page, width=390, scheme="dark") as opened:
         opened.wait_until_drawn()
-        for title in TABS:
+        for title in ("Insight", *TABS):
             open_tab(opened, title)
-            for part in ("main", "figure:visible", ".table:visible"):
+            for part in ("main", "figure:visible", ".table:visible", ".tiles:visible"):
                 for element in opened.page.locator(part).all():
                     box = element.bounding_box()
                     assert box is not None

@@ -594,7 +594,7 @@ def test_every_choice_of_a_card_is_there():
 def test_every_tab_makes_something_of_every_history():
     for history in (history_of(1, filetypes=1), hostile_history(2), History()):
         assert [make(history, plots(history)).title for make in TABS] == [
-            *("Archive", "Products", "Central storage", "Capacity", "Quality")
+            *("Archive", "Products", "Insight", "Central storage", "Capacity", "Quality")
         ]
 
 

@@ -121,7 +121,7 @@
       "tr",
       row.rest ? { class: "rest" } : {},
       name,
-      make("td", { class: "n" }, row.exact ? "" : "at most ", sign(bytes), sized(Math.abs(bytes))),
+      make("td", { class: "n" }, row.exact || bytes === 0 ? "" : "at most ", sign(bytes), sized(Math.abs(bytes))),
       make("td", { class: "bars" }, bar),
       make("td", { class: "n" }, sign(files), number(Math.abs(files), 0)),
       make("td", { class: "n" }, sized(row.before[1])),
@@ -163,12 +163,15 @@
     go(parts(one, at).length > 0 ? at : one.parent[at]);
     find(".treemap").scrollIntoView({ block: "nearest" });
     find(`.tile[data-node="${at}"]`)?.classList.add("found");
-    find(".crumbs [aria-current]").focus({ preventScroll: true });
   }
+
+  // What was pressed is gone then: the keyboard goes on from where the reader is.
+  const stay = () => find(".crumbs [aria-current]").focus({ preventScroll: true });
 
   function go(to) {
     place = to;
     tellPlace();
+    stay();
   }
 
   function up() {
@@ -227,8 +230,8 @@
           everything = false;
           place = 0;
           tellArea();
+          stay();
         } else go(n);
-        find(".crumbs [aria-current]").focus({ preventScroll: true });
       });
     }
     return boxed(element, one.box[n]);
@@ -266,10 +269,7 @@
     const crumbs = steps.map(([text, action], n) => {
       if (n === steps.length - 1) return make("b", { "aria-current": "location", tabindex: -1 }, text);
       const button = make("button", {}, text);
-      button.addEventListener("click", () => {
-        action();
-        find(".crumbs [aria-current]").focus({ preventScroll: true });
-      });
+      button.addEventListener("click", action);
       return button;
     });
     const back = make("button", { class: "up", title: "One level up (Backspace)" }, "↑ up");
@@ -284,7 +284,6 @@
     if (event.key !== "Backspace" || event.target.tagName === "SELECT") return;
     event.preventDefault();
     up();
-    find(".crumbs [aria-current]").focus({ preventScroll: true });
   });
 
   // Shares --------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ from jwqlscan.snapshot import ALL
 from jwqlscan.units import format_count
 
 MOST_AREAS = 12
-MOST_NODES = 2_500  # of all areas' directories: 200 kB before they are packed
+MOST_NODES = 5_000  # of all areas' directories: 400 kB before they are packed
 LEAST_NODES = 150  # of one area
 MOST_ROWS = 60  # of a table of shares
 MOST_GROWN = 20  # of a table of growth
@@ -147,7 +147,7 @@ def _classes(sums: Sequence[Sum], labels: Sequence[str]) -> list[Json]:
             empty += 1
             continue
         if empty and shares:
-            shares.append(_share(f"nothing in {empty} between", Sum(), rest=True))
+            shares.append(_share(f"{empty} such classes without files", Sum(), rest=True))
         empty = 0
         shares.append(_share(label, amount))
     return shares
@@ -212,7 +212,7 @@ def _less(whole: Sum, parts: Sequence[Sum]) -> Sum:
 
 def _grown(row: GrowthRow, sound: Sequence[int], *, rest: bool = False) -> Json:
     return {
-        "label": safe(row.label) if row.label else "",
+        "label": safe(row.label),
         "before": _sum(row.before),
         "after": _sum(row.after),
         "kind": row.kind,
