@@ -216,10 +216,11 @@
       element.append(inside);
     }
     const text = make("span", { class: "text" }, make("span", { class: "label" }, name));
-    text.append(make("span", { class: "size" }, sized(one.bytes[n]), ` · ${share(one.bytes[n], whole)}`));
+    const amount = make("span", { class: "size" }, sized(one.bytes[n]), ` · ${share(one.bytes[n], whole)}`);
+    text.append(amount);
     const by = growth(n);
     if (by) {
-      text.append(make("span", { class: "grown" }, sign(by), sized(Math.abs(by))));
+      amount.append(" · ", make("b", {}, sign(by), sized(Math.abs(by))));
       element.classList.add(by > 0 ? "grew" : "shrank");
     }
     element.append(text);
@@ -292,11 +293,12 @@
     const area = data.areas[Number(chosen("area"))];
     const measure = Number(chosen("measure"));
     find(".shares").replaceChildren(...area.shares.map(({ title, rows }) => {
-      const most = Math.max(1, ...rows.map((row) => row.sum[measure]));
+      const most = Math.max(1, ...rows.map((row) => (row.rest ? 0 : row.sum[measure])));
       const body = make("tbody");
       for (const row of rows) {
         const bar = make("span", { class: "bar" });
-        bar.style.width = `${(100 * row.sum[measure]) / most}%`;
+        // What is put together is often more than all that is told apart: it has no bar.
+        bar.style.width = row.rest ? "0" : `${(100 * row.sum[measure]) / most}%`;
         body.append(make("tr", row.rest ? { class: "rest" } : {}, make("th", { scope: "row" }, row.label),
           make("td", { class: "bars" }, bar), make("td", { class: "n" }, sized(row.sum[1])),
           make("td", { class: "n" }, number(row.sum[0], 0)), make("td", { class: "n" }, share(row.sum[measure], area.total[measure]))));

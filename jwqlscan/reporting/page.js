@@ -453,6 +453,7 @@
     // A panel without a time axis has no use for a date range.
     const timed = document.getElementById(tab.getAttribute("aria-controls")).querySelector("[data-card]") !== null;
     for (const id of ["overview", "ranges"]) document.getElementById(id)?.toggleAttribute("hidden", !timed);
+    document.querySelector(".hint").classList.toggle("untimed", !timed);
     document.body.dataset.drawn = "no";
     for (const card of cards.filter(visible)) {
       if (card.root === null) {

@@ -40,6 +40,7 @@ _TITLES = {
     "owner": "Owners",
     "group": "Groups",
     "program": "Programs",
+    "stage": "Processing stages",
     "extension": "Extensions",
 }
 # Histograms have a bar for each class between the first and the last, those without files too.
