@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jwqlscan.config import Config, Overrides, load_config
+from jwqlscan.directories import NO_DIRECTORIES
 from jwqlscan.errors import ConfigError, ExitCode
 from jwqlscan.settings import Area, Outputs, ScanOverrides, ScanSettings, Scheme
 from jwqlscan.units import parse_duration
@@ -551,6 +552,7 @@ def test_the_example_tells_every_default_of_a_scan():
     table["stall_timeout_s"] = parse_duration(table.pop("stall_timeout")).total_seconds()
     table["max_runtime_s"] = 0.0  # no limit, so there is no value to write
     table["ages_from_s"] = 0  # no key: it is the time of the run
+    table["directories"] = NO_DIRECTORIES  # no key there: those of [insight]
     defaults = dataclasses.asdict(ScanSettings()) | {"workers": "auto", "scheme": "jwst"}
     assert {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()} == defaults
 

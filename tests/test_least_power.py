@@ -247,14 +247,14 @@ import os, sys
 sys.path.append(sys.argv[1])
 from jwqlscan.scanning.scandir_reader import ScandirReader
 read_block = ScandirReader._read_block
-def misbehave(self, here, block, batch, meter):
+def misbehave(self, here, block, this):
     for entry in block:
         name, fd = entry.name, here.parent.fd
         try:
             %s
         except OSError:
             pass
-    read_block(self, here, block, batch, meter)
+    read_block(self, here, block, this)
 ScandirReader._read_block = misbehave
 from jwqlscan.scanning.scanner_child import main
 main()

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Sequence
-from operator import sub
 from typing import NamedTuple
 
 from jwqlscan.directories import MOST_BYTES, Directories, DirectorySum, Limits
-from jwqlscan.scanning.reader import Batch
 
 # Of a table of directories, before the smallest are dropped.
 SPARE_ROWS = 64
@@ -132,24 +130,6 @@ class Ledgers:
     def directories(self, root: int) -> Directories:
         """Return what is known by now of a root's directories."""
         return self._ledgers[root].directories() if root in self._ledgers else Directories()
-
-
-def sums_of(batch: Batch) -> tuple[int, int, int, int, int, int]:
-    """Return what a batch has counted: the numbers of a `DirectorySum`, and how many links."""
-    tally = batch.tally
-    return (
-        *(tally.files, tally.apparent_bytes, tally.allocated_bytes),
-        *(tally.fits_files, tally.fits_bytes, len(batch.links)),
-    )
-
-
-def tell(account: Account, batch: Batch, before: Sequence[int]) -> None:
-    """Add to a directory's account what was counted of it since `sums_of` said `before`."""
-    files, apparent, allocated, *fits, links = map(sub, sums_of(batch), before)
-    for link in batch.links[len(batch.links) - links :] if links else ():
-        allocated += link.allocated_bytes // link.links
-    if files:
-        account.add((files, apparent, allocated, *fits))
 
 
 def _add(sums: list[int], more: Sequence[int]) -> None:

@@ -6,6 +6,7 @@ is bounded here: a bounded queue would deadlock once every worker waits to put.
 
 from __future__ import annotations
 
+import random
 import resource
 import threading
 import time
@@ -14,6 +15,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from jwqlscan.scanning.reader import ANSWERS, ENTRIES, Batch, Link, Meter, Reader, Root, Work
+from jwqlscan.scanning.waits import in_storage
 from jwqlscan.tally import Tally
 
 # Work handed over at once, at most: a worker with few large items leaves the rest to others.
@@ -29,6 +31,12 @@ LOW_LOAD = 0.6
 # at 100 ms an answer one worker waits ten times a second, less than once an interval.
 IDLE_LOAD = 0.05
 LEAST_INTERVAL_S = 0.004
+
+# A processor that is busy with the workers of slow storage looks like one that is busy with workers
+# in each other's way. While storage keeps so many of them waiting, they are not.
+FEW_IN_STORAGE = 0.5
+MANY_IN_STORAGE = 0.7
+SAMPLED_WORKERS = 8
 
 
 class _Clock(NamedTuple):
@@ -167,7 +175,7 @@ class Pool:
             sum(meter.apparent_bytes for meter in meters),
             len(self._stack) + self._busy,
             next((self._reader.where(meter) for meter in meters if meter.root >= 0), ""),
-            sum(meter.gauges[ANSWERS] for meter in meters),
+            sum(meter.gauges[ANSWERS] + len(meter.answered) for meter in meters),
         )
 
     def unfinished(self) -> dict[int, list[str]]:
@@ -196,14 +204,29 @@ class Pool:
         load = (clock.cpu - before.cpu) / elapsed / self._cores
         slow = clock.waits > before.waits or load < IDLE_LOAD
         least = max(1, round(self._cores))
+        limit = self._limit
+        if load < LOW_LOAD:
+            more, less = slow, False
+        elif limit > least:
+            waiting = in_storage(self._sample()) or 0.0
+            more = load < HIGH_LOAD and waiting >= MANY_IN_STORAGE
+            less = load > HIGH_LOAD and waiting < FEW_IN_STORAGE
+        else:
+            more = less = False
+        if less:
+            limit = max(least, limit // 2)
+        elif more:
+            limit = min(self._workers, limit * 2)
         with self._lock:
-            if load > HIGH_LOAD and self._limit > least:
-                self._limit = max(least, self._limit // 2)
-            elif load < LOW_LOAD and slow and self._limit < self._workers:
-                self._limit = min(self._workers, self._limit * 2)
+            self._limit = limit
             self._settle(self._workers)
             new = self._recruit()
         self._start(new)
+
+    def _sample(self) -> list[int]:
+        """Return the threads of some workers that read."""
+        reading = [meter.thread for meter in self._meters if meter.root >= 0]
+        return random.sample(reading, min(SAMPLED_WORKERS, len(reading)))
 
     def linked_bytes(self) -> dict[int, int]:
         """Return allocated bytes of hard-linked inodes by the roots, a bit mask, they are in.
@@ -244,6 +267,7 @@ class Pool:
         self.wanted[0] = 0 if self._stack else max(0, room)
 
     def _work(self, meter: Meter) -> None:
+        meter.thread = threading.get_native_id()
         try:
             while (work := self._take(meter)) is not None:
                 self._hand_in(meter, self._reader.read(work, meter))

@@ -11,6 +11,7 @@ import errno
 import os
 import resource
 from array import array
+from collections.abc import Sized
 from typing import Any, NamedTuple, Protocol
 
 from jwqlscan.directories import Directories
@@ -160,6 +161,9 @@ class Meter:
     gauges : array of uint64, shape (2,)
         At `ENTRIES` the entries read; at `ANSWERS` the calls that the storage has answered,
         whatever it said: as long as that grows, it is alive.
+    answered : sized
+        What the storage has answered beside that, where the reader is in Python: the stats of a
+        block, until all are there.
     files, apparent_bytes : int
     path : str
         The directory being read, where the reader is in Python; see `Reader.where`.
@@ -170,9 +174,12 @@ class Meter:
     block_entries : int
         How many entries a reader that looks at `pool` between blocks of them reads in one.
     pool : WorkShare
+    thread : int
+        The worker's, as the kernel numbers it.
     """
 
     __slots__ = (
+        "answered",
         "apparent_bytes",
         "block_entries",
         "files",
@@ -181,10 +188,13 @@ class Meter:
         "place",
         "pool",
         "root",
+        "thread",
     )
 
     def __init__(self, pool: WorkShare) -> None:
         self.gauges = array("Q", [0, 0])
+        self.answered: Sized = ()
+        self.thread = 0
         self.root = -1
         self.place: Any = None
         self.files = 0

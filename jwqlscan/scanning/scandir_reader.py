@@ -9,18 +9,16 @@ from __future__ import annotations
 import errno
 import os
 import time
-from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from itertools import chain, islice
-from stat import S_IFDIR, S_IFLNK, S_IFREG, ST_MTIME
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from itertools import islice
+from stat import S_IFLNK, S_IFREG
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
-from jwqlscan.cube import CellKey, Cube, FileClass, extension
 from jwqlscan.directories import Directories
-from jwqlscan.names import shape
-from jwqlscan.scanning.ledger import Ledgers, sums_of, tell
+from jwqlscan.scanning.ledger import Ledgers
 from jwqlscan.scanning.pace import Pace
+from jwqlscan.scanning.pile import KIND, Pile, PileCounter
 from jwqlscan.scanning.reader import (
     ANSWERS,
     BATCH_SECONDS,
@@ -30,7 +28,6 @@ from jwqlscan.scanning.reader import (
     TRANSIENT_RETRIES,
     VANISHED,
     Batch,
-    Link,
     Meter,
     OpenDirectory,
     Work,
@@ -38,20 +35,17 @@ from jwqlscan.scanning.reader import (
     error_kind,
 )
 from jwqlscan.scanning.rules import Exclusion, ScanRules, join
-from jwqlscan.tally import Product, ScanError, Tally
+from jwqlscan.tally import ScanError
 
 OPEN_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
-# Entries of one directory held at a time: a larger directory is streamed.
+# Entries held at a time: a larger directory is streamed, smaller ones are counted together.
 CHUNK_ENTRIES = 1024
 
 # Between two looks at whether others want work: as many entries as take this long, on storage of
 # any speed, and so few at first and at least.
 BLOCK_SECONDS = 0.004
 LEAST_ENTRIES = 8
-
-# S_IFMT of stat(7), without a call an entry.
-_KIND = 0o170000
 
 # What reading a directory costs in metadata operations beside its entries: open, stat, and at
 # least two listings.
@@ -61,13 +55,21 @@ DIRECTORY_OPERATIONS = 4
 LIMIT_RETRIES = 50
 LIMIT_PAUSE_S = 0.02
 
-# A regular file: its name, its stat, its size, and what is allocated for this name of it.
-_Stat: TypeAlias = tuple[str, os.stat_result, int, int]
 Result = TypeVar("Result")
+Entries: TypeAlias = "list[os.DirEntry[str]]"
 if TYPE_CHECKING:
     from jwqlscan.schemes import NameClassifier
 
     Scandir: TypeAlias = os._ScandirIterator[str]
+
+
+class _Reading(NamedTuple):
+    """One call of `ScandirReader.read`: what waits, is to be counted, was counted; who reads."""
+
+    work: list[Work]
+    pile: Pile
+    batch: Batch
+    meter: Meter
 
 
 class ScandirReader:
@@ -85,28 +87,26 @@ class ScandirReader:
     def __init__(self, rules: ScanRules, classifier: NameClassifier, pace: Pace) -> None:
         self._pace = pace
         self._rules = rules
-        self._classifier = classifier
-        self._lookup = classifier.lookup
+        self._counter = PileCounter(rules, classifier)
         self._exclusion = Exclusion(rules.exclude) if rules.exclude else None
         self._keep_below_fd = descriptors_to_keep()
-        # Ascending, for bisect: seconds before 1970 of the ages' ends.
-        self._age_limits = [-limit for limit in rules.age_limits]
         self._ledgers = Ledgers(rules.roots.values(), rules.directories)
 
     def read(self, work: list[Work], meter: Meter) -> Batch:
         """Read some work and what is below it; see `Reader.read`."""
-        batch = Batch()
+        this = _Reading(work, Pile(), Batch(), meter)
         deadline = time.monotonic() + BATCH_SECONDS
         while work:
             item = work.pop()
             if item.entries is None:
-                self._read_directory(item, work, batch, meter)
+                self._read_directory(item, this)
             else:
-                self._read_entries(item, list(item.entries), False, work, batch, meter)
+                self._read_entries(item, list(item.entries), False, this)
             if meter.pool.wanted[0] or time.monotonic() > deadline:
                 break
-        batch.left = work
-        return batch
+        self._count(this)
+        this.batch.left = work
+        return this.batch
 
     def where(self, meter: Meter) -> str:
         """Return the directory that a worker is at; also while it hangs in the kernel."""
@@ -116,7 +116,8 @@ class ScandirReader:
         """Return what the directories below a root sum up to; see `Reader.directories`."""
         return self._ledgers.directories(root)
 
-    def _read_directory(self, item: Work, work: list[Work], batch: Batch, meter: Meter) -> None:
+    def _read_directory(self, item: Work, this: _Reading) -> None:
+        batch, meter = this.batch, this.meter
         meter.path = item.path
         self._pace.wait(DIRECTORY_OPERATIONS)
         fd = self._open(item, batch)
@@ -135,9 +136,10 @@ class ScandirReader:
         meter.gauges[ENTRIES] += 1
         meter.gauges[ANSWERS] += 1
         account = self._ledgers.open(item.root.number, item.account, item.path)
-        here = item._replace(name="", parent=opened, device=stat.st_dev, account=account)
+        here = Work(item.root, item.path, "", opened, stat.st_dev, None, account)
+        listed: Entries = []
         try:
-            listing, listed = _patiently(partial(_begin_listing, fd))
+            listing = _patiently(partial(_begin_listing, fd, listed))
         except OSError as error:
             if error.errno != errno.ENOENT:  # removed since it was opened, so empty
                 _fail(batch, item.path, "list", error)
@@ -145,47 +147,39 @@ class ScandirReader:
         with listing:
             more = True
             while more:
-                entries: list[os.DirEntry[str]] = []
-                subdirectories: list[Work] = []
-                more = self._list_chunk(here, listed, entries, subdirectories, batch)
-                work.extend(subdirectories)
-                self._read_entries(here, entries, more, work, batch, meter)
+                more = _list_more(here, listing, listed, batch)
+                entries, subdirectories = self._sort(here, listed, batch)
+                this.work.extend(subdirectories)
+                self._read_entries(here, entries, more, this)
+                listed = []
 
-    def _list_chunk(
-        self,
-        here: Work,
-        listing: Iterator[os.DirEntry[str]],
-        entries: list[os.DirEntry[str]],
-        subdirectories: list[Work],
-        batch: Batch,
-    ) -> bool:
-        """List some entries; return whether there may be more."""
-        listed = 0
+    def _sort(self, here: Work, listed: Entries, batch: Batch) -> tuple[Entries, list[Work]]:
+        """Return what is no directory, and the directories to be read."""
+        if self._exclusion is not None:
+            listed = self._included(self._exclusion, here, listed, batch)
         try:
-            for entry in islice(listing, CHUNK_ENTRIES):
-                listed += 1
-                if self._exclusion is not None and self._exclusion.matches(
-                    here.root.path, here.path, entry.name
-                ):
-                    batch.tally.add_skipped("excluded")
-                    continue
-                try:
-                    is_directory = entry.is_dir(follow_symlinks=False)
-                except OSError as error:  # the filesystem gives no d_type, and stat failed
-                    _fail(batch, join(here.path, entry.name), "stat", error)
-                    continue
-                if is_directory:
-                    if entry.name in self._rules.snapshot_names:
-                        batch.tally.add_skipped("snapshot")
-                    else:
-                        subdirectories.append(self._child(here, entry.name))
-                else:
-                    entries.append(entry)
-        except OSError as error:  # what was listed before it is kept
-            if error.errno != errno.ENOENT:  # removed while it was being listed
-                _fail(batch, here.path, "list", error)
-            return False
-        return listed == CHUNK_ENTRIES
+            are_directories = [entry.is_dir(follow_symlinks=False) for entry in listed]
+        except OSError:  # the filesystem gives no d_type, and a stat failed
+            listed, are_directories = _told_apart(here, listed, batch)
+        if True not in are_directories:
+            return listed, []
+        entries: Entries = []
+        directories: list[Work] = []
+        for entry, is_directory in zip(listed, are_directories, strict=True):
+            if not is_directory:
+                entries.append(entry)
+            elif entry.name in self._rules.snapshot_names:
+                batch.tally.add_skipped("snapshot")
+            else:
+                directories.append(self._child(here, entry.name))
+        return entries, directories
+
+    def _included(self, exclusion: Exclusion, here: Work, listed: Entries, batch: Batch) -> Entries:
+        root, path = here.root.path, here.path
+        included = [entry for entry in listed if not exclusion.matches(root, path, entry.name)]
+        if excluded := len(listed) - len(included):
+            batch.tally.add_skipped("excluded", excluded)
+        return included
 
     def _child(self, here: Work, name: str) -> Work:
         path = join(here.path, name)
@@ -195,21 +189,13 @@ class ScandirReader:
         opened = here.root.opened
         return Work(here.root, path, below_root, opened, here.device, None, here.account)
 
-    def _read_entries(
-        self,
-        here: Work,
-        entries: list[os.DirEntry[str]],
-        more: bool,
-        work: list[Work],
-        batch: Batch,
-        meter: Meter,
-    ) -> None:
+    def _read_entries(self, here: Work, entries: Entries, more: bool, this: _Reading) -> None:
         """Stat entries that are no directories.
 
         When others want work they get pending directories, else entries of this one: all of them
         while it has more to list, since nobody else can list on and the others would run dry.
         """
-        before = sums_of(batch) if here.account is not None and entries else None
+        work, meter = this.work, this.meter
         while entries:
             wanted = meter.pool.wanted[0]
             if wanted and work:
@@ -223,10 +209,10 @@ class ScandirReader:
             del entries[-size:]
             self._pace.wait(len(block))
             started = time.monotonic()
-            self._read_block(here, block, batch, meter)
+            self._read_block(here, block, this)
             meter.block_entries = self._next_size(len(block), size, time.monotonic() - started)
-        if before is not None:
-            tell(here.account, batch, before)
+        if len(this.pile.names) >= CHUNK_ENTRIES:
+            self._count(this)
 
     def _next_size(self, read: int, size: int, seconds: float) -> int:
         """Return the size of the next block, for it to take about `BLOCK_SECONDS`."""
@@ -236,117 +222,43 @@ class ScandirReader:
             return min(CHUNK_ENTRIES, size * 2)
         return size
 
-    def _read_block(
-        self, here: Work, block: list[os.DirEntry[str]], batch: Batch, meter: Meter
-    ) -> None:
-        files = apparent_bytes = allocated_blocks = 0
-        endings = self._classifier.endings
-        fits: list[str] = []
-        fits_sizes: list[int] = []
-        cells: list[_Stat] | None = [] if self._age_limits else None
-        gauges = meter.gauges
+    def _read_block(self, here: Work, block: Entries, this: _Reading) -> None:
+        """Stat some entries.
+
+        Nothing else is done between two stats: where many threads wait for storage, each of them
+        holds up the others by what it does while it has the interpreter's lock.
+        """
+        meter = this.meter
+        stats: list[os.stat_result] = []
+        lost: set[os.DirEntry[str]] = set()
+        meter.answered = stats
         for entry in block:
-            gauges[ANSWERS] += 1
             try:
-                stat = entry.stat(follow_symlinks=False)
+                stats.append(entry.stat(follow_symlinks=False))
             except OSError as first:
                 again = _stat_again(entry, first)
                 if isinstance(again, OSError):
-                    _fail(batch, join(here.path, entry.name), "stat", again)
-                    continue
-                stat = again
-            if stat.st_mode & _KIND != S_IFREG:
-                followed = self._read_other(here, entry.name, stat.st_mode, batch)
-                if followed is None:
-                    continue
-                stat = followed
-                shared = 0
-            elif stat.st_nlink > 1:
-                allocated = stat.st_blocks * 512
-                batch.links.append(Link(stat.st_dev, stat.st_ino, stat.st_nlink, allocated))
-                shared = allocated // stat.st_nlink
-            else:
-                allocated_blocks += stat.st_blocks
-                shared = stat.st_blocks * 512
-            size = stat.st_size
-            if size < 0:  # as du does with what a broken filesystem says
-                size = 0
-            files += 1
-            apparent_bytes += size
-            name = entry.name
-            if name.endswith(endings):
-                fits.append(name)
-                fits_sizes.append(size)
-            if cells is not None:
-                cells.append((name, stat, size, shared))
-        tally = batch.tally
-        tally.files += files
-        tally.apparent_bytes += apparent_bytes
-        tally.allocated_bytes += allocated_blocks * 512
-        products = self._count_fits(here, fits, fits_sizes, tally)
-        if cells is not None:
-            self._count_cells(cells, iter(products), tally.cube)
-        gauges[ENTRIES] += len(block)
-        meter.files += files
-        meter.apparent_bytes += apparent_bytes
+                    meter.gauges[ANSWERS] += 1
+                    lost.add(entry)
+                    _fail(this.batch, join(here.path, entry.name), "stat", again)
+                else:
+                    stats.append(again)
+        meter.answered = ()
+        meter.gauges[ANSWERS] += len(stats)
+        meter.gauges[ENTRIES] += len(block)
+        names = [entry.name for entry in block if entry not in lost]
+        if self._rules.follow_file_symlinks:
+            stats = [_followed(here, *one) for one in zip(names, stats, strict=True)]
+        this.pile.add(here.path, names, stats, here.account)
 
-    def _count_cells(
-        self, stats: list[_Stat], products: Iterator[Product | None], cube: Cube
-    ) -> None:
-        """Count files in the cube; `products` has those of the FITS files among them, in order."""
-        times = self._age_limits
-        endings = self._classifier.endings
-        unrecognized = self._classifier.unrecognized
-        program = self._classifier.program
-        cube.product_extension = self._classifier.product_extension
-        add = cube.add
-        for name, stat, size, allocated in stats:
-            if name.endswith(endings):
-                product = next(products)
-                file_class = unrecognized(name) if product is None else FileClass(*product)
-            else:
-                file_class = FileClass("", extension(name))
-            age = bisect_right(times, -stat[ST_MTIME])
-            key = CellKey(file_class, stat.st_uid, stat.st_gid, age, size.bit_length())
-            add(key, 1, size, allocated)
-            if number := program(name):
-                cube.add_program(number, 1, size)
-
-    def _count_fits(
-        self, here: Work, names: list[str], sizes: list[int], tally: Tally
-    ) -> list[Product | None]:
-        """Count FITS files by product, and return their products."""
-        tally.fits_files += len(names)
-        tally.fits_bytes += sum(sizes)
-        products = tally.products
-        found = self._lookup(names)
-        for product, name, size in zip(found, names, sizes, strict=True):
-            if product is None:
-                tally.add_unrecognized(shape(name), join(here.path, name))
-            elif (amount := products.get(product)) is not None:
-                amount.count += 1
-                amount.bytes += size
-            else:
-                tally.add_product(product, 1, size)
-        return found
-
-    def _read_other(self, here: Work, name: str, mode: int, batch: Batch) -> os.stat_result | None:
-        """Count what is no regular file; return the stat of a file that a symlink leads to."""
-        kind = mode & _KIND
-        if kind == S_IFLNK:
-            if self._rules.follow_file_symlinks:
-                try:
-                    target = os.stat(name, dir_fd=here.parent.fd)
-                except OSError:  # a broken or forbidden symlink is a symlink
-                    target = None
-                if target is not None and target.st_mode & _KIND == S_IFREG:
-                    return target
-            batch.tally.symlinks += 1
-        elif kind == S_IFDIR:  # it was none when the directory was listed
-            batch.tally.vanished += 1
-        else:
-            batch.tally.other += 1
-        return None
+    def _count(self, this: _Reading) -> None:
+        tally, meter = this.batch.tally, this.meter
+        if not this.pile.names:
+            return
+        files, apparent_bytes = tally.files, tally.apparent_bytes
+        self._counter.count(this.pile, this.batch)
+        meter.files += tally.files - files
+        meter.apparent_bytes += tally.apparent_bytes - apparent_bytes
 
     def _open(self, item: Work, batch: Batch) -> int:
         """Open a directory, or count why not and return -1."""
@@ -400,6 +312,22 @@ def _patiently(call: Callable[[], Result]) -> Result:
                 raise
 
 
+def _followed(here: Work, name: str, stat: os.stat_result) -> os.stat_result:
+    """Return the stat of the file that a symlink leads to, which then allocates nothing.
+
+    What is no symlink, or one that is broken, forbidden or leads to no regular file, is itself.
+    """
+    if stat.st_mode & KIND != S_IFLNK:
+        return stat
+    try:
+        target = os.stat(name, dir_fd=here.parent.fd)
+    except OSError:
+        return stat
+    if target.st_mode & KIND != S_IFREG:
+        return stat
+    return os.stat_result((*target[:3], 1, *target[4:10]), {"st_blocks": 0})
+
+
 def _stat_again(entry: os.DirEntry[str], error: OSError) -> os.stat_result | OSError:
     """Stat an entry again if its failure may pass; return the last error if it did not."""
     for _ in range(TRANSIENT_RETRIES if error.errno in TRANSIENT else 0):
@@ -411,19 +339,44 @@ def _stat_again(entry: os.DirEntry[str], error: OSError) -> os.stat_result | OSE
     return error
 
 
-def _begin_listing(fd: int) -> tuple[Scandir, Iterator[os.DirEntry[str]]]:
-    """Return what is to be closed, and the entries.
+def _begin_listing(fd: int, listed: Entries) -> Scandir:
+    """Begin to list a directory, and add its first entry to `listed`.
 
     What can't be listed at all fails here, where it can be tried again; a listing that fails later
     can't go on from there.
     """
     listing = os.scandir(fd)  # on a duplicate of the descriptor
     try:
-        first = next(listing, None)
+        listed.extend(islice(listing, 1))
     except OSError:
         listing.close()
         raise
-    return listing, listing if first is None else chain((first,), listing)
+    return listing
+
+
+def _list_more(here: Work, listing: Scandir, listed: Entries, batch: Batch) -> bool:
+    """Add entries to those listed, up to `CHUNK_ENTRIES`; return whether there may be more."""
+    try:
+        listed.extend(islice(listing, CHUNK_ENTRIES - len(listed)))
+    except OSError as error:  # what was listed before it is kept
+        if error.errno != errno.ENOENT:  # removed while it was being listed
+            _fail(batch, here.path, "list", error)
+        return False
+    return len(listed) == CHUNK_ENTRIES
+
+
+def _told_apart(here: Work, listed: Entries, batch: Batch) -> tuple[Entries, list[bool]]:
+    """Return the entries of which it can be told whether they are directories, and whether."""
+    known: Entries = []
+    are_directories: list[bool] = []
+    for entry in listed:
+        try:
+            are_directories.append(entry.is_dir(follow_symlinks=False))
+        except OSError as error:
+            _fail(batch, join(here.path, entry.name), "stat", error)
+        else:
+            known.append(entry)
+    return known, are_directories
 
 
 def _open_below(fd: int, path: str) -> int:
@@ -441,7 +394,7 @@ def _open_below(fd: int, path: str) -> int:
 
 
 def _share_entries(
-    here: Work, entries: list[os.DirEntry[str]], wanted: int, everything: bool, meter: Meter
+    here: Work, entries: Entries, wanted: int, everything: bool, meter: Meter
 ) -> None:
     """Give entries away in equal parts; the first part is kept, unless it is to be everything."""
     size = max(LEAST_ENTRIES, -(-len(entries) // (wanted + (not everything))))
