@@ -136,7 +136,7 @@ def test_tables_of_shares_add_up_to_the_area():
     ages = next(one for one in area["shares"] if one["by"] == "age")["rows"]
     assert [row["label"] for row in ages] == [
         "under 7 days",
-        "3 such classes without files",
+        "3 classes without files",
         "under 2 years",
     ]
 

@@ -216,11 +216,12 @@
       element.append(inside);
     }
     const text = make("span", { class: "text" }, make("span", { class: "label" }, name));
-    const amount = make("span", { class: "size" }, sized(one.bytes[n]), ` · ${share(one.bytes[n], whole)}`);
+    const amount = make("span", { class: "size" }, sized(one.bytes[n]));
     text.append(amount);
     const by = growth(n);
-    if (by) {
-      amount.append(" · ", make("b", {}, sign(by), sized(Math.abs(by))));
+    if (!by) amount.append(` · ${share(one.bytes[n], whole)}`);
+    else {
+      amount.append(make("b", {}, ` · ${sign(by)}`, sized(Math.abs(by))));
       element.classList.add(by > 0 ? "grew" : "shrank");
     }
     element.append(text);

@@ -148,7 +148,8 @@ def _classes(sums: Sequence[Sum], labels: Sequence[str]) -> list[Json]:
             empty += 1
             continue
         if empty and shares:
-            shares.append(_share(f"{empty} such classes without files", Sum(), rest=True))
+            classes = "class" if empty == 1 else "classes"
+            shares.append(_share(f"{empty} {classes} without files", Sum(), rest=True))
         empty = 0
         shares.append(_share(label, amount))
     return shares
