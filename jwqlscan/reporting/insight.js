@@ -209,7 +209,7 @@
     if (one.rest[n]) element.classList.add("rest");
     if (below.length && (wide * high) / 1e6 > LEAST_TILE) {
       const inside = make("span", { class: "inside", "aria-hidden": "true" });
-      for (const part of below.slice(0, 24)) {
+      for (const part of below) {
         const label = make("span", { class: "text" }, make("span", {}, inner.label[part]));
         inside.append(boxed(make("span", inner.rest[part] ? { class: "rest" } : {}, label), inner.box[part]));
       }
