@@ -234,3 +234,25 @@ def test_a_bounded_cube_keeps_the_largest_and_the_total(rows, classes, owners):
         n for _, n in largest.most_common(classes)
     )
     assert cube.folded.get("classes", 0) == max(0, len(largest) - classes)
+
+
+CELL = ["", "txt", 0, 0, 2, 4, 1, 10, 512]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"cells": [["", 5, *CELL[2:]]]},
+        {"cells": [[*CELL[:4], 9, *CELL[5:]]]},
+        {"cells": [[*CELL[:5], 65, *CELL[6:]]]},
+        {"cells": [[*CELL[:2], "x", *CELL[3:]]]},
+        {"cells": [CELL[:-1]]},
+        {"programs": [["01018", "many", 1]]},
+        {"folded": {"classes": None}},
+    ],
+)
+def test_a_record_that_is_none_is_refused(change):
+    record = {"cells": [CELL], "programs": [["01018", 1, 1]], "folded": {}}
+    assert Cube.from_record(record).cells
+    with pytest.raises((TypeError, ValueError)):
+        Cube.from_record(record | change)

@@ -160,6 +160,34 @@ async def test_old_insight_is_thinned_to_one_run_a_week(url):
         ]
 
 
+async def test_a_user_with_the_rights_that_the_readme_names_can_store_it(pg_url):
+    from urllib.parse import urlsplit, urlunsplit
+
+    import asyncpg
+
+    async with open_store(pg_url) as store:
+        await store.record(snapshot(0))
+    role = f"writer_{os.getpid()}"
+    connection = await asyncpg.connect(pg_url)
+    await connection.execute(f"""
+        CREATE ROLE {role} LOGIN PASSWORD 'x';
+        REVOKE CREATE ON SCHEMA public FROM PUBLIC;
+        GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO {role};
+        GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role};
+        GRANT UPDATE, DELETE ON scan_value, scan_series, scan_insight TO {role};
+    """)
+    parts = urlsplit(pg_url)
+    url = urlunsplit(parts._replace(netloc=f"{role}:x@{parts.hostname}:{parts.port}"))
+    try:
+        async with open_store(url) as store:
+            for day in range(1, 12):
+                await store.record(snapshot(day, looked(day)))
+            assert await store.thin_insight(START + timedelta(days=11)) > 0
+    finally:
+        await connection.execute(f"DROP OWNED BY {role}; DROP ROLE {role}")
+        await connection.close()
+
+
 async def test_growth_says_where_it_is_not_exact_and_why(url):
     first, second = looked(p01018=1), looked(2, p01018=5, p02000=9)
     first.cube.folded, first.tree.lower_dropped = {"programs": 3}, 4

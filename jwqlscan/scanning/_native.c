@@ -88,7 +88,7 @@ typedef struct {
     uint64_t least; /* with is_cut: apparent bytes of the smallest one kept */
 } ToldTable;
 
-struct Dir;
+struct Account;
 
 /* What the directories of one root sum up to. Its lock is held for no system call. */
 typedef struct Ledger {
@@ -98,7 +98,7 @@ typedef struct Ledger {
     uint32_t depth;
     bool no_memory;
     ToldTable upper, lower; /* down to the depth, and below: what is finished */
-    struct Dir *live;       /* the upper ones that are not */
+    struct Account *live;   /* the upper ones that are not */
     struct Ledger *next;
 } Ledger;
 
@@ -110,16 +110,22 @@ typedef struct Dir {
     int fd;           /* -1: not open */
     struct Dir *parent; /* NULL: a root */
     dev_t device;       /* of the directory itself once it is open */
-    Ledger *ledger;     /* NULL: directories are not told */
-    Sums sums;          /* under the ledger's lock, as all of these: here, and of what is finished
-                           below; of the upper ones also of the lower ones below them */
-    struct Dir *upper;  /* the nearest of the ledger's depth, itself perhaps */
-    struct Dir *live_before, *live_after;
-    uint32_t level; /* 0: a root */
-    bool entered;   /* and so to be told */
+    struct Account *account; /* NULL: it is not read yet, or directories are not told */
     size_t length;
     char name[]; /* of a root: its whole path */
 } Dir;
+
+/* What a directory that is read comes to; apart from it, as many more may wait to be read. Its
+ * numbers and its place among the live ones are under the ledger's lock. */
+typedef struct Account {
+    Ledger *ledger;
+    Dir *dir;
+    struct Account *upper; /* the nearest of the ledger's depth, itself perhaps */
+    struct Account *live_before, *live_after;
+    uint32_t level; /* 0: a root */
+    Sums sums;      /* here, and of what is finished below; of the upper ones also of the lower ones
+                       below them */
+} Account;
 
 static char *path_of(const Dir *dir, const char *name);
 
@@ -136,11 +142,7 @@ dir_new(Dir *parent, const char *name, size_t length)
     dir->fd = -1;
     dir->parent = parent;
     dir->device = parent == NULL ? 0 : parent->device;
-    dir->ledger = parent == NULL ? NULL : parent->ledger;
-    dir->level = parent == NULL ? 0 : parent->level + 1;
-    dir->upper = dir->ledger == NULL ? NULL : dir->level > dir->ledger->depth ? parent->upper : dir;
-    dir->sums = (Sums){{0}};
-    dir->entered = false;
+    dir->account = NULL;
     dir->length = length;
     memcpy(dir->name, name, length);
     dir->name[length] = '\0';
@@ -211,9 +213,10 @@ told_cut(ToldTable *table)
 
 /* Keep a finished directory's sums, if there are not that many larger ones; false: no memory. */
 static bool
-told_add(ToldTable *table, const Dir *dir)
+told_add(ToldTable *table, const Account *account)
 {
-    if (table->most == 0 || (table->is_cut && dir->sums.of[SUM_APPARENT] < table->least)) {
+    const Sums *sums = &account->sums;
+    if (table->most == 0 || (table->is_cut && sums->of[SUM_APPARENT] < table->least)) {
         table->dropped++;
         return true;
     }
@@ -232,11 +235,11 @@ told_add(ToldTable *table, const Dir *dir)
             table->room = room;
         }
     }
-    char *path = path_of(dir, NULL);
+    char *path = path_of(account->dir, NULL);
     if (path == NULL) {
         return false;
     }
-    table->rows[table->used++] = (Told){path, dir->sums};
+    table->rows[table->used++] = (Told){path, *sums};
     return true;
 }
 
@@ -261,64 +264,77 @@ ledger_release(Ledger *ledger)
     }
 }
 
-/* It is read here, and told from then on. */
-static void
-ledger_enter(Dir *dir)
+/* It is read here, and told from then on; false: no memory. */
+static bool
+account_open(Ledger *ledger, Dir *dir)
 {
-    Ledger *ledger = dir->ledger;
-    dir->entered = true;
-    if (ledger == NULL || dir->upper != dir) {
-        return;
+    Account *parent = dir->parent == NULL ? NULL : dir->parent->account;
+    Account *account = calloc(1, sizeof(Account));
+    if (account == NULL) {
+        return false;
     }
-    pthread_mutex_lock(&ledger->lock);
-    dir->live_before = NULL;
-    dir->live_after = ledger->live;
-    if (ledger->live != NULL) {
-        ledger->live->live_before = dir;
+    account->ledger = ledger;
+    account->dir = dir;
+    account->level = parent == NULL ? 0 : parent->level + 1;
+    account->upper = account->level > ledger->depth ? parent->upper : account;
+    if (account->upper == account) {
+        pthread_mutex_lock(&ledger->lock);
+        account->live_after = ledger->live;
+        if (ledger->live != NULL) {
+            ledger->live->live_before = account;
+        }
+        ledger->live = account;
+        pthread_mutex_unlock(&ledger->lock);
     }
-    ledger->live = dir;
-    pthread_mutex_unlock(&ledger->lock);
+    dir->account = account;
+    return true;
 }
 
 /* Some of the files that lie in it have been read. */
 static void
-ledger_add(Dir *dir, const Sums *own)
+account_add(Account *account, const Sums *own)
 {
-    pthread_mutex_lock(&dir->ledger->lock);
-    sums_add(&dir->sums, own);
-    if (dir->upper != dir) {
-        sums_add(&dir->upper->sums, own);
+    pthread_mutex_lock(&account->ledger->lock);
+    sums_add(&account->sums, own);
+    if (account->upper != account) {
+        sums_add(&account->upper->sums, own);
     }
-    pthread_mutex_unlock(&dir->ledger->lock);
+    pthread_mutex_unlock(&account->ledger->lock);
 }
 
 /* All that is below it has been read, or never will be. */
 static void
-ledger_finish(Dir *dir)
+account_close(Dir *dir)
 {
-    Ledger *ledger = dir->ledger;
-    Dir *parent = dir->parent;
-    bool is_upper = dir->upper == dir;
-    if (!dir->entered) {
-        return; /* and nothing is below it */
+    Account *account = dir->account;
+    if (account == NULL) {
+        return;
     }
+    Account *parent = dir->parent == NULL ? NULL : dir->parent->account;
+    Ledger *ledger = account->ledger;
+    bool is_upper = account->upper == account;
     pthread_mutex_lock(&ledger->lock);
     if (is_upper) {
-        *(dir->live_before != NULL ? &dir->live_before->live_after : &ledger->live) =
-            dir->live_after;
-        if (dir->live_after != NULL) {
-            dir->live_after->live_before = dir->live_before;
+        *(account->live_before != NULL ? &account->live_before->live_after : &ledger->live) =
+            account->live_after;
+        if (account->live_after != NULL) {
+            account->live_after->live_before = account->live_before;
         }
     }
     /* The upper ones know of what is in the lower ones already. */
     if (parent != NULL && (is_upper || parent->upper != parent)) {
-        sums_add(&parent->sums, &dir->sums);
+        sums_add(&parent->sums, &account->sums);
     }
-    bool is_told = is_upper || dir->sums.of[SUM_APPARENT] > 0;
-    if (is_told && !told_add(is_upper ? &ledger->upper : &ledger->lower, dir)) {
+    bool is_told = is_upper || account->sums.of[SUM_APPARENT] > 0;
+    if (is_told && !told_add(is_upper ? &ledger->upper : &ledger->lower, account)) {
         ledger->no_memory = true;
     }
     pthread_mutex_unlock(&ledger->lock);
+    free(account);
+    dir->account = NULL;
+    if (dir->parent == NULL) {
+        ledger_release(ledger);
+    }
 }
 
 static void
@@ -329,12 +345,7 @@ dir_release(Dir *dir)
            && atomic_fetch_sub_explicit(&dir->refs, 1, memory_order_acq_rel) == 1) {
         Dir *parent = dir->parent;
         dir_arrived(dir);
-        if (dir->ledger != NULL) {
-            ledger_finish(dir);
-            if (parent == NULL) {
-                ledger_release(dir->ledger);
-            }
-        }
+        account_close(dir);
         if (dir->fd >= 0) {
             close(dir->fd);
         }
@@ -1480,7 +1491,7 @@ sums_of(const Counts *counts)
 static void
 tell(const Walk *walk, Dir *dir, const Sums *before)
 {
-    if (dir->ledger == NULL) {
+    if (dir->account == NULL) {
         return;
     }
     Sums own = sums_of(&walk->counts);
@@ -1488,7 +1499,7 @@ tell(const Walk *walk, Dir *dir, const Sums *before)
         own.of[i] -= before->of[i];
     }
     if (own.of[SUM_FILES] > 0) {
-        ledger_add(dir, &own);
+        account_add(dir->account, &own);
     }
 }
 
@@ -1699,7 +1710,11 @@ read_directory(Walk *walk, Dir *dir)
     walk->counts.directories++;
     walk->counts.entries++;
     answered(walk);
-    ledger_enter(dir);
+    if (dir->parent != NULL && dir->parent->account != NULL
+        && !account_open(dir->parent->account->ledger, dir)) {
+        walk->no_memory = true;
+        return;
+    }
     list_directory(walk, dir);
     if (dir->parent == NULL) {
         return; /* a root stays open as long as anything is below it */
@@ -2032,7 +2047,7 @@ walk_clear(Walk *walk)
     free(walk->stack);
 }
 
-/* The ledger of a root, a new one if need be; false: no memory. */
+/* Have a root's directories told in its ledger, a new one if need be; false: no memory. */
 static bool
 open_ledger(Reader *reader, int root_number, Dir *root)
 {
@@ -2054,13 +2069,12 @@ open_ledger(Reader *reader, int root_number, Dir *root)
         ledger->next = reader->ledgers;
         reader->ledgers = ledger;
     }
-    if (ledger != NULL) {
-        atomic_fetch_add_explicit(&ledger->refs, 1, memory_order_relaxed);
-        root->ledger = ledger;
-        root->upper = root;
-    }
     pthread_mutex_unlock(&reader->ledgers_lock);
-    return ledger != NULL;
+    if (ledger == NULL || !account_open(ledger, root)) {
+        return false;
+    }
+    atomic_fetch_add_explicit(&ledger->refs, 1, memory_order_relaxed);
+    return true;
 }
 
 /* Copies of rows, to be made into Python objects once the ledger is unlocked: what that does may
@@ -2089,18 +2103,18 @@ told_copy(ToldTable *copy, char *path, const Sums *sums)
 static bool
 copy_live(ToldTable *copy, const Ledger *ledger)
 {
-    for (const Dir *dir = ledger->live; dir != NULL; dir = dir->live_after) {
-        Sums sums = dir->sums;
-        for (const Dir *other = ledger->live; other != NULL; other = other->live_after) {
-            const Dir *above = other;
-            while (above != NULL && above->level > dir->level) {
+    for (const Account *one = ledger->live; one != NULL; one = one->live_after) {
+        Sums sums = one->sums;
+        for (const Account *other = ledger->live; other != NULL; other = other->live_after) {
+            const Dir *above = other->dir;
+            for (uint32_t level = other->level; level > one->level; level--) {
                 above = above->parent;
             }
-            if (above == dir && other != dir) {
+            if (above == one->dir && other != one) {
                 sums_add(&sums, &other->sums);
             }
         }
-        if (!told_copy(copy, path_of(dir, NULL), &sums)) {
+        if (!told_copy(copy, path_of(one->dir, NULL), &sums)) {
             return false;
         }
     }
@@ -2241,11 +2255,8 @@ reader_read(PyObject *self, PyObject *args)
         Dir *root = dir_new(NULL, root_path, (size_t)root_length);
         /* A descriptor of its own: this one's position is used for listing. */
         int fd = root == NULL ? -1 : openat(root_fd, ".", OPEN_FLAGS);
-        if (root == NULL || !open_ledger(walk.reader, root_number, root)) {
+        if (root == NULL) {
             walk.no_memory = true;
-            if (fd >= 0) {
-                close(fd);
-            }
         }
         else if (fd < 0) {
             walk.counts.directories++;
@@ -2254,7 +2265,12 @@ reader_read(PyObject *self, PyObject *args)
         else {
             root->fd = fd;
             root->device = (dev_t)root_device;
-            read_directory(&walk, root);
+            if (open_ledger(walk.reader, root_number, root)) {
+                read_directory(&walk, root);
+            }
+            else {
+                walk.no_memory = true;
+            }
         }
         dir_release(root);
     }

@@ -85,7 +85,8 @@ _HINTS = {
     "3D000": "create it with createdb",
     "25006": "name the primary server, not a standby",
     _INSUFFICIENT_PRIVILEGE: "GRANT this user USAGE and CREATE on the schema, SELECT and INSERT on"
-    " the tables, and USAGE on their sequences",
+    " the tables, UPDATE and DELETE on scan_value, scan_series and scan_insight, and USAGE on their"
+    " sequences",
 }
 _TLS_REFUSED = (
     "the server has no TLS, and the password and all else would cross the network in clear: turn on"
