@@ -7,7 +7,7 @@ treemap and rows of a table, and the others together as one, so that all sums ar
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from datetime import datetime
 
 from jwqlscan.cube import AGE_LABELS, Sum
@@ -128,11 +128,11 @@ def _shares(by: str, rows: Sequence[Row], total: Sum) -> list[Json]:
     if classes is not None:
         return _classes([known.get(label, Sum()) for label in classes], classes)
     shares = [_share(safe(row.label), row.sum) for row in rows[:MOST_ROWS]]
-    rest = sum((row.sum for row in rows[MOST_ROWS:]), Sum())
+    rest = _together(row.sum for row in rows[MOST_ROWS:])
     if any(rest):
         shares.append(_share(f"{format_count(len(rows) - MOST_ROWS)} others", rest, rest=True))
     if by == "program":
-        programs = sum((row.sum for row in rows), Sum())
+        programs = _together(row.sum for row in rows)
         none = Sum(total.files - programs.files, total.apparent_bytes - programs.apparent_bytes)
         if none.files > 0:
             shares.append(_share("files of no program", none, rest=True))
@@ -200,15 +200,24 @@ def _growth(growth: Growth, area: int, incomplete: Container[datetime]) -> Json:
 def _others(label: str, rows: Sequence[GrowthRow]) -> list[Json]:
     if not rows:
         return []
-    before = sum((row.before for row in rows), Sum())
-    after = sum((row.after for row in rows), Sum())
+    before = _together(row.before for row in rows)
+    after = _together(row.after for row in rows)
     exact = all(row.exact for row in rows)
     return [_grown(GrowthRow(label, before, after, exact), (), rest=True)]
 
 
+def _together(sums: Iterable[Sum]) -> Sum:
+    """Return many sums together; what is allocated is not told here."""
+    files = size = 0
+    for one in sums:
+        files += one.files
+        size += one.apparent_bytes
+    return Sum(files, size)
+
+
 def _less(whole: Sum, parts: Sequence[Sum]) -> Sum:
-    """Return what parts leave of a whole; what is allocated is not told here."""
-    told = sum(parts, Sum())
+    """Return what parts leave of a whole."""
+    told = _together(parts)
     return Sum(whole.files - told.files, whole.apparent_bytes - told.apparent_bytes)
 
 

@@ -145,12 +145,12 @@ def program_nodes(area: AreaInsight) -> list[Node]:
     """Return an area's programs, the largest, and what else there is as one part or two."""
     nodes = [Node("", area.total.files, area.total.apparent_bytes, -1)]
     rows = area.projections.get("program", ())
-    nodes += [Node(safe(row.label), row.sum.files, row.sum.apparent_bytes, 0) for row in rows]
-    if len(rows) > MOST_PARTS:
-        smaller = nodes[MOST_PARTS:]
-        files, size = sum(one.files for one in smaller), sum(one.bytes for one in smaller)
-        label = f"{len(smaller):,} smaller programs"
-        nodes = [*nodes[:MOST_PARTS], Node(label, files, size, 0, rest=True)]
+    told, smaller = rows[:MOST_PARTS], rows[MOST_PARTS:]
+    nodes += [Node(safe(row.label), row.sum.files, row.sum.apparent_bytes, 0) for row in told]
+    if smaller:
+        files = sum(row.sum.files for row in smaller)
+        size = sum(row.sum.apparent_bytes for row in smaller)
+        nodes.append(Node(f"{len(smaller):,} smaller programs", files, size, 0, rest=True))
     return _laid_out(nodes, "files of no program")
 
 
