@@ -12,6 +12,7 @@ from histories import HOSTILE, history_of, hostile_history, insight_of
 from playwright.sync_api import Browser
 
 from jwqlscan.history import History
+from jwqlscan.insight import Insight
 from jwqlscan.paths import harmless
 from jwqlscan.reporting.page import PAGE, render
 from jwqlscan.units import format_bytes
@@ -181,3 +182,17 @@ def test_a_store_that_has_no_insight_says_how_to_get_it(browser, tmp_path):
         open_insight(opened)
         assert "jwqlscan run" in opened.page.locator("[role=tabpanel]:visible").inner_text()
         assert not opened.page.locator("#overview").is_visible()
+
+
+def test_a_first_run_that_was_not_complete_tells_what_it_can(browser, tmp_path, history):
+    [area, *_] = history.insight.areas
+    first = replace(area, complete=False, projections={}, directories=area.directories[:1])
+    history = replace(history, insight=Insight((first,), ()))
+    with visit(browser, write(tmp_path, history)) as opened:
+        open_insight(opened)
+        assert "Two runs are needed" in opened.page.locator(".told").inner_text()
+        assert "could not read everything" in opened.page.locator(".of.warn").inner_text()
+        assert tiles(opened) == ["files here, and smaller directories"]
+        choose(opened, "tree", "program")
+        assert tiles(opened) == ["files of no program"]
+        assert opened.page.locator(".crumbs .up").is_disabled()

@@ -172,7 +172,7 @@ def safe(label: str) -> str:
 
 def _laid_out(nodes: list[Node], rest: str) -> list[Node]:
     """Add what the parts of a node leave of it, and give every part its box."""
-    parts: dict[int, list[int]] = {}
+    parts: dict[int, list[int]] = {0: []}
     for place, node in enumerate(nodes[1:], 1):
         parts.setdefault(node.parent, []).append(place)
     for parent, places in parts.items():
