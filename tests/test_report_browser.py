@@ -242,7 +242,8 @@ def hover_over_the_only_run(
 
 
 def test_a_click_on_a_name_dims_its_curve_and_another_brings_it_back(browser, tmp_path):
-    with visit(browser, write(tmp_path, history_of(100, filetypes=3))) as opened:
+    history = history_of(100, filetypes=3, incomplete=[50])
+    with visit(browser, write(tmp_path, history)) as opened:
         opened.wait_until_drawn()
         target = card(opened, "Files").locator(".plot")
         name = target.get_by_text("FITS files").first

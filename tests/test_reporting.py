@@ -122,7 +122,8 @@ def test_the_instruments_of_another_archive_have_the_plots_of_theirs():
         *("ACS Total File Count by Type", "ACS Total File Size by Type"),
         *("WFC3 Total File Count by Type", "WFC3 Total File Size by Type"),
     ]
-    card = products_tab(history_of(3, instruments=["wfc3", "acs", "mine"])).cards[0]
+    history = history_of(3, instruments=["wfc3", "acs", "mine"])
+    card = products_tab(history, plots(history)).cards[0]
     shown = {choice.options[0]: choice.plot for choice in card.plots}
     assert [*shown] == ["All, by filetype", "All, by instrument", "ACS", "mine", "WFC3"]
     assert {one.label for one in shown["All, by instrument"].series} == {"ACS", "WFC3", "mine"}

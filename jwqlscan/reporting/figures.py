@@ -32,7 +32,6 @@ HATCH: Json = {
     "hatch_weight": 1.5,
     "hatch_scale": 8,
 }
-SPARSE = "points no line leads to"
 _HEADROOM = 1.06  # above the largest value
 
 
@@ -131,7 +130,7 @@ def _figure(
         _set_stack(attributes, parts, plot, columns, number_format)
     else:
         _set_series(attributes, parts, plot, columns)
-        _set_hover(attributes, parts["hover"], plot, number_format)
+        _set_hover(parts["hover"], attributes["renderers"], plot, number_format)
     # A reader of the document meets the renderers first, where the legend and the tools refer to
     # them.
     copy["attributes"] = {"renderers": attributes.pop("renderers"), **attributes}
@@ -172,10 +171,11 @@ def _set_series(attributes: Json, parts: Json, plot: PlotData, columns: Columns)
     for number, series in enumerate(plot.series):
         data[f"y{number}"] = columns.add(series.values)
         drawn = [_renderer(one, f"n{number}-", f"y{number}", series) for one in shapes]
+        rows = _hidden(plot.complete, series.values)
+        if len(plot.times) > MARKED_ROWS and len(rows):
+            drawn.append(_some(_renderer(marks, f"m{number}-", f"y{number}", series), rows))
         renderers += drawn
         items.append(_legend_item(item, f"n{number}-", series.label, drawn))
-    if len(plot.times) > MARKED_ROWS:
-        renderers += _sparse_marks(plot, marks, source, columns)
     if renderers:
         source["attributes"]["data"] = _map(data)
         renderers[0]["attributes"]["data_source"] = source
@@ -243,7 +243,7 @@ def _set_stack(
         ends = _renderer(patterns["marks"], "ends-", "total", whole)
         hit = [ends]  # easier to hit than the line; the only run has no line
         if len(plot.times) > MARKED_ROWS:
-            _, rows = _sparse(plot.complete, total[np.newaxis])
+            rows = _hidden(plot.complete, total)
             hit = [edge, _some(ends, rows)] if len(rows) else [edge]
         renderers += [edge, *(one for one in hit if one is not edge)]
         source["attributes"]["data"] = _map(data)
@@ -268,12 +268,8 @@ def _set_stack(
 def _data(plot: PlotData, columns: Columns) -> dict[str, Json]:
     data = {"x": columns.add(plot.times), "filled": columns.add(plot.complete.astype(float))}
     if not plot.complete.all():
-        data["run"] = columns.add(_runs(plot.complete))
+        data["run"] = columns.add(["complete" if one else "incomplete" for one in plot.complete])
     return data
-
-
-def _runs(complete: BoolArray) -> list[str]:
-    return ["complete" if one else "incomplete" for one in complete]
 
 
 def _renderers(attributes: Json) -> dict[str, Json]:
@@ -289,47 +285,11 @@ def _legend_item(item: Json, prefix: str, label: str, renderers: list[Json]) -> 
     return entry
 
 
-def _sparse_marks(plot: PlotData, marks: Json, source: Json, columns: Columns) -> list[Json]:
-    """Return one renderer of the points that a line would hide, or none.
-
-    These are the points of incomplete runs, and those with no neighbours. For all series they are
-    one renderer: one each would make the page twice as slow to open.
-    """
-    values = np.array([series.values for series in plot.series]).reshape(
-        len(plot.series), len(plot.times)
-    )
-    which, rows = _sparse(plot.complete, values)
-    if not len(rows):
-        return []
-    own = _copy(source, "marks-")
-    own["attributes"]["data"] = _map(
-        {
-            "x": columns.add(plot.times[rows]),
-            "y": columns.add(values[which, rows]),
-            "filled": columns.add(plot.complete[rows].astype(float)),
-            **({} if plot.complete.all() else {"run": columns.add(_runs(plot.complete[rows]))}),
-            "series": columns.add([plot.series[number].label for number in which]),
-            "colour": columns.add([plot.series[number].style.colour for number in which]),
-            "mark": columns.add([plot.series[number].style.mark for number in which]),
-        }
-    )
-    renderer = _copy(marks, "marks-")
-    attributes = renderer["attributes"]
-    attributes["name"] = SPARSE
-    attributes["data_source"] = own
-    glyph = attributes["glyph"]["attributes"]
-    glyph["line_color"] = glyph["fill_color"] = {"type": "field", "field": "colour"}
-    glyph["marker"] = {"type": "field", "field": "mark"}
-    return [renderer]
-
-
-def _sparse(complete: BoolArray, values: FloatArray) -> tuple[IntArray, IntArray]:
-    """Return series and rows of the points that a line would hide."""
+def _hidden(complete: BoolArray, values: FloatArray) -> IntArray:
+    """Return the rows that no line leads to: of incomplete runs, and those without neighbours."""
     finite = np.isfinite(values)
-    beside = np.pad(finite, ((0, 0), (1, 1)))
-    isolated = ~beside[:, :-2] & ~beside[:, 2:]
-    which, rows = np.nonzero(finite & (isolated | ~complete))
-    return which, rows
+    beside = np.pad(finite, 1)
+    return np.flatnonzero(finite & (~complete | ~(beside[:-2] | beside[2:])))
 
 
 def _some(renderer: Json, rows: IntArray) -> Json:
@@ -367,23 +327,17 @@ def _sourced(model: Json, prefix: str, source_id: str) -> Json:
     return renderer
 
 
-def _set_hover(attributes: Json, hover: Json, plot: PlotData, number_format: str) -> None:
-    found = attributes["renderers"]
-    value = [plot.unit.noun, f"$snap_y{{{number_format}}}"]
-    run = [] if plot.complete.all() else [["run", "@run"]]
-    hover["tooltips"] = [*hover["tooltips"], value, *run]
+def _set_hover(hover: Json, renderers: list[Json], plot: PlotData, number_format: str) -> None:
+    hover["tooltips"] = [
+        *hover["tooltips"],
+        [plot.unit.noun, f"$snap_y{{{number_format}}}"],
+        *([] if plot.complete.all() else [["run", "@run"]]),
+    ]
     # Where every point has its mark, the marks are easier to hit than the line.
-    glyph = "Scatter" if len(plot.times) <= MARKED_ROWS else "Line"
-    named = [one for one in found if one["attributes"]["glyph"]["name"] == glyph]
-    hover["renderers"] = [{"id": one["id"]} for one in named]
-    sparse = [one for one in found if one["attributes"]["name"] == SPARSE]
-    if sparse:  # no line leads to these points; they say themselves of which series they are
-        own = _copy({"type": "object", "name": "HoverTool", "id": "h", "attributes": hover}, "m-")
-        own["attributes"] |= {
-            "tooltips": [["", "@series"], *hover["tooltips"][1:]],
-            "renderers": [{"id": one["id"]} for one in sparse],
-        }
-        attributes["toolbar"]["attributes"]["tools"].append(own)
+    glyphs = ("Scatter",) if len(plot.times) <= MARKED_ROWS else ("Line", "Scatter")
+    hover["renderers"] = [
+        {"id": one["id"]} for one in renderers if one["attributes"]["glyph"]["name"] in glyphs
+    ]
 
 
 def _map(columns: dict[str, Json]) -> Json:

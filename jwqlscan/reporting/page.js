@@ -347,7 +347,7 @@
       let source = null;
       for (const renderer of this.root.renderers) {
         const shared = renderer.data_source.data;
-        if (!("filled" in shared) || "colour" in shared) continue;
+        if (!("filled" in shared)) continue; // a forecast
         source = shared;
         const { glyph } = renderer;
         const field = glyph.type === "VArea" ? `y${series.size}` : glyph.y.field;
