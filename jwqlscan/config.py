@@ -39,7 +39,7 @@ SYSTEM_FILE = "/etc/jwqlscan/config.toml"
 DEFAULT_ARCHIVE_AREAS = ("public", "proprietary")
 DEFAULT_MAX_DROP_PERCENT = 50
 MOST_DEPTH = 16
-MOST_DIRECTORIES = 1_000_000
+MOST_DIRECTORIES = 100_000  # of 9 areas they make 130 MB in the spool, which takes 256 MiB
 
 
 @dataclass(frozen=True, slots=True)

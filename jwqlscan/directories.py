@@ -110,11 +110,11 @@ class Directories:
         """Keep the largest only."""
         dropped = len(self.upper) - limits.most
         if dropped > 0:
-            self.upper = dict(largest(self.upper, limits.most))
+            self.upper = _largest(self.upper, limits.most)
             self.upper_dropped += dropped
         dropped = len(self.lower) - limits.largest
         if dropped > 0:
-            self.lower = dict(largest(self.lower, limits.largest))
+            self.lower = _largest(self.lower, limits.largest)
             self.lower_dropped += dropped
 
     def moved(self, old: str, new: str) -> Directories:
@@ -202,7 +202,21 @@ def _levels(path: str, top: str) -> int:
 
 def largest(sums: Mapping[str, DirectorySum], count: int) -> list[tuple[str, DirectorySum]]:
     """Return the largest by apparent bytes, of equal ones the first by path, byte by byte."""
-    return heapq.nsmallest(count, sums.items(), key=_largest_first)
+    return sorted(_largest(sums, count).items(), key=_largest_first)
+
+
+def _largest(sums: Mapping[str, DirectorySum], count: int) -> dict[str, DirectorySum]:
+    """Return the same in no order: paths are looked at only where the last ones are equal."""
+    if count <= 0:
+        return {}
+    if len(sums) <= count:
+        return dict(sums)
+    sizes = sorted((total.apparent_bytes for total in sums.values()), reverse=True)
+    least = sizes[count - 1]
+    kept = {path: total for path, total in sums.items() if total.apparent_bytes > least}
+    equal = [(path, total) for path, total in sums.items() if total.apparent_bytes == least]
+    kept.update(heapq.nsmallest(count - len(kept), equal, key=_largest_first))
+    return kept
 
 
 def _largest_first(item: tuple[str, DirectorySum]) -> tuple[int, bytes]:

@@ -122,7 +122,7 @@ def test_a_chain_of_a_thousand_directories_is_told(tmp_path, reader):
         top: 1000,
         f"{top}/d": 1000,
     }
-    assert [total.files for total in tree.lower.values()] == [999, 998]
+    assert sorted(total.files for total in tree.lower.values()) == [998, 999]
     assert tree.lower_dropped == 997
 
 
@@ -238,7 +238,7 @@ def test_a_ledger_keeps_no_more_than_twice_what_it_is_to_tell():
         assert len(ledger._finished.lower) <= 2 * 3 + SPARE_ROWS
     assert time.monotonic() - started < 10
     table = ledger.directories()
-    assert list(table.lower.values()) == [DirectorySum(1, n) for n in (1999, 1998, 1997)]
+    assert sorted(table.lower.values()) == [DirectorySum(1, n) for n in (1997, 1998, 1999)]
     assert table.upper == {"/": DirectorySum(2000, 1999000)}
     assert table.lower_dropped == 1996  # the one of no bytes is none of the largest
 

@@ -43,7 +43,7 @@ class Ledger:
     def finish(self, path: str, sums: Sequence[int], *, is_upper: bool) -> None:
         """Keep a finished directory's sums, if there are not that many larger ones."""
         finished, limits = self._finished, self.limits
-        total = DirectorySum(*sums)
+        total = _total(sums)
         if is_upper:
             finished.upper[path] = total
         elif total.apparent_bytes:
@@ -67,7 +67,7 @@ class Ledger:
                     _add(totals[above], live.sums)
                     above = self.live[above].parent
             for number, live in self.live.items():
-                table.upper[live.path] = DirectorySum(*totals[number])
+                table.upper[live.path] = _total(totals[number])
         return table
 
 
@@ -133,5 +133,15 @@ class Ledgers:
 
 
 def _add(sums: list[int], more: Sequence[int]) -> None:
-    for index, number in enumerate(more):
-        sums[index] = min(sums[index] + number, MOST_BYTES)
+    files, apparent, allocated, fits_files, fits_bytes = more
+    sums[0] += files
+    sums[1] += apparent
+    sums[2] += allocated
+    sums[3] += fits_files
+    sums[4] += fits_bytes
+
+
+def _total(sums: Sequence[int]) -> DirectorySum:
+    if max(sums) > MOST_BYTES:
+        sums = [min(number, MOST_BYTES) for number in sums]
+    return DirectorySum(*sums)
