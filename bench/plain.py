@@ -1,9 +1,10 @@
 """Count files and sum their sizes in plain Python: what a script would do.
 
-    python bench/plain.py walk|scandir|scandir_rs DIR
+    python bench/plain.py walk|walk_terse|scandir|scandir_rs DIR
     python bench/plain.py stat DIR THREADS
 
-Prints files, bytes and directories as JSON. ``walk`` is os.walk and one os.stat a file,
+Prints files, bytes and directories as JSON. ``walk`` is os.walk and one os.stat a file, as the manual
+of os.walk has it; ``walk_terse`` is the same with paths put together by hand, a sixth faster.
 ``scandir`` is os.scandir in one thread, ``scandir_rs`` is the class Count of that package.
 
 ``stat`` tells what the interpreter itself allows: names known beforehand, threads that do nothing
@@ -19,6 +20,18 @@ import time
 
 
 def walk(top):
+    files = size = directories = 0
+    for path, _, names in os.walk(top):
+        directories += 1
+        for name in names:
+            st = os.stat(os.path.join(path, name), follow_symlinks=False)
+            if st.st_mode & 0o170000 == 0o100000:
+                files += 1
+                size += st.st_size
+    return files, size, directories
+
+
+def walk_terse(top):
     files = size = directories = 0
     for path, _, names in os.walk(top):
         directories += 1
@@ -80,5 +93,6 @@ if __name__ == "__main__":
     if way == "stat":
         print(json.dumps(stat(top, int(threads[0]))))
         sys.exit()
-    found = {"walk": walk, "scandir": scandir, "scandir_rs": scandir_rs}[way](top)
+    ways = {"walk": walk, "walk_terse": walk_terse, "scandir": scandir, "scandir_rs": scandir_rs}
+    found = ways[way](top)
     print(json.dumps(dict(zip(("files", "apparent_bytes", "directories"), found, strict=True))))

@@ -20,6 +20,7 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     _prepare_streams()
+    _prepare_colours()
     if len(sys.argv) > 2 and sys.argv[1] in SCANNING:
         from jwqlscan.scanning.process import start_early
 
@@ -27,12 +28,33 @@ def main() -> None:
     # The collector looks through all that bokeh made while years of history are read and drawn, for
     # nothing: with so few looks a report takes 0.4 s of 2 s less (five years of daily runs).
     gc.set_threshold(100_000, 50, 100)
+    _end(_run_app())
+
+
+def _run_app() -> int | str | None:
+    """Run the command that the arguments name, and return its exit code."""
     from jwqlscan.cli import app
+    from jwqlscan.cli_alert import unknown_line
+    from jwqlscan.cli_common import tell, usage_problem
+    from jwqlscan.errors import ExitCode
 
     try:
-        app(prog_name="jwqlscan")
+        code = app(prog_name="jwqlscan", standalone_mode=False)
+        return code if isinstance(code, int) else 0
     except SystemExit as end:
-        _end(end.code)
+        return end.code
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # as Typer's own have: about the command line
+            raise
+        problem, command = usage_problem(error)
+        if type(error).__name__ == "NoArgsIsHelpError":
+            sys.stderr.write(f"{error}\n")  # its message is the help
+            return int(ExitCode.USAGE)
+        if command == "jwqlscan check":  # 2 would be CRITICAL
+            sys.stdout.write(unknown_line(problem))
+            return 3
+        tell(problem)
+        return int(ExitCode.USAGE)
 
 
 def _end(code: int | str | None) -> None:
@@ -61,6 +83,16 @@ def _prepare_streams() -> None:
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _prepare_colours() -> None:
+    """Heed CLICOLOR (https://bixense.com/clicolors/) as well; rich knows NO_COLOR and TERM."""
+    if os.environ.get("NO_COLOR"):
+        os.environ.pop("FORCE_COLOR", None)
+    elif os.environ.get("CLICOLOR_FORCE", "0") not in ("", "0"):
+        os.environ["FORCE_COLOR"] = "1"
+    elif os.environ.get("CLICOLOR") == "0":
+        os.environ["NO_COLOR"] = "1"
 
 
 if __name__ == "__main__":

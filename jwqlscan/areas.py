@@ -54,7 +54,9 @@ def choose_areas(
         ):
             if path and found[path].errno in NOT_THERE:
                 problem = os.strerror(found[path].errno)
-                raise ConfigError(f"{shown(path)} ({key}{config.source}): {problem}")
+                raise ConfigError(
+                    f"{shown(path)} ({key}{config.source}): {problem}; mount it, or name another"
+                )
     archive = config.archive_areas
     if archive is None:
         candidates = [area for area in _archive_candidates(config) if area.name != ALL]

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 
+from jwqlscan.errors import StoreMissingError
 from jwqlscan.settings import Limits, Thresholds
 from jwqlscan.snapshot import ALL
-from jwqlscan.store import open_store
+from jwqlscan.store import Store, Tables, open_store
 from jwqlscan.store.questions import (
     AreaRow,
     Point,
@@ -46,6 +47,11 @@ class Finding:
     perfdata: str = ""
 
 
+def plugin_text(text: str) -> str:
+    """Return text for a plugin's line: a bar ends it, and Nagios turns semicolons into colons."""
+    return text.replace("|", "/").replace(";", ",")
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """All findings; the worst one is the level, and critical is worse than unknown."""
@@ -64,13 +70,16 @@ class Verdict:
         """The plugin's line: what is wrong, or else what is fine."""
         told = [f for f in self.findings if f.level] or list(self.findings)
         told.sort(key=lambda finding: (finding.level is not Level.CRITICAL, finding.level))
-        text = "; ".join(finding.text for finding in told).replace("|", "/")
+        text = plugin_text(", ".join(finding.text for finding in told))
         perfdata = " ".join(f.perfdata for f in self.findings if f.perfdata)
         return f"JWQLSCAN {self.level.name} - {text}" + (f" | {perfdata}" if perfdata else "")
 
 
 # As much of the past as a forecast looks at.
 RECENT = timedelta(days=90)
+
+# Among so many there is one that is complete, or the last complete one is too old anyway.
+RUNS = 30
 
 # What a trend is not drawn through: made up, or not all there.
 UNTRUSTED = ("sample", "incomplete", "suspect")
@@ -83,7 +92,7 @@ class Evidence:
     Attributes
     ----------
     runs : sequence of RunRow
-        The newest and the one before it, as far as there are any.
+        The newest ones, newest first.
     complete : RunRow or None
         The newest complete one.
     points : mapping of str to sequence of Point
@@ -93,6 +102,16 @@ class Evidence:
     runs: Sequence[RunRow]
     complete: RunRow | None
     points: Mapping[str, Sequence[Point]] = field(default_factory=dict)
+
+    @property
+    def before(self) -> RunRow | None:
+        """The run that the newest is compared with: the complete one before it.
+
+        None if there is none, or the newest did not read everything: it has less, of course.
+        """
+        if self.runs[0].status == "incomplete":
+            return None
+        return next((run for run in self.runs[1:] if run.complete), None)
 
     def days_until_full(self, group: str) -> float | None:
         """Return how long a group's filesystem lasts from its newest run on.
@@ -118,10 +137,22 @@ class Evidence:
         return left / timedelta(days=1)
 
 
+def unknown(problem: str) -> Verdict:
+    """Return the verdict where nothing can be judged."""
+    return Verdict((Finding(Level.UNKNOWN, problem),))
+
+
 async def gather(database_url: str) -> Evidence:
-    """Ask the store for what `judge` needs."""
-    async with open_store(database_url) as store:
-        runs = await last_runs(store, 2)
+    """Ask the store for what `judge` needs; where there is none yet, none is made."""
+    try:
+        return await _gather(open_store(database_url, Tables.LOOKED_AT))
+    except StoreMissingError:
+        return Evidence((), None)
+
+
+async def _gather(opening: Store) -> Evidence:
+    async with opening as store:
+        runs = await last_runs(store, RUNS)
         if not runs:
             return Evidence((), None)
         since = runs[0].date - RECENT
@@ -145,7 +176,7 @@ async def gather(database_url: str) -> Evidence:
 def judge(evidence: Evidence, limits: Thresholds, now: datetime | None = None) -> Verdict:
     """Compare with the thresholds; one that is None is not looked at."""
     if not evidence.runs:
-        return Verdict((Finding(Level.UNKNOWN, "no run is stored yet"),))
+        return unknown("no run is stored yet: `jwqlscan run` makes one")
     now = now or datetime.now(UTC)
     newest = evidence.runs[0]
     findings = [_age(evidence.complete, limits.max_age_s, now)] if limits.max_age_s else []
@@ -159,8 +190,8 @@ def judge(evidence: Evidence, limits: Thresholds, now: datetime | None = None) -
                 findings += _until_full(
                     area.group, evidence.days_until_full(area.group), limits.min_days_until_full
                 )
-            previous = evidence.runs[1].area(area.group) if len(evidence.runs) > 1 else None
-            findings += _contents(area, previous, limits)
+            before = evidence.before
+            findings += _contents(area, before.area(area.group) if before else None, limits)
     if not findings:
         findings.append(Finding(Level.OK, "no threshold is set"))
     return Verdict(tuple(findings))
@@ -201,7 +232,9 @@ def _contents(area: AreaRow, previous: AreaRow | None, limits: Thresholds) -> li
     findings = []
     if limits.max_change_percent and previous is not None and previous.files:
         change = 100 * (area.files - previous.files) / previous.files
-        text = f"{area.group} {format_count(area.files)} files, {change:+.1f} % since the last run"
+        text = (
+            f"{area.group} {format_count(area.files)} files, {change:+.1f} % since the run before"
+        )
         finding = _above(
             f"{area.group}_files_change", abs(change), "%", limits.max_change_percent, text
         )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import sys
-from collections.abc import Iterator
+import uuid
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from jwqlscan import __version__
 from jwqlscan.cli_alert import app as alert_app
@@ -19,7 +19,13 @@ from jwqlscan.cli_common import (
     Database,
     Debug,
     Json,
+    LogForm,
+    Quiet,
+    ReaderName,
+    ReaderOption,
     age_in_seconds,
+    display_on_terminal,
+    examples,
     find_scheme,
     print_json,
     print_line,
@@ -29,18 +35,43 @@ from jwqlscan.cli_common import (
 from jwqlscan.cli_db import app as db_app
 from jwqlscan.cli_look import app as look_app
 from jwqlscan.cli_start import app as start_app
+from jwqlscan.cli_try import app as try_app
 from jwqlscan.errors import EXIT_CODE_HELP, ExitCode
+from jwqlscan.logs import LogFormat
 from jwqlscan.settings import ScanOverrides, parse_workers
 
 if TYPE_CHECKING:
     from jwqlscan.display import Display
     from jwqlscan.job import Outcome
 
+ORDER = (
+    "init doctor schedule run scan report status history growth check metrics db bench demo".split()
+)
+
+
+class _InOrder(TyperGroup):
+    """Lists the commands in the order in which somebody new to it needs them."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - of Typer's own
+        known = [name for name in ORDER if name in self.commands]
+        return [*known, *(name for name in self.commands if name not in ORDER)]
+
+
 app = typer.Typer(
+    cls=_InOrder,
     help="Watch the JWST archive: one fast, exact, dated snapshot, and a report of its history.",
-    epilog=EXIT_CODE_HELP,
+    epilog=examples(
+        "jwqlscan demo                        try it on a small archive of its own",
+        "jwqlscan init                        write a configuration",
+        "jwqlscan doctor                      see whether all is there that a run needs",
+        "jwqlscan run                         measure, store, write the report",
+        "jwqlscan run --help                  the options of a command, with examples",
+    )
+    + "\n\n"
+    + EXIT_CODE_HELP,
     context_settings={"help_option_names": ["-h", "--help"]},
     no_args_is_help=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,  # a traceback must not show the values of variables
     pretty_exceptions_show_locals=False,
 )
@@ -48,14 +79,7 @@ app.add_typer(start_app)
 app.add_typer(look_app)
 app.add_typer(alert_app)
 app.add_typer(db_app, name="db")
-
-
-class ReaderName(StrEnum):
-    """The readers that can be asked for."""
-
-    auto = "auto"
-    native = "native"
-    scandir = "scandir"
+app.add_typer(try_app)
 
 
 class By(StrEnum):
@@ -102,7 +126,7 @@ Background = Annotated[
     bool | None,
     typer.Option(
         "--background/--no-background",
-        help="Give way to everything else on the host (as nice and ionice do).",
+        help="Give way to all else on the host, as nice and ionice do.",
         show_default=False,
     ),
 ]
@@ -114,14 +138,9 @@ MaxRuntime = Annotated[
         callback=age_in_seconds,
         metavar="TIME",
         envvar="JWQLSCAN_MAX_RUNTIME",
-        help="End the walk after 30s, 10min, 12h and keep what is known. Default: no limit.",
+        help="End the walk after this long (10min, 12h) and keep what is known. Default: no limit.",
     ),
 ]
-ReaderOption = Annotated[
-    ReaderName | None,
-    typer.Option(envvar="JWQLSCAN_READER", help="How directories are read. Default: auto."),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 
 
 def _version(wanted: bool) -> None:
@@ -151,7 +170,15 @@ def _main(
     """Watch the JWST archive."""
 
 
-@app.command(epilog=EXIT_CODE_HELP)
+@app.command(
+    epilog=examples(
+        "jwqlscan run",
+        "jwqlscan run --archive /data/jwst --central /data/central --outputs /var/www/monitor",
+        "jwqlscan run --config /etc/jwqlscan/config.toml --workers 32 --max-runtime 12h",
+    )
+    + "\n\n"
+    + EXIT_CODE_HELP
+)
 def run(
     config: ConfigFile = None,
     workers: Workers = None,
@@ -184,7 +211,7 @@ def run(
         typer.Option(
             callback=age_in_seconds,
             metavar="TIME",
-            help="Wait so long (30s, 10min) while another run holds the lock. Default: do not.",
+            help="Wait this long (30s, 10min) while another run holds the lock. Default: do not.",
         ),
     ] = None,
     allow_empty: Annotated[
@@ -204,37 +231,41 @@ def run(
     verbose: Annotated[
         bool, typer.Option("--verbose", "-v", help="Log what is done, and progress every 30 s.")
     ] = False,
+    log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """Measure the archive and central storage, store one snapshot, write the report.
+    """Measure everything, store one snapshot, write the report.
 
-    Without a terminal it prints nothing when all is well, as cron wants it.
+    Without a terminal it prints nothing when all is well, as cron wants it. Options come before
+    environment variables, which come before the configuration.
     """
-    with told(debug):
+    level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
+    run_id = str(uuid.uuid4())
+    with told(debug, log_format, level, run_id):
         from jwqlscan.config import Overrides, load_config
         from jwqlscan.job import run as run_job
-        from jwqlscan.logs import logging_to_file, logging_to_stderr
+        from jwqlscan.logs import logging_to_file
         from jwqlscan.signals import run_until_signalled
 
-        level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
-        with logging_to_stderr(level):
-            scan_overrides = _scan_overrides(workers, reader, max_rate, background, max_runtime)
-            overrides = Overrides(archive, central, outputs, database, scan_overrides)
-            settings = load_config(config, overrides)
+        scan_overrides = _scan_overrides(workers, reader, max_rate, background, max_runtime)
+        overrides = Overrides(archive, central, outputs, database, scan_overrides)
+        settings = load_config(config, overrides)
 
-            async def job(display: Display, log_file: str) -> Outcome:
-                return await run_job(
-                    settings,
-                    allow_empty=allow_empty,
-                    allow_drop=allow_drop,
-                    with_report=not no_report,
-                    wait_s=float(wait or 0.0),
-                    log_file=log_file,
-                    display=display,
-                )
+        async def job(display: Display, log_file: str) -> Outcome:
+            return await run_job(
+                settings,
+                allow_empty=allow_empty,
+                allow_drop=allow_drop,
+                with_report=not no_report,
+                wait_s=float(wait or 0.0),
+                log_file=log_file,
+                run_id=run_id,
+                display=display,
+            )
 
-            with logging_to_file(settings.log_path) as log_file, _display(quiet) as display:
-                outcome = run_until_signalled(job, display, log_file)
+        live = not (quiet or verbose or log_format is LogFormat.json)  # the others are lines
+        with logging_to_file(settings.log_path) as log_file, display_on_terminal(live) as display:
+            outcome = run_until_signalled(job, display, log_file)
         if json:
             from jwqlscan.json_output import run_object
 
@@ -244,9 +275,20 @@ def run(
         raise typer.Exit(outcome.exit_code)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "jwqlscan scan /data/jwst",
+        "jwqlscan scan /data/jwst --by filetype --by age",
+        "jwqlscan scan /home --top 30",
+        "jwqlscan scan /data/jwst /data/central --json > scan.json",
+        codes="0 complete · 1 failed · 2 usage · 3 something could not be read",
+    )
+)
 def scan(
-    directories: Annotated[list[str], typer.Argument(metavar="DIR...", help="Directories.")],
+    directories: Annotated[
+        list[str],
+        typer.Argument(metavar="DIR...", help="Directories to measure; they may overlap."),
+    ],
     workers: Workers = None,
     reader: ReaderOption = None,
     max_rate: MaxRate = None,
@@ -254,7 +296,12 @@ def scan(
     max_runtime: MaxRuntime = None,
     by: Annotated[
         list[By] | None,
-        typer.Option("--by", help="Also sums by this, from the same scan; may be repeated."),
+        typer.Option(
+            "--by",
+            metavar="NAME",
+            help="Also sums by extension, filetype, instrument, owner, group, program, age, size,"
+            " stage or directory, from the same scan; may be repeated.",
+        ),
     ] = None,
     top: Annotated[
         int | None,
@@ -275,13 +322,11 @@ def scan(
     config: ConfigFile = None,
     json: Json = False,
     quiet: Quiet = False,
+    log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """Measure directories and print what is there; nothing is stored.
-
-    Example: jwqlscan scan /data --top 30
-    """
-    with told(debug):
+    """Measure directories and print what is there; nothing is stored."""
+    with told(debug, log_format):
         from jwqlscan.scanning.orders import begin_scan, scan_settings
 
         over = _scan_overrides(workers, reader, max_rate, background, max_runtime)
@@ -292,7 +337,7 @@ def scan(
         from jwqlscan.scanning.measure import scan as scan_directories
         from jwqlscan.signals import run_until_signalled
 
-        with _display(quiet) as display:
+        with display_on_terminal(not quiet) as display:
             result = run_until_signalled(
                 scan_directories, directories, settings, display.progress, begun
             )
@@ -308,7 +353,14 @@ def scan(
             raise typer.Exit(ExitCode.INCOMPLETE)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "jwqlscan report --open",
+        "jwqlscan report --since 2y --outputs /tmp/two-years",
+        codes="0 written · 1 the store can't be read · 2 usage or configuration"
+        " · 4 the database can't be reached · 5 not written",
+    )
+)
 def report(
     config: ConfigFile = None,
     since: Annotated[
@@ -321,10 +373,12 @@ def report(
     ] = None,
     database: Database = None,
     open_it: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+    json: Json = False,
+    log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """Write the report again from the store, and print its path."""
-    with told(debug):
+    """Write the report again, and print where it is."""
+    with told(debug, log_format):
         from jwqlscan.config import Overrides, load_config
         from jwqlscan.job import report as write_report
         from jwqlscan.signals import run_until_signalled
@@ -336,63 +390,14 @@ def report(
             raise typer.BadParameter(str(error), param_hint="--since") from None
         settings = load_config(config, Overrides(outputs=outputs, database=database))
         written = run_until_signalled(write_report, settings, start)
-        print_line(written[0])
+        if json:
+            from jwqlscan.json_output import report_object
+
+            print_json(report_object(written))
+        else:
+            print_line(written[0])
         if open_it:
             show_in_browser(written[0])
-
-
-@app.command()
-def bench(
-    directory: Annotated[str, typer.Argument(metavar="DIR", help="What is like your archive.")],
-    workers: Annotated[
-        str,
-        typer.Option(metavar="N,N,...", help="Numbers of workers to try; auto is one too."),
-    ] = "1,2,4,8,16,32,64",
-    reader: ReaderOption = None,
-    rounds: Annotated[int, typer.Option(min=1, max=100, help="Scans of each setting.")] = 3,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
-    """Measure how fast a directory is scanned, by reader and number of workers."""
-    with told(debug):
-        from jwqlscan.benchmark import benchmark
-        from jwqlscan.scanning.readers import available_readers
-        from jwqlscan.signals import run_until_signalled
-
-        try:
-            numbers = [parse_workers(text.strip()) for text in workers.split(",")]
-        except ValueError as error:
-            raise typer.BadParameter(str(error), param_hint="--workers") from None
-        readers = [reader.value] if reader else list(available_readers())
-        with _display(quiet) as display:
-            result = run_until_signalled(
-                benchmark, directory, readers, numbers, rounds, display.phase
-            )
-        if json:
-            from jwqlscan.json_output import bench_object
-
-            print_json(bench_object(result))
-        else:
-            from jwqlscan.tables import print_bench, stdout_console
-
-            print_bench(result, stdout_console())
-
-
-@app.command()
-def demo(
-    directory: Annotated[
-        str, typer.Argument(metavar="DIR", help="Made if it does not exist.")
-    ] = "jwqlscan-demo",
-    debug: Debug = False,
-) -> None:
-    """Make a small archive in DIR, run on it for real, and print where the report is."""
-    with told(debug):
-        from jwqlscan.demo import run_demo
-        from jwqlscan.signals import run_until_signalled
-
-        result = run_until_signalled(run_demo, directory, print_line)
-        raise typer.Exit(result)
 
 
 def _scan_overrides(
@@ -409,21 +414,6 @@ def _scan_overrides(
         background,
         None if max_runtime is None else float(max_runtime),
     )
-
-
-@contextlib.contextmanager
-def _display(quiet: bool) -> Iterator[Display]:
-    from jwqlscan.display import LogDisplay
-
-    if quiet or not sys.stderr.isatty():
-        yield LogDisplay()
-        return
-    from rich.console import Console
-
-    from jwqlscan.progress import TerminalDisplay
-
-    with TerminalDisplay(Console(stderr=True)) as display:
-        yield display
 
 
 def _summarize(outcome: Outcome) -> None:

@@ -2,25 +2,75 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
+import signal
 import sys
+from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
-from jwqlscan.cli_common import ConfigFile, Database, Debug, told
+from jwqlscan.cli_common import (
+    LOOKED_CODES,
+    ConfigFile,
+    Database,
+    Debug,
+    Json,
+    LogForm,
+    age_in_seconds,
+    examples,
+    print_json,
+    told,
+)
+from jwqlscan.logs import LogFormat
 
 app = typer.Typer()
 
 
-@app.command(epilog="Exit codes: 0 OK · 1 WARNING · 2 CRITICAL · 3 UNKNOWN")
-def check(config: ConfigFile = None, database: Database = None, debug: Debug = False) -> None:
-    """Compare the last runs with the thresholds of the configuration, as a Nagios or Icinga plugin.
+UNKNOWN = 3
 
-    One line and performance data. What can't be judged, a wrong configuration or a database that
-    is down, is UNKNOWN.
+
+def unknown_line(problem: str) -> str:
+    """Return the plugin's line for what can't be judged."""
+    from jwqlscan.check import unknown
+
+    return unknown(problem).line + "\n"
+
+
+@app.command(
+    epilog=examples(
+        "jwqlscan check",
+        "jwqlscan check --config /etc/jwqlscan/config.toml --timeout 30s",
+        codes="0 OK · 1 WARNING · 2 CRITICAL · 3 UNKNOWN",
+    )
+)
+def check(
+    config: ConfigFile = None,
+    database: Database = None,
+    timeout: Annotated[
+        str,
+        typer.Option(
+            "--timeout",
+            "-t",
+            callback=age_in_seconds,
+            metavar="TIME",
+            help="Give up after this long, and say UNKNOWN: 10s, 1min.",
+        ),
+    ] = "10s",
+    json: Json = False,
+    log_format: LogForm = LogFormat.text,
+    debug: Debug = False,
+) -> None:
+    """Check the last runs, as a Nagios or Icinga plugin does.
+
+    They are compared with the thresholds under [check] in the configuration; one line
+    with performance data is printed. What can't be judged, such as a wrong configuration or a
+    database that is down, is UNKNOWN.
     """
-    with told(debug):
-        from jwqlscan.check import Finding, Level, Verdict, gather, judge
+    with told(debug, log_format, logging.ERROR), _given_up(timeout):
+        from jwqlscan.check import gather, judge, unknown
         from jwqlscan.config import Overrides, load_config
         from jwqlscan.errors import JwqlscanError, SignalledError
         from jwqlscan.signals import run_until_signalled
@@ -32,12 +82,47 @@ def check(config: ConfigFile = None, database: Database = None, debug: Debug = F
         except SignalledError:
             raise
         except JwqlscanError as error:
-            verdict = Verdict((Finding(Level.UNKNOWN, str(error)),))
-        sys.stdout.write(verdict.line + "\n")
+            verdict = unknown(str(error))
+        except Exception as error:
+            if debug:
+                raise
+            verdict = unknown(f"a bug: {type(error).__name__}; --debug shows where")
+        if json:
+            from jwqlscan.json_output import check_object
+
+            print_json(check_object(verdict))
+        else:
+            sys.stdout.write(verdict.line + "\n")
         raise typer.Exit(verdict.level)
 
 
-@app.command()
+@contextlib.contextmanager
+def _given_up(seconds: str) -> Iterator[None]:
+    """End the process as UNKNOWN after so long: its caller waits, and disks and databases hang."""
+    line = unknown_line(f"no answer within {float(seconds):g} s").encode()
+
+    def give_up(*_: object) -> None:
+        os.write(1, line)
+        os._exit(UNKNOWN)
+
+    try:
+        signal.signal(signal.SIGALRM, give_up)
+        signal.setitimer(signal.ITIMER_REAL, float(seconds))
+    except (OverflowError, ValueError):
+        raise typer.BadParameter("longer than a clock can be set", param_hint="--timeout") from None
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@app.command(
+    epilog=examples(
+        "jwqlscan metrics",
+        "jwqlscan metrics -o /var/lib/prometheus/node-exporter/jwqlscan.prom",
+        codes=LOOKED_CODES,
+    )
+)
 def metrics(
     output: Annotated[
         str | None,
@@ -50,13 +135,15 @@ def metrics(
     ] = None,
     config: ConfigFile = None,
     database: Database = None,
+    log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """Write the last run as Prometheus metrics, for the node exporter's textfile collector.
+    """Write the last run as Prometheus metrics.
 
-    Example: jwqlscan metrics -o /var/lib/node_exporter/jwqlscan.prom
+    They are in the format of the node exporter's textfile collector. The file is replaced whole,
+    or not at all; a run writes it by itself if metrics.path is set.
     """
-    with told(debug):
+    with told(debug, log_format):
         from jwqlscan.config import Overrides, load_config
         from jwqlscan.metrics import metrics_text, write_metrics
         from jwqlscan.signals import run_until_signalled

@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from jwqlscan.errors import ConfigError, ExitCode, JwqlscanError, SignalledError
+from jwqlscan.logs import LogFormat, json_line, logging_to_stderr
+from jwqlscan.paths import shown
 
 if TYPE_CHECKING:
+    from jwqlscan.display import Display
     from jwqlscan.settings import Scheme
+
+# Exit codes of the commands that show what is stored.
+LOOKED_CODES = (
+    "0 shown · 1 the store can't be read · 2 usage or configuration"
+    " · 4 the database can't be reached"
+)
+
+SCHEMA_VERSION = 1  # of the JSON objects: raised if a field is renamed or removed
 
 ConfigFile = Annotated[
     str | None,
@@ -24,12 +37,15 @@ ConfigFile = Annotated[
         "-c",
         metavar="FILE",
         envvar="JWQLSCAN_CONFIG",
-        help="TOML file; else ~/.config/jwqlscan/config.toml, else /etc/jwqlscan/config.toml.",
+        help=(
+            "The configuration. Default: ~/.config/jwqlscan/config.toml or, if there is none,"
+            " /etc/jwqlscan/config.toml."
+        ),
     ),
 ]
 
 
-def _database(context: typer.Context, text: str | None) -> str | None:
+def without_password(context: typer.Context, text: str | None) -> str | None:
     """Refuse a password among the arguments: ``ps`` shows them to every user of the host."""
     source = context.get_parameter_source("database")
     if text is None or source is None or source.name != "COMMANDLINE":
@@ -47,14 +63,47 @@ def _database(context: typer.Context, text: str | None) -> str | None:
 Database = Annotated[
     str | None,
     typer.Option(
-        callback=_database,
+        callback=without_password,
         metavar="URL",
         envvar="JWQLSCAN_DATABASE",
         help="sqlite:///FILE or postgresql://USER@HOST/DATABASE; password: ~/.pgpass.",
     ),
 ]
+
+
+def examples(*lines: str, codes: str = "") -> str:
+    """Return the end of a command's help: examples as they are typed, and its exit codes."""
+    text = "\b\n" + "\n".join(["Examples:", *(f"  {line}" for line in lines)])
+    if codes:
+        text += "\n\n\b\nExit codes:\n" + "\n".join(f"  {one}" for one in codes.split(" · "))
+    return text
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+class ReaderName(StrEnum):
+    """The readers that can be asked for."""
+
+    auto = "auto"
+    native = "native"
+    scandir = "scandir"
+
+
+ReaderOption = Annotated[
+    ReaderName | None,
+    typer.Option(envvar="JWQLSCAN_READER", help="How directories are read. Default: auto."),
+]
+LogForm = Annotated[
+    LogFormat,
+    typer.Option(
+        "--log-format",
+        envvar="JWQLSCAN_LOG_FORMAT",
+        help="How messages on standard error are written; json: one object a line.",
+    ),
+]
 
 
 def age_in_seconds(text: str | None) -> str | None:
@@ -97,16 +146,15 @@ def find_scheme(name: str | None, config: str | None) -> Scheme:
 
 def print_line(text: str) -> None:
     """Print a line of text to standard output."""
-    from jwqlscan.paths import shown
-
     sys.stdout.write(shown(text) + "\n")
 
 
-def print_json(data: object) -> None:
-    """Print one JSON object to standard output."""
+def print_json(data: Mapping[str, object]) -> None:
+    """Print one JSON object to standard output; the files in ``schemas`` describe them."""
     import json
 
-    sys.stdout.write(json.dumps(data, indent=2 if sys.stdout.isatty() else None) + "\n")
+    versioned = {"schema_version": SCHEMA_VERSION, **data}
+    sys.stdout.write(json.dumps(versioned, indent=2 if sys.stdout.isatty() else None) + "\n")
 
 
 def show_in_browser(path: str) -> None:
@@ -118,31 +166,74 @@ def show_in_browser(path: str) -> None:
         sys.stderr.write("jwqlscan: no browser could be started; open the file named above\n")
 
 
-def _tell(text: str) -> None:
+def tell(text: str, form: LogFormat = LogFormat.text, run_id: str = "") -> None:
     """Write a line to standard error; where nobody can read it, the exit code has to do."""
+    line = json_line("error", text, run_id) if form is LogFormat.json else f"jwqlscan: {text}"
     with contextlib.suppress(OSError):  # the terminal is closed
-        sys.stderr.write(f"jwqlscan: {text}\n")
+        sys.stderr.write(f"{line}\n")
+
+
+def usage_problem(error: Exception) -> tuple[str, str]:
+    """Return what Typer found wrong with the command line, as one line, and the command."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "jwqlscan"
+    problem = str(error.format_message()) if hasattr(error, "format_message") else str(error)
+    problem = " ".join(problem.split()).rstrip(".")
+    return f"{shown(problem)}; see `{command} --help`", command
 
 
 @contextlib.contextmanager
-def told(debug: bool) -> Iterator[None]:
-    """Turn a failure into one line and its exit code; whatever is made meanwhile is private."""
+def display_on_terminal(wanted: bool) -> Iterator[Display]:
+    """Show on standard error what is done or, if it shall not be or is no terminal, log it."""
+    from jwqlscan.display import LogDisplay
+
+    if not (wanted and sys.stderr.isatty()):
+        yield LogDisplay()
+        return
+    from rich.console import Console
+
+    from jwqlscan.progress import TerminalDisplay
+
+    with TerminalDisplay(Console(stderr=True)) as display:
+        yield display
+
+
+@contextlib.contextmanager
+def told(
+    debug: bool,
+    form: LogFormat = LogFormat.text,
+    level: int = logging.WARNING,
+    run_id: str = "",
+) -> Iterator[None]:
+    """Turn a failure into one line and its exit code, and log; what is made meanwhile is private.
+
+    Parameters
+    ----------
+    debug : bool
+        Let tracebacks through.
+    form : LogFormat
+    level : int
+        Of the log lines that are written.
+    run_id : str
+        For lines in JSON.
+    """
     os.umask(0o077)  # what the configuration opens, it opens file by file
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # it was to end in silence until now
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        yield
-        sys.stdout.flush()
+        with logging_to_stderr(level, form, run_id):
+            yield
+            sys.stdout.flush()
     except SignalledError as error:
-        _tell(f"{error}")
+        tell(f"{error}", form, run_id)
         raise typer.Exit(128 + error.number) from None
     except JwqlscanError as error:
         if debug:
             raise
-        _tell(f"{error}")
+        tell(f"{error}", form, run_id)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
-        _tell("interrupted, nothing more is stored")
+        tell("interrupted, nothing more is stored", form, run_id)
         raise typer.Exit(128 + 2) from None
     except BrokenPipeError:  # `| head`: the reader has what it wants
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -152,5 +243,5 @@ def told(debug: bool) -> Iterator[None]:
     except Exception as error:
         if debug:
             raise
-        _tell(f"a bug: {type(error).__name__}; --debug shows where")
+        tell(f"a bug: {type(error).__name__}; --debug shows where", form, run_id)
         raise typer.Exit(ExitCode.FAILED) from None

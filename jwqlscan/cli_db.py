@@ -7,66 +7,111 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from jwqlscan.cli_common import ConfigFile, Database, Debug, print_line, told
-from jwqlscan.errors import EXIT_CODE_HELP, ExitCode
+from jwqlscan.cli_common import (
+    ConfigFile,
+    Database,
+    Debug,
+    Json,
+    LogForm,
+    examples,
+    print_json,
+    print_line,
+    told,
+)
+from jwqlscan.cli_move import app as move_app
+from jwqlscan.errors import ExitCode
+from jwqlscan.logs import LogFormat
 
 if TYPE_CHECKING:
     from jwqlscan.config import Config
     from jwqlscan.spool import Flushed
 
-app = typer.Typer(help="Look after the store.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look after what is stored: migrate, copy, import, prune.", no_args_is_help=True
+)
+app.add_typer(move_app)
 
 
 @app.callback()
 def _db() -> None:
-    """Look after the store."""
+    """Look after what is stored: migrate, copy, import, prune."""
 
 
-@app.command(epilog=EXIT_CODE_HELP)
+@app.command(
+    epilog=examples(
+        "jwqlscan db flush",
+        codes="0 stored · 1 failed · 2 usage or configuration · 3 a file was set aside"
+        " · 4 the database can't be reached · 11 a run holds the lock",
+    )
+)
 def flush(
     config: ConfigFile = None,
     database: Database = None,
+    json: Json = False,
+    log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """Store the snapshots that wait in the spool, and print how many."""
-    with told(debug):
+    """Store the snapshots that wait for a database that was down.
+
+    They are in the spool, where a run keeps what it can't store; the next run would do the same.
+    """
+    with told(debug, log_format):
         import logging
 
-        from jwqlscan.config import Overrides, load_config
-        from jwqlscan.logs import logging_to_stderr
-        from jwqlscan.signals import run_until_signalled
-
-        with logging_to_stderr(logging.WARNING):
-            settings = load_config(config, Overrides(database=database))
-            flushed = run_until_signalled(_flush, settings)
-            for warning in flushed.warnings:
-                logging.getLogger(__name__).warning("%s", warning)
-        print_line(f"snapshots stored: {flushed.stored}")
-        if flushed.set_aside:
-            raise typer.Exit(ExitCode.INCOMPLETE)
-
-
-@app.command(epilog=EXIT_CODE_HELP)
-def migrate(config: ConfigFile = None, database: Database = None, debug: Debug = False) -> None:
-    """Make the tables, or bring them up to this version, and print where they are.
-
-    Every command that opens the store does so by itself. This is for a database whose user may
-    not create tables: run it once with --database and one who may.
-    """
-    with told(debug):
         from jwqlscan.config import Overrides, load_config
         from jwqlscan.signals import run_until_signalled
 
         settings = load_config(config, Overrides(database=database))
-        sys.stdout.write(run_until_signalled(_migrate, settings.database_url) + "\n")
+        flushed = run_until_signalled(_flush, settings)
+        for warning in flushed.warnings:
+            logging.getLogger(__name__).warning("%s", warning)
+        if json:
+            from jwqlscan.json_output import flush_object
+
+            print_json(flush_object(flushed))
+        else:
+            print_line(f"snapshots stored: {flushed.stored}")
+        if flushed.set_aside:
+            raise typer.Exit(ExitCode.INCOMPLETE)
 
 
-async def _migrate(database_url: str) -> str:
+@app.command(
+    epilog=examples(
+        "jwqlscan db migrate --database postgresql://owner@dbhost/jwqldb",
+        codes="0 up to date · 1 failed · 2 usage or configuration"
+        " · 4 the database can't be reached",
+    )
+)
+def migrate(
+    config: ConfigFile = None,
+    database: Database = None,
+    json: Json = False,
+    log_format: LogForm = LogFormat.text,
+    debug: Debug = False,
+) -> None:
+    """Make the tables, or bring them up to this version.
+
+    Every command that opens the store does so by itself. This is for a database whose user may
+    not create tables: run it once with --database and one who may.
+    """
+    with told(debug, log_format):
+        from jwqlscan.config import Overrides, load_config
+        from jwqlscan.signals import run_until_signalled
+
+        settings = load_config(config, Overrides(database=database))
+        location, version = run_until_signalled(_migrate, settings.database_url)
+        if json:
+            print_json({"store": location, "schema": version})
+        else:
+            sys.stdout.write(f"{location}: schema version {version}\n")
+
+
+async def _migrate(database_url: str) -> tuple[str, int]:
     from jwqlscan.store import open_store
     from jwqlscan.store.schema import migrations
 
     async with open_store(database_url) as store:
-        return f"{store.location}: schema version {migrations('sqlite')[-1].version}"
+        return store.location, migrations("sqlite")[-1].version
 
 
 async def _flush(config: Config) -> Flushed:

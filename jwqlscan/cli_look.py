@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from jwqlscan.cli_common import (
+    LOOKED_CODES,
     ConfigFile,
     Database,
     Debug,
     Json,
+    LogForm,
     age_in_seconds,
+    examples,
     long_ago,
     print_json,
     told,
 )
+from jwqlscan.logs import LogFormat
 
 if TYPE_CHECKING:
     from jwqlscan.looking import Series
@@ -47,7 +51,7 @@ class GrowthBy(StrEnum):
     owner = "owner"
 
 
-@app.command()
+@app.command(epilog=examples("jwqlscan status", "jwqlscan status -n 14", codes=LOOKED_CODES))
 def status(
     runs: Annotated[
         int, typer.Option("--runs", "-n", min=1, max=1000, help="How many runs, at most.")
@@ -55,13 +59,11 @@ def status(
     config: ConfigFile = None,
     database: Database = None,
     json: Json = False,
+    log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """Show the last runs: whether they were complete, how old they are, what they found.
-
-    Example: jwqlscan status -n 14
-    """
-    with told(debug):
+    """Show the last runs: complete or not, how old, what changed."""
+    with told(debug, log_format):
         from jwqlscan.config import Overrides, load_config
         from jwqlscan.looking import status as last
         from jwqlscan.signals import run_until_signalled
@@ -78,17 +80,24 @@ def status(
             print_status(found, stdout_console())
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "jwqlscan history",
+        "jwqlscan history --area central/logs --since 30d",
+        "jwqlscan history --instrument nircam --filetype cal --since 2y --format csv",
+        codes=LOOKED_CODES,
+    )
+)
 def history(
     area: Annotated[
         str,
         typer.Option(metavar="AREA", help="archive, central, archive/public, central/logs, ..."),
     ] = "archive",
     instrument: Annotated[
-        str, typer.Option(metavar="NAME", help="Only its files: nircam, miri, ...")
+        str, typer.Option(metavar="NAME", help="Only files of this one: nircam, miri, ...")
     ] = "",
     filetype: Annotated[
-        str, typer.Option(metavar="NAME", help="Only those files: cal, rate, uncal, ...")
+        str, typer.Option(metavar="NAME", help="Only files of this one: cal, rate, uncal, ...")
     ] = "",
     since: Annotated[
         str,
@@ -97,18 +106,16 @@ def history(
         ),
     ] = "90d",
     form: Annotated[
-        Format, typer.Option("--format", help="csv and json have exact bytes.")
+        Format, typer.Option("--format", help="How it is printed; csv and json have exact bytes.")
     ] = Format.table,
     config: ConfigFile = None,
     database: Database = None,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """Show one series over time: the archive, an area, an instrument, a filetype.
-
-    Example: jwqlscan history --instrument nircam --filetype cal --since 2y --format csv
-    """
-    with told(debug):
+    """Show an area, an instrument or a filetype over time."""
+    with told(debug, log_format):
         from jwqlscan.config import Overrides, load_config
         from jwqlscan.looking import series
         from jwqlscan.signals import run_until_signalled
@@ -121,7 +128,14 @@ def history(
         _print_series(found, Format.json if json else form)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "jwqlscan growth",
+        "jwqlscan growth --since 7d --by program",
+        "jwqlscan growth --since last",
+        codes=LOOKED_CODES,
+    )
+)
 def growth(
     since: Annotated[
         str,
@@ -140,13 +154,11 @@ def growth(
     config: ConfigFile = None,
     database: Database = None,
     json: Json = False,
+    log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """Show what was added, removed and changed most between two stored runs.
-
-    Example: jwqlscan growth --since 7d --by program
-    """
-    with told(debug):
+    """Show what was added, removed and changed most between two runs."""
+    with told(debug, log_format):
         from jwqlscan.config import Overrides, load_config
         from jwqlscan.looking import grown
         from jwqlscan.signals import run_until_signalled

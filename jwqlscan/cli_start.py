@@ -1,7 +1,9 @@
-"""The commands that set jwqlscan up on a host: `doctor` and `schedule`."""
+"""The commands that set jwqlscan up on a host: `init`, `doctor` and `schedule`."""
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from typing import Annotated
 
@@ -12,22 +14,129 @@ from jwqlscan.cli_common import (
     Database,
     Debug,
     Json,
+    LogForm,
+    examples,
     print_json,
+    print_line,
     told,
+    without_password,
 )
+from jwqlscan.errors import ConfigError
+from jwqlscan.logs import LogFormat
+from jwqlscan.paths import shown
 
 app = typer.Typer()
 
 
-@app.command(epilog="Exit codes: 0 all is well · 1 something is not · 2 the configuration is wrong")
-def doctor(
-    config: ConfigFile = None, database: Database = None, json: Json = False, debug: Debug = False
+@app.command(
+    epilog=examples(
+        "jwqlscan init",
+        "jwqlscan init --archive /data/jwst --central /data/central",
+        "jwqlscan init --from-jwql /home/jwql/config.json --config /etc/jwqlscan/config.toml",
+        codes="0 written · 2 not written: the line says why",
+    )
+)
+def init(
+    archive: Annotated[
+        str | None, typer.Option(metavar="DIR", help="The archive: archive.path.")
+    ] = None,
+    central: Annotated[
+        str | None, typer.Option(metavar="DIR", help="The central storage: central.path.")
+    ] = None,
+    outputs: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Where the report goes: outputs.path.")
+    ] = None,
+    database: Annotated[
+        str | None,
+        typer.Option(
+            callback=without_password,
+            metavar="URL",
+            help="sqlite:///FILE or postgresql://USER@HOST/DATABASE: database.url.",
+        ),
+    ] = None,
+    from_jwql: Annotated[
+        str | None,
+        typer.Option(
+            "--from-jwql",
+            metavar="config.json",
+            help="Take over what JWQL's configuration says. The options above come first.",
+        ),
+    ] = None,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            "--config",
+            "-c",
+            metavar="FILE",
+            envvar="JWQLSCAN_CONFIG",
+            help="The file to write. Default: ~/.config/jwqlscan/config.toml.",
+        ),
+    ] = None,
+    json: Json = False,
+    log_format: LogForm = LogFormat.text,
+    debug: Debug = False,
 ) -> None:
-    """Look at everything a run needs, and say for each failure what to do.
+    """Write a commented configuration, from questions or options.
+
+    Without options it asks. A file that is there already is never touched.
+    """
+    with told(debug, log_format):
+        from jwqlscan.config import user_file
+        from jwqlscan.jwql_config import read_jwql_config
+        from jwqlscan.new_config import asked, check_new, given, write_config
+        from jwqlscan.signals import run_until_signalled
+
+        path = os.path.abspath(config or user_file())
+        check_new(path)  # before any question
+        if archive or central or outputs or database or from_jwql:
+            known = read_jwql_config(from_jwql) if from_jwql else {}
+            values = {**known, **given(archive, central, outputs, database)}
+        else:
+            values = {**asked(_answer)}
+        run_until_signalled(write_config, path, values)
+        if json:
+            print_json({"written": shown(path), "set": sorted(values)})
+        else:
+            print_line(f"written: {path}")
+            option = "" if path == user_file() else f" --config {shown(shlex.quote(path))}"
+            sys.stdout.write(f"next: jwqlscan doctor{option}\n")
+
+
+def _answer(question: str) -> str:
+    """Ask a person at the terminal, on standard error: standard output is for what was done."""
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            "no terminal to ask at: give --archive DIR, --central DIR or --from-jwql config.json"
+        )
+    sys.stderr.write(question)
+    sys.stderr.flush()
+    line = sys.stdin.readline()
+    if not line.endswith("\n"):  # Ctrl-D
+        sys.stderr.write("\n")
+        raise ConfigError("no answer, so nothing is written")
+    return line
+
+
+@app.command(
+    epilog=examples(
+        "jwqlscan doctor",
+        "jwqlscan doctor --config /etc/jwqlscan/config.toml --quiet",
+        codes="0 all is well · 1 something is not · 2 the configuration is wrong",
+    )
+)
+def doctor(
+    config: ConfigFile = None,
+    database: Database = None,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print failures only.")] = False,
+    log_format: LogForm = LogFormat.text,
+    debug: Debug = False,
+) -> None:
+    """Check everything that a run needs, and say what to do.
 
     Nothing is measured. Directories and tables that a run would make are made.
     """
-    with told(debug):
+    with told(debug, log_format):
         from jwqlscan.config import Overrides, load_config
         from jwqlscan.doctor import examine
         from jwqlscan.json_output import doctor_object
@@ -37,28 +146,38 @@ def doctor(
         found = run_until_signalled(examine, settings)
         if json:
             print_json(doctor_object(found))
-        for one in found if not json else ():
+        for one in () if json else found:
+            if quiet and one.well:
+                continue
             # its names are escaped already
             sys.stdout.write(f"{'ok  ' if one.well else 'FAIL'}  {one.what}: {one.text}\n")
         raise typer.Exit(0 if all(one.well for one in found) else 1)
 
 
-@app.command()
+@app.command(
+    epilog=examples(
+        "(crontab -l; jwqlscan schedule --cron) | crontab -",
+        "jwqlscan schedule --systemd --config /etc/jwqlscan/config.toml",
+    )
+)
 def schedule(
     cron: Annotated[bool, typer.Option("--cron", help="Print a crontab line.")] = False,
     systemd: Annotated[
         bool, typer.Option("--systemd", help="Print a service and a timer unit.")
     ] = False,
     config: ConfigFile = None,
+    json: Json = False,
+    log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """Print what makes this host run jwqlscan every night with this configuration.
+    """Print a crontab line, or systemd units, for a run every night.
 
-    Example: (crontab -l; jwqlscan schedule --cron) | crontab -
+    It is for this installation, this configuration and the account that runs this command. Units
+    go into the files that their first lines name; then: systemctl enable --now jwqlscan.timer
     """
-    with told(debug):
+    with told(debug, log_format):
         if cron == systemd:
-            raise typer.BadParameter("give one of --cron and --systemd")
+            raise ConfigError("give one of --cron and --systemd")
         import getpass
 
         from jwqlscan.config import load_config
@@ -67,8 +186,10 @@ def schedule(
         settings = load_config(config)
         program = [sys.executable, "-m", "jwqlscan"]
         if cron:
-            sys.stdout.write(crontab_line(settings, program) + "\n")
+            texts = {"crontab": crontab_line(settings, program) + "\n"}
         else:
-            sys.stdout.write(
-                "\n".join(systemd_units(settings, program, getpass.getuser()).values())
-            )
+            texts = systemd_units(settings, program, getpass.getuser())
+        if json:
+            print_json({"files": texts})
+        else:
+            sys.stdout.write("\n".join(texts.values()))

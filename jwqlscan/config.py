@@ -7,39 +7,39 @@ import re
 import stat
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any
 
-from jwqlscan.cube import MOST_CLASSES, MOST_OWNERS, MOST_PROGRAMS
-from jwqlscan.directories import Limits as DirectoryLimits
+from jwqlscan.config_sections import (
+    take_duration,
+    take_insight,
+    take_notices,
+    take_outputs,
+    take_percent,
+    take_scan,
+    take_schemes,
+    take_thresholds,
+)
 from jwqlscan.errors import ConfigError
 from jwqlscan.files import distrust
 from jwqlscan.paths import shown
-from jwqlscan.schemes import BUILT_IN, LABEL, make_classifier
+from jwqlscan.schemes import BUILT_IN
 from jwqlscan.settings import (
-    AUTO,
-    DEFAULT_OUTPUT_MODE,
-    JWST,
-    READERS,
     Area,
     InsightSettings,
-    Limits,
+    Notices,
     Outputs,
     ScanOverrides,
     ScanSettings,
     Scheme,
     Thresholds,
-    parse_workers,
 )
 from jwqlscan.snapshot import ALL
 from jwqlscan.toml_table import Table, expanded, home
-from jwqlscan.units import parse_duration
 
 SYSTEM_FILE = "/etc/jwqlscan/config.toml"
 DEFAULT_ARCHIVE_AREAS = ("public", "proprietary")
 DEFAULT_MAX_DROP_PERCENT = 50
-MOST_DEPTH = 16
-MOST_DIRECTORIES = 100_000  # of 9 areas they make 130 MB in the spool, which takes 256 MiB
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,8 @@ class Config:
         What `jwqlscan check` compares with.
     metrics_path : str or None
         Where a run writes its metrics.
+    notices : Notices
+        Who is told of a run.
     insight : InsightSettings
     schemes : tuple of Scheme
         All that `scan.scheme` may name.
@@ -89,6 +91,7 @@ class Config:
     max_drop_percent: int = DEFAULT_MAX_DROP_PERCENT
     thresholds: Thresholds = field(default_factory=Thresholds)
     metrics_path: str | None = None
+    notices: Notices = field(default_factory=Notices)
     insight: InsightSettings = field(default_factory=InsightSettings)
     schemes: tuple[Scheme, ...] = tuple(BUILT_IN.values())
 
@@ -125,12 +128,22 @@ def load_config(file: str | None = None, overrides: Overrides | None = None) -> 
         For a file that can't be read or parsed, an unknown key or a value of the wrong type; the
         message names the key and the file.
     """
-    path = file or next((p for p in (_user_file(), SYSTEM_FILE) if os.path.isfile(p)), "")
+    path = file or next((p for p in (user_file(), SYSTEM_FILE) if os.path.isfile(p)), "")
     table = Table({}, "", path)
     if path:
         path = os.path.abspath(path)
         table = Table(_parse(path), "", path)
     return _build(table, overrides or Overrides(), path)
+
+
+def parse_config(text: str, file: str) -> Config:
+    """Read a configuration that is yet to be a file.
+
+    Raises
+    ------
+    ConfigError
+    """
+    return _build(Table(tomllib.loads(text), "", file), Overrides(), file)
 
 
 def _base(variable: str, *below_home: str) -> str:
@@ -139,11 +152,13 @@ def _base(variable: str, *below_home: str) -> str:
     return value if os.path.isabs(value) else os.path.join(home(), *below_home)
 
 
-def _user_file() -> str:
+def user_file() -> str:
+    """Return the path of the user's configuration file, the first one looked for."""
     return os.path.join(_base("XDG_CONFIG_HOME", ".config"), "jwqlscan", "config.toml")
 
 
-def _default_state_path() -> str:
+def default_state_path() -> str:
+    """Return where the state is if nothing says otherwise: it depends on who asks, and where."""
     return os.path.join(_base("XDG_DATA_HOME", ".local", "share"), "jwqlscan")
 
 
@@ -155,7 +170,7 @@ def _parse(path: str) -> dict[str, Any]:
             _check_secret(path, os.fstat(file.fileno()), table)
             return table
     except OSError as error:
-        raise ConfigError(f"{shown(path)}: {error.strerror}; see config.example.toml") from None
+        raise ConfigError(f"{shown(path)}: {error.strerror}; `jwqlscan init` writes one") from None
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number or nest too large
         raise ConfigError(f"{shown(path)}: not valid TOML: {shown(str(error))}") from None
 
@@ -197,11 +212,12 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
     outputs, df = table.table("outputs"), table.table("df")
     log, state = table.table("log"), table.table("state")
     check, metrics = table.table("check"), table.table("metrics")
+    notify = table.table("notify")
     insight = table.table("insight")
-    schemes = _schemes(table.table("schemes"))
+    schemes = take_schemes(table.table("schemes"))
     table.finish()
 
-    state_path = state.directory("path") or _default_state_path()
+    state_path = state.directory("path") or default_state_path()
     archive_path = archive.directory("path")
     if over.archive:
         archive_path = os.path.abspath(over.archive)
@@ -224,183 +240,34 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
         archive_areas=archive_areas,
         central_path=central_path,
         central_areas=central_areas,
-        scan=_scan_settings(scan, over, schemes),
-        max_drop_percent=_percent(scan, "max_drop", DEFAULT_MAX_DROP_PERCENT),
+        scan=take_scan(scan, over.scan, schemes),
+        max_drop_percent=take_percent(scan, "max_drop", DEFAULT_MAX_DROP_PERCENT),
         database_url=_database_url(over.database or stored_url, state_path, file),
-        outputs=_outputs(outputs, over, state_path),
-        df_timeout_s=_duration(df, "timeout", "30s"),
+        outputs=take_outputs(outputs, over.outputs, state_path),
+        df_timeout_s=take_duration(df, "timeout", "30s"),
         log_path=log.directory("path"),
         state_path=state_path,
-        thresholds=_thresholds(check),
+        thresholds=take_thresholds(check),
         metrics_path=metrics.directory("path"),
-        insight=_insight(insight),
+        notices=take_notices(notify),
+        insight=take_insight(insight),
         schemes=tuple(schemes.values()),
     )
-    parts = (archive, central, scan, database, outputs, df, log, state, check, metrics, insight)
-    for part in parts:
+    parts = (archive, central, scan, database, outputs, df, log, state, check, metrics)
+    for part in (*parts, notify, insight):
         part.finish()
     return config
 
 
-def _schemes(table: Table) -> dict[str, Scheme]:
-    """Take the naming schemes, which are added to the built-in ones."""
-    schemes = dict(BUILT_IN)
-    for name, one in table.tables():
-        if name in BUILT_IN:
-            raise table.error(name, "is built in: pick another name")
-        endings = one.texts("endings", Scheme().endings)
-        if not endings or not all(re.fullmatch(r"(\.[A-Za-z0-9_+~-]+)+", e) for e in endings):
-            raise one.error("endings", "expected endings of file names, such as '.fits'")
-        instruments = one.words("instruments")
-        for said, instrument in instruments:
-            if said != said.lower() or not LABEL.fullmatch(instrument):
-                raise one.error("instruments", "expected lower case letters, digits and _.+- only")
-        scheme = Scheme(name, endings, one.texts("patterns", ()), instruments)
-        one.finish()
-        if not scheme.patterns:
-            raise one.error("patterns", "missing: expected a list of regular expressions")
-        try:
-            make_classifier(scheme)
-        except ValueError as error:
-            raise one.error("patterns", shown(str(error))) from None
-        schemes[name] = scheme
-    return schemes
+def store_url(url: str) -> str:
+    """Return a store's URL as it stands on a command line; an SQLite path is made absolute.
 
-
-def _scan_settings(table: Table, over: Overrides, schemes: Mapping[str, Scheme]) -> ScanSettings:
-    defaults = ScanSettings()
-    try:
-        workers = parse_workers(str(table.take("workers", (int, str), "auto or a number", AUTO)))
-    except ValueError as error:
-        raise table.error("workers", shown(str(error))) from None
-    max_rate: int = table.take("max_rate", int, "a number of operations a second", 0)
-    if max_rate < 0:
-        raise table.error("max_rate", f"expected 0 (no limit) or more, not {max_rate}")
-    reader = table.text("reader") or defaults.reader
-    if reader not in READERS:
-        raise table.error("reader", f"expected one of {', '.join(READERS)}, not {shown(reader)}")
-    extra = table.texts("extra_filetypes", ())
-    name = table.text("scheme") or JWST
-    if name not in schemes:
-        known = ", ".join(map(shown, schemes))
-        raise table.error("scheme", f"there is no scheme {shown(name)}; there are {known}")
-    if extra and name != JWST:
-        raise table.error("extra_filetypes", f"only for the scheme {JWST}: see scan.scheme")
-    try:
-        make_classifier(Scheme(), extra)
-    except ValueError as error:
-        raise table.error("extra_filetypes", str(error)) from None
-    settings = ScanSettings(
-        workers=workers,
-        reader=reader,
-        exclude=table.texts("exclude", defaults.exclude),
-        snapshot_names=table.texts("snapshot_names", defaults.snapshot_names),
-        one_file_system=table.flag("one_file_system", defaults.one_file_system),
-        follow_file_symlinks=table.flag("follow_file_symlinks", defaults.follow_file_symlinks),
-        extra_filetypes=extra,
-        scheme=schemes[name],
-        max_rate=max_rate,
-        background=table.flag("background", defaults.background),
-        stall_timeout_s=_duration(table, "stall_timeout", "10min"),
-        max_runtime_s=_duration(table, "max_runtime", None),
-    )
-    return settings.overridden(over.scan)
-
-
-def _insight(table: Table) -> InsightSettings:
-    defaults = InsightSettings()
-
-    def number(key: str, default: int, most: int) -> int:
-        value: int = table.take(key, int, "a number", default)
-        if not 1 <= value <= most:
-            raise table.error(key, f"expected 1 to {most}, not {value}")
-        return value
-
-    depth, most, largest = defaults.directories
-    return InsightSettings(
-        enabled=table.flag("enabled", defaults.enabled),
-        directories=DirectoryLimits(
-            number("depth", depth, MOST_DEPTH),
-            number("max_directories", most, MOST_DIRECTORIES),
-            number("largest_directories", largest, MOST_DIRECTORIES),
-        ),
-        max_classes=number("max_extensions", defaults.max_classes, MOST_CLASSES),
-        max_owners=number("max_owners", defaults.max_owners, MOST_OWNERS),
-        max_programs=number("max_programs", defaults.max_programs, MOST_PROGRAMS),
-        thin_after_s=_duration(table, "thin_after", None),
-    )
-
-
-def _thresholds(table: Table) -> Thresholds:
-    defaults = Thresholds()
-    return Thresholds(
-        max_age_s=_limits(table, "max_age", defaults.max_age_s, ages=True),
-        **{
-            key: _limits(table, key, getattr(defaults, key))
-            for key in (field.name for field in fields(Thresholds) if field.name != "max_age_s")
-        },
-    )
-
-
-def _limits(table: Table, key: str, default: Limits | None, *, ages: bool = False) -> Limits | None:
-    """Take [warning, critical], in that order of gravity; [] turns the threshold off."""
-    what = "[warning, critical]" + (" such as ['36h', '72h']" if ages else "")
-    values = table.take(key, list, what, None)
-    if values is None:
-        return default
-    if not values:
-        return None
-    kinds = {str} if ages else {int, float}
-    if len(values) != 2 or not {type(value) for value in values} <= kinds:
-        raise table.error(key, f"expected {what}, or [] for none")
-    try:
-        read = [parse_duration(v).total_seconds() if ages else float(v) for v in values]
-    except (ValueError, OverflowError) as error:
-        raise table.error(key, shown(str(error))) from None
-    warning, critical = read
-    if not all(0 <= value < float("inf") for value in read):
-        raise table.error(key, "expected numbers that are not negative")
-    if (warning < critical) if key.startswith("min") else (warning > critical):
-        raise table.error(key, "critical would come before warning: swap the two")
-    return warning, critical
-
-
-def _outputs(table: Table, over: Overrides, state_path: str) -> Outputs:
-    path = table.directory("path") or os.path.join(state_path, "outputs")
-    text = table.text("mode")
-    try:
-        mode = DEFAULT_OUTPUT_MODE if text is None else int(text, 8)
-    except ValueError:
-        raise table.error("mode", f"expected octal digits such as '0640', not {text!r}") from None
-    if not 0o400 <= mode <= 0o777:
-        raise table.error("mode", f"expected octal digits such as '0640', not {text!r}")
-    return Outputs(
-        os.path.abspath(over.outputs) if over.outputs else path,
-        mode,
-        table.text("group"),
-        table.flag("allow_inside", False),
-    )
-
-
-def _duration(table: Table, key: str, default: str | None) -> float:
-    """Take a duration in seconds; without a default it may be missing: 0."""
-    text = table.text(key) or default
-    if text is None:
-        return 0.0
-    try:
-        seconds = parse_duration(text).total_seconds()
-    except ValueError as error:
-        raise table.error(key, str(error)) from None
-    if seconds <= 0:
-        raise table.error(key, f"expected more than nothing, not {text!r}")
-    return seconds
-
-
-def _percent(table: Table, key: str, default: int) -> int:
-    percent: int = table.take(key, int, "a number of percent", default)
-    if not 1 <= percent <= 100:
-        raise table.error(key, f"expected 1 to 100 (percent), not {percent}")
-    return percent
+    Raises
+    ------
+    ConfigError
+        If it is none.
+    """
+    return _database_url(url, "", "")
 
 
 def _database_url(url: str | None, state_path: str, file: str) -> str:

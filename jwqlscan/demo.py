@@ -8,7 +8,7 @@ import random
 import re
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import NamedTuple
 
@@ -99,7 +99,16 @@ _KINDS = (
 _MODES = ("id_1_image_cal", "acq1_2022150070312_cal", "track_2022150070312_stream")
 
 
-async def run_demo(directory: str, say: Callable[[str], None]) -> ExitCode:
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """Where a demonstration's configuration and report are, and how its run ended."""
+
+    configuration: str
+    report: str
+    exit_code: ExitCode
+
+
+async def run_demo(directory: str, say: Callable[[str], object]) -> Demonstration:
     """Make the demonstration in a directory and run on it.
 
     Parameters
@@ -137,7 +146,7 @@ async def run_demo(directory: str, say: Callable[[str], None]) -> ExitCode:
     say(f"stored in {outcome.store}")
     say(f"configuration: {config.file}")
     say(f"report: {written[0]}")
-    return outcome.exit_code
+    return Demonstration(config.file, written[0], outcome.exit_code)
 
 
 def _claim(directory: str) -> bool:

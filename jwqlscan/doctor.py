@@ -14,6 +14,8 @@ from jwqlscan.areas import choose_areas, survey_paths
 from jwqlscan.config import Config
 from jwqlscan.df import DfError, capacity
 from jwqlscan.errors import JwqlscanError
+from jwqlscan.files import distrust, try_to_write
+from jwqlscan.metrics import check_name
 from jwqlscan.paths import shown
 from jwqlscan.scanning.measure import survey_seconds
 from jwqlscan.scanning.readers import available_readers
@@ -51,22 +53,39 @@ async def examine(config: Config) -> list[Diagnosis]:
         ("database", _database),
         ("reader", _reader),
         ("disk space", _room),
+        ("who is told", _notices),
         ("clock", _clock),
     ]
     found = [Diagnosis("configuration", True, shown(config.file) or "none, only defaults")]
     for what, look in checks:
         try:
             found.append(Diagnosis(what, True, await look(config)))
-        except (JwqlscanError, DfError) as error:
+        except JwqlscanError as error:
             found.append(Diagnosis(what, False, str(error)))
+        except DfError as error:
+            text = f"{error}; see whether it is mounted, and its server answers"
+            found.append(Diagnosis(what, False, text))
         except OSError as error:
-            found.append(Diagnosis(what, False, f"{shown(str(error.filename))}: {error.strerror}"))
+            where = f"{shown(os.fsdecode(error.filename))}: " if error.filename else ""
+            found.append(Diagnosis(what, False, f"{where}{error.strerror}"))
     return found
 
 
 async def _places(config: Config) -> str:
     await preflight.check(config)
+    if config.log_path:
+        _try_to_write("log.path", config.log_path, config)
     return f"{shown(config.state_path)}, {shown(config.outputs.directory)} can be written"
+
+
+def _try_to_write(key: str, directory: str, config: Config) -> None:
+    try:
+        try_to_write(directory)
+    except OSError as error:
+        raise JwqlscanError(
+            f"{key}{config.source}: {shown(directory)}: {error.strerror}; make it, writable for who"
+            " runs jwqlscan, or name another"
+        ) from None
 
 
 async def _areas(config: Config) -> str:
@@ -115,6 +134,27 @@ async def _room(config: Config) -> str:
             config.state_path,
         )
     return f"{shown(config.state_path)} has {format_bytes(room.available_bytes)} left"
+
+
+async def _notices(config: Config) -> str:
+    """Look at what is called and written when a run ended; nobody is told anything now."""
+    told = []
+    if config.metrics_path:
+        check_name(config.metrics_path)
+        _try_to_write("metrics.path", os.path.dirname(config.metrics_path), config)
+        told.append(f"metrics in {shown(config.metrics_path)}")
+    if config.notices.ping_url:
+        told.append("a dead-man's switch, by notify.ping_url")
+    if config.notices.command:
+        program = config.notices.command[0]
+        if not (os.path.isfile(program) and os.access(program, os.X_OK)):
+            reason = "is no program that can be executed: name another, or chmod +x it"
+        else:
+            reason = distrust(program, os.stat(program))
+        if reason:
+            raise JwqlscanError(f"notify.command{config.source}: {shown(program)} {reason}")
+        told.append(shown(program))
+    return ", ".join(told) or "nobody: metrics.path, notify.ping_url and notify.command are not set"
 
 
 async def _clock(config: Config) -> str:

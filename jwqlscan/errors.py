@@ -19,11 +19,19 @@ class ExitCode(IntEnum):
     LOCKED = 11
 
 
+# \b keeps the lines apart in a command's help.
 EXIT_CODE_HELP = """\
-Exit codes: 0 complete · 1 failed, nothing stored · 2 usage or configuration ·
-3 stored but incomplete · 4 measured, but the database can't be reached: kept in the spool,
-stored by the next run · 5 stored, but the report failed · 11 another run holds the lock ·
-128+N ended by signal N"""
+\b
+Exit codes:
+  0      complete
+  1      failed, nothing stored
+  2      usage or configuration
+  3      stored but incomplete
+  4      measured, but the database can't be reached: kept in the spool,
+         stored by the next run
+  5      stored, but the report failed
+  11     another run holds the lock
+  128+N  ended by signal N"""
 
 
 def most_severe(codes: Iterable[ExitCode]) -> ExitCode:
@@ -51,6 +59,10 @@ class ScanFailedError(JwqlscanError):
 
 class StoreError(JwqlscanError):
     """The store answers, but can't be used (a newer schema, a refused statement)."""
+
+
+class StoreMissingError(StoreError):
+    """There is no store where one is expected."""
 
 
 class SnapshotRefusedError(StoreError):

@@ -30,7 +30,13 @@ LITTER_AGE_S = 86_400
 
 
 async def write_atomically(
-    path: str, data: bytes | str, mode: int, group: str | None, *, follow_symlink: bool = True
+    path: str,
+    data: bytes | str,
+    mode: int,
+    group: str | None,
+    *,
+    follow_symlink: bool = True,
+    replace: bool = True,
 ) -> None:
     """Write a file so that readers, and crashes, find the old one or the new one.
 
@@ -44,11 +50,13 @@ async def write_atomically(
     group : str or None
     follow_symlink : bool
         Whether its directory may be a symbolic link.
+    replace : bool
+        Whether a file that is there may be replaced.
 
     Raises
     ------
     OSError
-        If it can't be written; nothing new is left behind then.
+        If it can't be written, or is there and must stay; nothing new is left behind then.
     ConfigError
         If there is no such group.
 
@@ -76,7 +84,7 @@ async def write_atomically(
                     await run(_settle, file.fileno(), mode, gid)
                 await run(
                     partial(
-                        os.rename,
+                        os.rename if replace else _rename_new,
                         temporary,
                         name,
                         src_dir_fd=directory_fd,
@@ -209,6 +217,12 @@ def _settle(fd: int, mode: int, gid: int) -> None:
         os.fchown(fd, -1, gid)
     os.fchmod(fd, mode)  # after fchown, which clears the set-id bits
     os.fsync(fd)
+
+
+def _rename_new(old: str, new: str, *, src_dir_fd: int, dst_dir_fd: int) -> None:
+    """Rename, but never over what is there: rename(2) would."""
+    os.link(old, new, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, follow_symlinks=False)
+    os.unlink(old, dir_fd=src_dir_fd)
 
 
 def _remove(directory_fd: int, name: str) -> None:

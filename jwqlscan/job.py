@@ -28,6 +28,7 @@ from jwqlscan.errors import (
 )
 from jwqlscan.lock import waited_lock
 from jwqlscan.metrics import write_metrics
+from jwqlscan.notices import Announcement, Ending, announced
 from jwqlscan.paths import shown
 from jwqlscan.reporting import warm_up, write_report
 from jwqlscan.scanning.measure import AreaMeasure, Measurement, measure, survey_seconds
@@ -35,6 +36,7 @@ from jwqlscan.scanning.scanner import Scanner
 from jwqlscan.settings import ScanSettings
 from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot, worst_state
 from jwqlscan.store import LastArea, Store, open_store
+from jwqlscan.units import format_bytes, format_count, format_seconds
 
 log = logging.getLogger(__name__)
 
@@ -68,8 +70,8 @@ class _Run:
 
     started: datetime
     log_file: str
+    run_id: str
     began: float = field(default_factory=time.monotonic)
-    run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 
 async def run(
@@ -80,6 +82,7 @@ async def run(
     with_report: bool = True,
     wait_s: float = 0.0,
     log_file: str = "",
+    run_id: str | None = None,
     display: Display | None = None,
 ) -> Outcome:
     """Measure the archive and central storage, store one snapshot, write the report.
@@ -96,6 +99,8 @@ async def run(
         How long to wait while another run holds the lock.
     log_file : str
         Noted in the `monitor` table.
+    run_id : str, optional
+        A UUID that names the run; without it a new one.
     display : Display, optional
 
     Returns
@@ -110,10 +115,35 @@ async def run(
     ScanFailedError
         An area can't be measured; nothing is stored but a FAILURE row in `monitor`.
     """
-    this = _Run(datetime.now(UTC), log_file)
-    display = display or Display()
+    this = _Run(datetime.now(UTC), log_file, run_id or str(uuid.uuid4()))
+    async with announced(config.notices, this.run_id) as announcement:
+        outcome = await _run(
+            config,
+            this,
+            announcement,
+            allow_empty,
+            allow_drop,
+            with_report,
+            wait_s,
+            display or Display(),
+        )
+        announcement.ending = _ending(outcome)
+    return outcome
+
+
+async def _run(
+    config: Config,
+    this: _Run,
+    announcement: Announcement,
+    allow_empty: bool,
+    allow_drop: bool,
+    with_report: bool,
+    wait_s: float,
+    display: Display,
+) -> Outcome:
     await preflight.check(config)
     async with waited_lock(os.path.join(config.state_path, "lock"), wait_s):
+        announcement.begin()
         store = open_store(config.database_url)
         last, complete = await _before(store)
         try:
@@ -144,6 +174,19 @@ async def run(
         for warning in warnings:
             log.warning("%s", warning)
         return Outcome(snapshot, most_severe(codes), location, written, tuple(warnings))
+
+
+def _ending(outcome: Outcome) -> Ending:
+    """Return what others are told: counts and sizes, no names."""
+    snapshot = outcome.snapshot
+    totals = [
+        f"{area.group} {format_count(area.tally.files)} files,"
+        f" {format_bytes(area.tally.apparent_bytes)}"
+        for area in snapshot.areas
+        if area.name == ALL
+    ]
+    took = f"{snapshot.status} in {format_seconds(snapshot.seconds)}"
+    return Ending(snapshot.status, outcome.exit_code, "; ".join((took, *totals)))
 
 
 async def report(

@@ -14,13 +14,18 @@ from jwqlscan.settings import AUTO
 
 if TYPE_CHECKING:
     from jwqlscan.benchmark import Benchmark, Rate
+    from jwqlscan.check import Verdict
     from jwqlscan.cube import Cube
+    from jwqlscan.demo import Demonstration
     from jwqlscan.doctor import Diagnosis
     from jwqlscan.insight import Growth, GrowthRow
     from jwqlscan.job import Outcome
     from jwqlscan.looking import RunStatus, Series, Status
+    from jwqlscan.moving import Moved
+    from jwqlscan.pruning import Pruned
     from jwqlscan.scanning.measure import Measurement
     from jwqlscan.snapshot import AreaSnapshot, Capacity
+    from jwqlscan.spool import Flushed
     from jwqlscan.tally import Tally
 
 
@@ -247,4 +252,66 @@ def doctor_object(found: list[Diagnosis]) -> dict[str, Any]:
     return {
         "well": all(one.well for one in found),
         "checks": [{"what": one.what, "well": one.well, "text": one.text} for one in found],
+    }
+
+
+def check_object(verdict: Verdict) -> dict[str, Any]:
+    """Return what `jwqlscan check --json` prints."""
+    return {
+        "level": verdict.level.name,
+        "exit_code": int(verdict.level),
+        "line": verdict.line,
+        "findings": [
+            {"level": one.level.name, "text": one.text, "perfdata": one.perfdata}
+            for one in verdict.findings
+        ],
+    }
+
+
+def report_object(written: Sequence[str]) -> dict[str, Any]:
+    """Return what `jwqlscan report --json` prints: the page is the first file."""
+    return {"written": [shown(path) for path in written]}
+
+
+def flush_object(flushed: Flushed) -> dict[str, Any]:
+    """Return what `jwqlscan db flush --json` prints."""
+    return {
+        "stored": flushed.stored,
+        "set_aside": [
+            {"path": shown(path), "reason": reason} for path, reason in flushed.set_aside.items()
+        ],
+        "warnings": [shown(warning) for warning in flushed.warnings],
+    }
+
+
+def demo_object(made: Demonstration) -> dict[str, Any]:
+    """Return what `jwqlscan demo --json` prints."""
+    return {
+        "configuration": shown(made.configuration),
+        "report": shown(made.report),
+        "exit_code": int(made.exit_code),
+    }
+
+
+def moved_object(moved: Moved) -> dict[str, Any]:
+    """Return what `jwqlscan db copy --json` and `db import-jwql --json` print."""
+    return {
+        "source": moved.source,
+        "target": moved.target,
+        "runs": moved.runs,
+        "present": moved.present,
+        "rows": moved.rows,
+        "warnings": list(moved.warnings),
+        "notes": list(moved.notes),
+    }
+
+
+def pruned_object(pruned: Pruned, dry_run: bool) -> dict[str, Any]:
+    """Return what `jwqlscan db prune --json` prints."""
+    return {
+        "store": pruned.store,
+        "dry_run": dry_run,
+        "runs": pruned.runs,
+        "kept": pruned.kept,
+        "jwql_dates": pruned.jwql_dates,
     }

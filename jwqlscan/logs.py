@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import TextIO
 
 from jwqlscan.errors import ConfigError
@@ -16,6 +18,20 @@ from jwqlscan.paths import shown
 
 FILE_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 LOG_MODE = 0o600
+
+
+class LogFormat(StrEnum):
+    """How lines on standard error are written."""
+
+    text = "text"
+    json = "json"
+
+
+def json_line(level: str, message: str, run_id: str = "", time_s: float | None = None) -> str:
+    """Return one event as a JSON object on one line; `time_s` is since 1970, None is now."""
+    when = datetime.now(UTC) if time_s is None else datetime.fromtimestamp(time_s, UTC)
+    event = {"time": when.isoformat(), "level": level, "run_id": run_id, "message": message}
+    return json.dumps({key: value for key, value in event.items() if value})
 
 
 class _LineFormatter(logging.Formatter):
@@ -33,6 +49,18 @@ class _UtcFormatter(_LineFormatter):
     default_msec_format = "%s.%03dZ"
 
 
+class _JsonFormatter(_LineFormatter):
+    """One JSON object a line, of one run."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__("%(message)s")
+        self._run_id = run_id
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        return json_line(record.levelname.lower(), text, self._run_id, record.created)
+
+
 class _StderrHandler(logging.StreamHandler[TextIO]):
     """Writes to what `sys.stderr` is at the time: a live display redirects it."""
 
@@ -42,15 +70,18 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
 
 
 @contextlib.contextmanager
-def logging_to_stderr(level: int) -> Iterator[None]:
+def logging_to_stderr(
+    level: int, form: LogFormat = LogFormat.text, run_id: str = ""
+) -> Iterator[None]:
     """Send this package's log lines of that level or above to standard error."""
     handler = _StderrHandler()
     handler.setLevel(level)
-    handler.setFormatter(
-        _UtcFormatter(FILE_FORMAT)
-        if level <= logging.INFO
-        else _LineFormatter("jwqlscan: %(message)s")
-    )
+    if form is LogFormat.json:
+        handler.setFormatter(_JsonFormatter(run_id))
+    elif level <= logging.INFO:
+        handler.setFormatter(_UtcFormatter(FILE_FORMAT))
+    else:
+        handler.setFormatter(_LineFormatter("jwqlscan: %(message)s"))
     with _attached(handler):
         yield
 

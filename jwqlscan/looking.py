@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import zip_longest
 
-from jwqlscan.errors import ConfigError
+from jwqlscan.errors import ConfigError, StoreMissingError
 from jwqlscan.growth import growth
 from jwqlscan.insight import Growth
 from jwqlscan.paths import shown
 from jwqlscan.snapshot import ALL
-from jwqlscan.store import open_store
+from jwqlscan.store import Store, Tables, open_store
 from jwqlscan.store.insight import look_before, nearest, read_looks, read_values, series_looks
 from jwqlscan.store.questions import (
     AreaRow,
@@ -72,7 +74,15 @@ async def status(database_url: str, count: int, now: datetime | None = None) -> 
         Aware; what ages count from.
     """
     now = now or datetime.now(UTC)
-    async with open_store(database_url) as store:
+    opening = open_store(database_url, Tables.LOOKED_AT)
+    try:
+        return await _status(opening, count, now)
+    except StoreMissingError:
+        return Status(opening.location, ())
+
+
+async def _status(opening: Store, count: int, now: datetime) -> Status:
+    async with opening as store:
         runs = await last_runs(store, count + 1)  # one more: what the oldest shown changed since
         found = tuple(
             RunStatus(run, now - run.date, _totals(run, previous))
@@ -115,15 +125,18 @@ async def series(
             f"products are kept for the whole archive only: leave out --area {shown(area)},"
             " or --instrument and --filetype"
         )
-    async with open_store(database_url) as store:
-        if instrument or filetype:
-            points = await product_points(store, instrument.casefold(), filetype.casefold(), since)
-        elif group == "central":
-            points = await central_points(store, name or ALL, since)
-        elif name:
-            points = await archive_area_points(store, name, since)
-        else:
-            points = await archive_points(store, since)
+    points: Sequence[Point] = ()
+    with contextlib.suppress(StoreMissingError):
+        async with open_store(database_url, Tables.LOOKED_AT) as store:
+            if instrument or filetype:
+                labels = (instrument.casefold(), filetype.casefold())
+                points = await product_points(store, *labels, since)
+            elif group == "central":
+                points = await central_points(store, name or ALL, since)
+            elif name:
+                points = await archive_area_points(store, name, since)
+            else:
+                points = await archive_points(store, since)
     return Series(area or "archive", instrument, filetype, tuple(points))
 
 
@@ -149,7 +162,7 @@ async def grown(
     ConfigError
         If there is no such area, or fewer than two runs looked into it.
     """
-    async with open_store(database_url) as store:
+    async with open_store(database_url, Tables.LOOKED_AT) as store:
         looks = await read_looks(store)
         group, _, name = area.partition("/")
         wanted = (group, name or ALL)

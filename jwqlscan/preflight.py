@@ -31,7 +31,7 @@ async def check(config: Config) -> None:
     if not (config.archive_path or config.central_path):
         raise ConfigError(
             "nothing to measure: give --archive DIR, or archive.path or central.path"
-            f"{config.source or ' in a configuration file'}"
+            f"{config.source or ' in a configuration file, which `jwqlscan init` writes'}"
         )
     await anyio.to_thread.run_sync(_check_places, config)
 

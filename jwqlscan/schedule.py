@@ -124,8 +124,8 @@ def _below(paths: set[str], directories: tuple[str, ...]) -> bool:
 def _command(config: Config, program: Sequence[str]) -> list[str]:
     if not config.file:
         raise ConfigError(
-            "a schedule needs a configuration file: write one (see config.example.toml), and name"
-            " it with --config, or put it at ~/.config/jwqlscan/config.toml"
+            "a schedule needs a configuration file: name one with --config, or write one with"
+            " `jwqlscan init`"
         )
     return [_plain(word) for word in (*program, "run", "--config", config.file)]
 

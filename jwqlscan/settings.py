@@ -223,3 +223,25 @@ class Thresholds:
     max_change_percent: Limits | None = (10.0, 50.0)
     max_errors: Limits | None = (0.0, 1000.0)
     max_unrecognized: Limits | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notices:
+    """Who is told of a run; the keys of ``[notify]``.
+
+    Attributes
+    ----------
+    ping_url : str or None
+        Of a dead-man's switch. Who has it can ping: kept out of `repr`.
+    command : tuple of str
+        Called when a run ends; the program by its absolute path. Empty: none.
+    timeout_s : float
+        How long a run waits for each at its end.
+    incomplete_is_failure : bool
+        Whether the switch hears of an incomplete run as a failure.
+    """
+
+    ping_url: str | None = field(default=None, repr=False)
+    command: tuple[str, ...] = ()
+    timeout_s: float = 10.0
+    incomplete_is_failure: bool = False

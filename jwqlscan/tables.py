@@ -113,7 +113,7 @@ def print_status(status: Status, console: Console) -> None:
             Text(f"no runs in {shown(status.store)} yet: `jwqlscan run` makes one"), soft_wrap=True
         )
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
     for heading in ("run (UTC)", "status"):
         table.add_column(heading, no_wrap=True)
     for heading in ("age", "took"):
@@ -123,7 +123,7 @@ def print_status(status: Status, console: Console) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for one in status.runs:
         head: list[str | Text] = [
-            f"{one.run.date:%Y-%m-%d %H:%M:%S}",
+            f"{one.run.date:%Y-%m-%d %H:%M}",
             Text(one.run.status, style="" if one.run.complete else "bold red"),
             format_age(one.age.total_seconds()),
             format_seconds(one.run.seconds),
@@ -339,6 +339,9 @@ class _StdoutConsole(Console):
 
 
 def stdout_console() -> Console:
-    """Return a console for standard output; one that is no terminal does not wrap."""
+    """Return a console for standard output.
+
+    It is never narrower than a table needs: rich would cut numbers off, a terminal wraps the line.
+    """
     console = _StdoutConsole()
-    return console if console.is_terminal else _StdoutConsole(width=PIPE_WIDTH)
+    return console if console.width >= PIPE_WIDTH else _StdoutConsole(width=PIPE_WIDTH)

@@ -21,7 +21,7 @@ LAYERS = [
     (
         "names and records",
         "names characters automaton patterns schemes snapshot signals projections insight growth"
-        " history toml_table",
+        " history toml_table logs",
     ),
     ("a scan's facts", "scanning scanning.mounts scanning.pace scanning.process scanning.waits"),
     ("a scan's rules", "scanning.rules scanning.ledger"),
@@ -29,10 +29,12 @@ LAYERS = [
     ("readers", "scanning.scandir_reader scanning.native_reader"),
     ("the walk", "scanning.readers scanning.pool scanning.orders display"),
     ("the scanning process", "scanning.scanner_child scanning.scanner"),
-    ("configuration, lock, df, store", "config lock logs df store.*"),
+    ("a configuration's sections", "config_sections"),
+    ("configuration, lock, df, store", "config lock df notices store.* new_config jwql_config"),
     (
         "measuring, spool, report, looking back",
-        "scanning.measure areas spool reporting.* preflight looking check metrics schedule",
+        "scanning.measure areas spool reporting.* preflight looking check metrics schedule"
+        " moving moving_insight jwql_import pruning",
     ),
     ("the use cases", "job doctor"),
     ("showing", "progress tables json_output benchmark demo"),
@@ -44,10 +46,10 @@ ONLY_IN = {
     "bokeh": "reporting.* demo",
     "asyncpg": "store.postgresql*",
     "sqlite3": "store.sqlite*",
-    "rich": "progress tables cli",
+    "rich": "progress tables cli_common",
     "typer": "cli cli_*",
     "aiofiles": "files",
-    "threading": "scanning.* signals",
+    "threading": "scanning.* signals notices",
 }
 
 

@@ -1,8 +1,10 @@
 """The verdict, the forecast below it, and the metrics, read by their consumers' parsers."""
 
 import re
+import socket
 import subprocess
 import sys
+import time
 from datetime import timedelta
 
 import pytest
@@ -93,6 +95,17 @@ async def test_a_drop_or_a_jump_in_files_is_told(tmp_path, files, level):
     assert verdict(evidence, max_change_percent=(10, 50)).level == level
 
 
+async def test_a_run_is_compared_with_the_complete_one_before_it(url):
+    evidence = await evidence_of(url, run(0, files=100), run(1, files=1, state="stalled"), run(2))
+    assert "-90.0 % since the run before" in verdict(evidence, max_change_percent=(10, 50)).line
+
+
+async def test_a_run_that_is_not_complete_has_less_and_that_is_no_drop(url):
+    evidence = await evidence_of(url, run(0, files=100), run(1, files=1, state="stalled"))
+    found = verdict(evidence, max_change_percent=(10, 50))
+    assert found.level is Level.WARNING and "since the run before" not in found.line
+
+
 async def test_errors_and_unrecognized_names_are_counted(url):
     evidence = await evidence_of(url, run(errors={"io": 2, "stale": 3}, unrecognized=7))
     found = verdict(evidence, max_errors=(0, 10), max_unrecognized=(1, 5))
@@ -167,7 +180,28 @@ async def test_check_exits_with_its_level_and_prints_one_line(tmp_path):
     url = f"sqlite:///{tmp_path}/s.db"
     done = jwqlscan("check", "--database", url)
     assert (done.returncode, done.stderr) == (3, "")
-    assert done.stdout == "JWQLSCAN UNKNOWN - no run is stored yet\n"
+    assert done.stdout == "JWQLSCAN UNKNOWN - no run is stored yet: `jwqlscan run` makes one\n"
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--nonsense",), ("--timeout", "soon"), ("-t", "99999999y"), ("extra",)]
+)
+def test_check_of_a_wrong_command_line_is_unknown_in_one_line(arguments):
+    done = jwqlscan("check", *arguments)  # 2, as elsewhere, would be CRITICAL
+    assert (done.returncode, done.stderr) == (3, "")
+    assert done.stdout.startswith("JWQLSCAN UNKNOWN - ") and len(done.stdout.splitlines()) == 1
+
+
+def test_check_gives_up_on_a_database_that_hangs():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        url = f"postgresql://u@127.0.0.1:{server.getsockname()[1]}/d"
+        began = time.monotonic()
+        done = jwqlscan("check", "--database", url, "--timeout", "1s")
+    assert time.monotonic() - began < 5
+    assert (done.returncode, done.stderr) == (3, "")
+    assert done.stdout == "JWQLSCAN UNKNOWN - no answer within 1 s\n"
 
 
 def test_check_of_a_wrong_configuration_is_unknown_in_one_line(tmp_path):

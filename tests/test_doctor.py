@@ -65,6 +65,34 @@ def test_outputs_that_can_not_be_made_are_told(tmp_path, file):
     assert "outputs.path" in failures(done)[0]
 
 
+@pytest.mark.parametrize(
+    ("what", "more"),
+    [
+        ("directories", "[log]\npath = 'no/logs'\n"),
+        ("who is told", "[metrics]\npath = 'no/place/j.prom'\n"),
+        ("who is told", "[metrics]\npath = 'j.txt'\n"),
+        ("who is told", "[notify]\ncommand = ['/no/such/hook']\n"),
+        ("who is told", "[notify]\ncommand = ['/etc/passwd']\n"),
+    ],
+)
+def test_what_only_shows_at_the_end_of_a_run_is_looked_at(tmp_path, file, what, more):
+    done = doctor(configured(tmp_path, more=more))
+    [line] = failures(done)
+    assert done.returncode == 1 and line.startswith(f"FAIL  {what}")
+
+
+def test_nobody_is_told_and_no_secret_is_shown(tmp_path, file):
+    done = doctor(configured(tmp_path, more="[notify]\nping_url = 'https://hc.example/uuid'\n"))
+    assert done.returncode == 0
+    assert "dead-man" in done.stdout and "uuid" not in done.stdout
+
+
+def test_quiet_prints_failures_only(tmp_path, file):
+    assert doctor(file, "-q").stdout == ""
+    done = doctor(configured(tmp_path, "nowhere"), "-q")
+    assert done.stdout.splitlines() == failures(done) != []
+
+
 def test_a_wrong_configuration_exits_2(tmp_path):
     done = doctor(configured(tmp_path, more="[nonsense]\n"))
     assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)

@@ -63,6 +63,7 @@ def test_the_json_object_has_these_names_and_values(tmp_path):
     [area] = result["areas"]
     assert area.pop("allocated_bytes") == find(tmp_path).allocated_bytes - 4096  # the snapshot's
     assert result == {
+        "schema_version": 1,
         "areas": [
             {
                 "path": str(tmp_path),

@@ -17,6 +17,7 @@ import anyio
 import asyncpg
 import conftest
 import pytest
+import stores
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -30,7 +31,7 @@ from proxy import proxied
 from snapshots import make_area, make_snapshot, make_tally
 from trees import in_mount_namespace, required
 
-from jwqlscan import spool
+from jwqlscan import moving, spool
 from jwqlscan.errors import (
     ConfigError,
     SnapshotRefusedError,
@@ -53,6 +54,13 @@ def large_snapshot(day=0):
     """A snapshot whose COPY is larger than all buffers between a client and a server."""
     products = {Product("x" * 2000, f"type{n}"): Amount(n, n) for n in range(4000)}
     return make_snapshot(day, make_area(tally=make_tally(products=products)))
+
+
+async def filled_store(url, snapshots):
+    """Make a store with runs and their insight; return all that it holds."""
+    async with open_store(url) as store:
+        await stores.record(store, snapshots)
+        return await stores.everything(store)
 
 
 async def runs(url):
@@ -362,6 +370,42 @@ async def test_a_server_stopped_within_a_transaction_costs_nothing(own_server, t
     async with PostgresqlStore(own_server.url) as store:
         await spool.flush(directory, store)
     assert await runs(own_server.url) == [snapshot.timestamp for snapshot in snapshots]
+
+
+@pytest.mark.case("P10")
+async def test_a_copy_goes_on_after_its_server_was_stopped_in_the_middle(
+    own_server, tmp_path, monkeypatch
+):
+    own_server.restart(synchronous_commit="on")
+    monkeypatch.setattr(moving, "PIECE_ROWS", 60)
+    whole = await filled_store(f"sqlite:///{tmp_path}/from.db", stores.runs(30))
+    async with PostgresqlStore(own_server.url) as store, store._session() as connection:
+        await connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    async with proxied(own_server.url) as proxy, open_store(f"sqlite:///{tmp_path}/from.db") as one:
+        stopped = 0
+        for after in (b'COPY "scan_area"', b'COPY "scan_value"'):
+            async with PostgresqlStore(own_server.url):
+                pass
+            async with PostgresqlStore(proxy.url, **SHORT | {"call_timeout_s": 5.0}) as store:
+
+                async def stop(hit=proxy.hit):
+                    await hit.wait()
+                    await anyio.to_thread.run_sync(own_server.control, "stop", "-m", "immediate")
+
+                proxy.arm("deaf", after)  # it is within the COPY, and does not get on
+                try:
+                    async with anyio.create_task_group() as tasks:
+                        tasks.start_soon(stop)
+                        with pytest.raises(StoreUnavailableError, match="copy again"):
+                            await moving.copy(one, store)
+                        stopped += 1
+                finally:
+                    own_server.control("start")
+                proxy.heal()
+        assert stopped == 2
+        async with PostgresqlStore(own_server.url) as store:
+            await moving.copy(one, store)
+            assert await stores.everything(store) == whole
 
 
 # TLS

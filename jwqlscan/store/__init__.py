@@ -5,13 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Any, NamedTuple, Protocol, Self
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from jwqlscan.history import History
 from jwqlscan.insight import Insight
 from jwqlscan.snapshot import Snapshot
 
+if TYPE_CHECKING:
+    from jwqlscan.store.fitting import Column
+    from jwqlscan.store.rows import TableRows
+
+Statement = tuple[str, Sequence[object]]
+
+MEANWHILE = "a run was stored meanwhile: do it again"
+
 MONITOR_NAME = "filesystem_monitor"
+
+
+class Tables(Enum):
+    """What is done about the tables when a store is opened."""
+
+    MADE = "made, or brought up to this version"
+    LOOKED_AT = "as MADE, but an SQLite file that is not there is not made"
+    EXPECTED = "brought up to this version; a store without any is refused"
+    FOREIGN = "left as they are: the database is another program's"
 
 
 class LastArea(NamedTuple):
@@ -105,19 +123,57 @@ class Store(Protocol):
         """
         ...
 
+    async def identity(self) -> str:
+        """Return a text that is the same for two names of one store."""
+        ...
 
-def open_store(url: str) -> Store:
+    async def catalog(self) -> Mapping[str, Mapping[str, Column]]:
+        """Return the columns of the JWQL tables and our own, as they are in this store."""
+        ...
+
+    async def write(
+        self,
+        tables: Sequence[TableRows],
+        statements: Sequence[Statement] = (),
+        expected: tuple[str, Sequence[object], int] | None = None,
+    ) -> list[str]:
+        """Run statements, then insert rows in the order given, in one transaction.
+
+        Parameters
+        ----------
+        tables : sequence of TableRows
+            Values as `store.moving.neutral` has them, the same for every store.
+        statements : sequence of (str, sequence of object)
+            Worded as for `select`, with their values.
+        expected : (str, sequence of object, int), optional
+            A question, its values and the one number that it has to give; else nothing is done.
+
+        Returns
+        -------
+        list of str
+            Warnings: rows that an existing JWQL table could not take.
+
+        Raises
+        ------
+        StoreUnavailableError
+            Also if the answer to `expected` is another: somebody has stored meanwhile.
+        """
+        ...
+
+
+def open_store(url: str, tables: Tables = Tables.MADE) -> Store:
     """Return the store that a database URL names; nothing is opened yet.
 
     Parameters
     ----------
     url : str
         ``sqlite:///relative.db``, ``sqlite:////absolute.db`` or ``postgresql://…``.
+    tables : Tables
     """
     if url.startswith("sqlite:///"):
         from jwqlscan.store.sqlite import SqliteStore
 
-        return SqliteStore(url.removeprefix("sqlite:///"))
+        return SqliteStore(url.removeprefix("sqlite:///"), tables=tables)
     from jwqlscan.store.postgresql import PostgresqlStore
 
-    return PostgresqlStore(url)
+    return PostgresqlStore(url, tables=tables)

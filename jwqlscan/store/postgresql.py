@@ -28,15 +28,16 @@ from jwqlscan.errors import (
 from jwqlscan.history import History
 from jwqlscan.insight import Insight
 from jwqlscan.snapshot import Snapshot
-from jwqlscan.store import LastArea
+from jwqlscan.store import MEANWHILE, LastArea, Statement, Tables
 from jwqlscan.store import postgresql_queries as queries
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store.dsn import check_form, default_sslmode, redacted
+from jwqlscan.store.fitting import Column
 from jwqlscan.store.insight import read_insight
 from jwqlscan.store.intervals import microseconds
 from jwqlscan.store.postgresql_queries import Connection
-from jwqlscan.store.rows import EARLIEST
-from jwqlscan.store.schema import APPLICATION_ID, steps_from
+from jwqlscan.store.rows import EARLIEST, TableRows
+from jwqlscan.store.schema import APPLICATION_ID, NO_STORE, steps_from
 
 CONNECT_TIMEOUT_S = 10.0
 # A record is a few hundred rows and a history 0.3 s (five years): whatever takes two minutes hangs.
@@ -111,6 +112,7 @@ class PostgresqlStore:
         the server too.
     connect_timeout_s, call_timeout_s, exclusive_timeout_s : float
         How long to wait for the server, and for another host that is storing.
+    tables : Tables
     """
 
     def __init__(
@@ -120,8 +122,10 @@ class PostgresqlStore:
         connect_timeout_s: float = CONNECT_TIMEOUT_S,
         call_timeout_s: float = CALL_TIMEOUT_S,
         exclusive_timeout_s: float = EXCLUSIVE_TIMEOUT_S,
+        tables: Tables = Tables.MADE,
     ) -> None:
         self._url = url
+        self._tables = tables
         self._connect_timeout_s = connect_timeout_s
         self._call_timeout_s = call_timeout_s
         self._exclusive_timeout_s = exclusive_timeout_s
@@ -223,6 +227,40 @@ class PostgresqlStore:
         async with self._transaction() as connection:
             return await queries.thin_insight(connection, until)
 
+    async def identity(self) -> str:
+        """Return when the server was started, to the microsecond, and which of its databases."""
+        async with self._session() as connection:
+            return str(await connection.fetchval(queries.IDENTITY))
+
+    async def catalog(self) -> Mapping[str, Mapping[str, Column]]:
+        """Return the columns of the JWQL tables and our own."""
+        async with self._session() as connection:
+            return await queries.catalog(connection)
+
+    async def write(
+        self,
+        tables: Sequence[TableRows],
+        statements: Sequence[Statement] = (),
+        expected: tuple[str, Sequence[object], int] | None = None,
+    ) -> list[str]:
+        """Run statements and insert rows; return warnings for those that JWQL's can't take."""
+        warnings: list[str] = []
+        async with self._transaction() as connection:
+            if expected is not None:
+                question, values, number = expected
+                if (await queries.select(connection, question, values))[0][0] != number:
+                    raise StoreUnavailableError(f"{self.location}: {MEANWHILE}")
+            for statement, values in statements:
+                await queries.select(connection, statement, values)
+            catalog = await queries.catalog(connection)
+            for wanted in tables:
+                typed = queries.typed(wanted, catalog[wanted.table])
+                if wanted.table in table_rows.JWQL_TABLES:
+                    warnings += await queries.copy_fitting(connection, typed, catalog)
+                else:
+                    await queries.copy(connection, typed)
+        return warnings
+
     async def _insert_run(self, connection: Connection, snapshot: Snapshot) -> bool:
         """Claim the run. While another one is storing the same run, this waits for its end."""
         run = table_rows.run_rows(snapshot)
@@ -244,8 +282,12 @@ class PostgresqlStore:
         )
 
     async def _migrate(self, connection: Connection) -> None:
+        if self._tables is Tables.FOREIGN:
+            return
         # Looking first needs no privilege to create anything once the schema is there.
         version = await queries.schema_version(connection)
+        if not version and self._tables is Tables.EXPECTED:
+            raise StoreError(f"{self.location}: {NO_STORE}")
         if not steps_from(version, "postgresql", self.location):
             return
         await connection.execute("BEGIN")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -12,12 +12,17 @@ from jwqlscan.snapshot import Snapshot
 from jwqlscan.store import LastArea, intervals
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store.fitting import Column, fitting_rows
-from jwqlscan.store.rows import TableRows
+from jwqlscan.store.rows import TableRows, Value
 from jwqlscan.tally import Product
 
 # The aggregate of five years needs 20 MB: with PostgreSQL's default of 4 MB it spills to disk and
 # takes twice as long.
 _HISTORY_WORK_MEM = "64MB"
+
+IDENTITY = (
+    "SELECT pg_postmaster_start_time()::text || ' ' || oid FROM pg_database"
+    " WHERE datname = current_database()"
+)
 
 _NEWEST = "(SELECT run_id FROM scan_run WHERE date >= $1 ORDER BY date DESC LIMIT 1)"
 
@@ -59,15 +64,17 @@ async def schema_version(connection: Connection) -> int:
 
 
 async def catalog(connection: Connection) -> dict[str, dict[str, Column]]:
-    """Return the JWQL tables' columns as they are in this database."""
+    """Return the columns of the JWQL tables and our own as they are in this database."""
     rows = await connection.fetch(
-        """
+        r"""
         SELECT c.relname::text, a.attname::text, t.typname::text, a.attnotnull,
                ARRAY(SELECT enumlabel::text FROM pg_enum WHERE enumtypid = t.oid)
-        FROM unnest($1::text[]) AS wanted (name)
-        JOIN pg_class c ON c.oid = to_regclass(wanted.name)
+        FROM pg_class c
         JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
         JOIN pg_type t ON t.oid = a.atttypid
+        WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND pg_table_is_visible(c.oid)
+        AND (c.relname = ANY ($1::text[]) OR c.relname LIKE 'scan\_%')
+        ORDER BY c.relname, a.attnum
         """,
         table_rows.JWQL_TABLES,
     )
@@ -84,6 +91,33 @@ async def copy_fitting(
     rows, warnings = fitting_rows(wanted, catalog.get(wanted.table, {}))
     await copy(connection, TableRows(wanted.table, wanted.columns, rows))
     return warnings
+
+
+def typed(wanted: TableRows, columns: Mapping[str, Column]) -> TableRows:
+    """Return neutral rows with the values that asyncpg wants for the table's columns."""
+    dates: dict[str, datetime] = {}  # one stands in a hundred rows
+
+    def date(text: object) -> datetime:
+        known = dates.get(str(text))
+        return known or dates.setdefault(str(text), datetime.fromisoformat(str(text)))
+
+    of_type: dict[str, Callable[[object], Value]] = {
+        "timestamptz": date,
+        "timestamp": date,
+        "bool": bool,
+    }
+    change = [of_type.get(columns[name].type_name) for name in wanted.columns]
+    if not any(change):
+        return wanted
+    return wanted._replace(
+        rows=[
+            tuple(
+                value if kind is None or value is None else kind(value)
+                for kind, value in zip(change, row, strict=True)
+            )
+            for row in wanted.rows
+        ]
+    )
 
 
 async def copy(connection: Connection, wanted: TableRows) -> None:

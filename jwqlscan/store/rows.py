@@ -51,6 +51,12 @@ class TableRows(NamedTuple):
     rows: Sequence[Row]
 
 
+def date_text(date: datetime) -> str:
+    """Return UTC text of fixed width, so that text order is time order."""
+    utc = date.astimezone(UTC).replace(tzinfo=None)
+    return f"{utc.isoformat(timespec='microseconds')}Z"
+
+
 def run_rows(snapshot: Snapshot) -> TableRows:
     """Return the one row of `scan_run`: the run's identity, provenance and quality."""
     run: dict[str, Value] = {

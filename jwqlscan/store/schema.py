@@ -9,6 +9,11 @@ from jwqlscan.errors import StoreError
 
 APPLICATION_ID = 0x4A57514C  # "JWQL": marks our SQLite files, and is our PostgreSQL advisory lock
 
+NO_STORE = (
+    "holds no runs of jwqlscan: name another (`jwqlscan db import-jwql` takes what JWQL's monitor"
+    " stored)"
+)
+
 
 class Migration(NamedTuple):
     """One step of a schema: it takes version - 1 to version."""

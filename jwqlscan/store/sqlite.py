@@ -15,19 +15,25 @@ from typing import Any, Self, TypeVar
 import anyio
 from anyio import CapacityLimiter, to_thread
 
-from jwqlscan.errors import SnapshotRefusedError, StoreError, StoreUnavailableError
+from jwqlscan.errors import (
+    SnapshotRefusedError,
+    StoreError,
+    StoreMissingError,
+    StoreUnavailableError,
+)
 from jwqlscan.history import History
 from jwqlscan.insight import Insight
 from jwqlscan.paths import shown
 from jwqlscan.scanning.mounts import MOUNTINFO, parse_mountinfo
 from jwqlscan.snapshot import Snapshot
-from jwqlscan.store import LastArea
+from jwqlscan.store import MEANWHILE, LastArea, Statement, Tables
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store import sqlite_queries as queries
+from jwqlscan.store.fitting import Column, fitting_rows
 from jwqlscan.store.insight import read_insight
 from jwqlscan.store.intervals import microseconds
-from jwqlscan.store.rows import EARLIEST
-from jwqlscan.store.schema import APPLICATION_ID, steps_from
+from jwqlscan.store.rows import EARLIEST, TableRows
+from jwqlscan.store.schema import APPLICATION_ID, NO_STORE, steps_from
 
 # Another process holds the file for one short transaction; ten seconds is far more than it needs.
 BUSY_TIMEOUT_S = 10.0
@@ -79,11 +85,19 @@ class SqliteStore:
         The file. Its directory is made if it is missing.
     busy_timeout_s : float
         How long to wait for another process that is writing.
+    tables : Tables
     """
 
-    def __init__(self, path: str, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        busy_timeout_s: float = BUSY_TIMEOUT_S,
+        tables: Tables = Tables.MADE,
+    ) -> None:
         self._path = path
         self._busy_timeout_s = busy_timeout_s
+        self._tables = tables
         self._connection: sqlite3.Connection | None = None
         self._limiter: CapacityLimiter | None = None
 
@@ -148,6 +162,47 @@ class SqliteStore:
         until = None if before is None else microseconds(before)
         return await self._call(lambda connection: queries.thin_insight(connection, until))
 
+    async def identity(self) -> str:
+        """Return the file's place on its filesystem."""
+
+        def work(_: sqlite3.Connection) -> str:
+            status = os.stat(self._path)
+            return f"{status.st_dev}:{status.st_ino}"
+
+        return await self._call(work)
+
+    async def catalog(self) -> Mapping[str, Mapping[str, Column]]:
+        """Return the columns of every table."""
+        return await self._call(queries.catalog)
+
+    async def write(
+        self,
+        tables: Sequence[TableRows],
+        statements: Sequence[Statement] = (),
+        expected: tuple[str, Sequence[object], int] | None = None,
+    ) -> list[str]:
+        """Run statements and insert rows; return warnings for JWQL's that are not whole."""
+
+        def work(connection: sqlite3.Connection) -> list[str]:
+            warnings: list[str] = []
+            with queries.transaction(connection, "IMMEDIATE"):
+                if expected is not None:
+                    question, values, number = expected
+                    if queries.select(connection, question, values)[0][0] != number:
+                        raise StoreUnavailableError(f"{self.location}: {MEANWHILE}")
+                for statement, values in statements:
+                    queries.select(connection, statement, values)
+                columns = queries.catalog(connection)
+                for wanted in tables:
+                    rows = wanted.rows
+                    if wanted.table in table_rows.JWQL_TABLES:
+                        rows, problems = fitting_rows(wanted, columns[wanted.table])
+                        warnings += problems
+                    queries.insert(connection, wanted._replace(rows=rows))
+            return warnings
+
+        return await self._call(work)
+
     async def _call(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
         connection = self._connection
         if connection is None:
@@ -172,6 +227,8 @@ class SqliteStore:
     def _open(self) -> sqlite3.Connection:
         if sqlite3.sqlite_version_info < _STRICT_SINCE:
             raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: 3.37 is needed")
+        if self._tables is not Tables.MADE and not os.path.exists(self._path):
+            raise StoreMissingError(f"{self.location}: is not there: check the path")
         path = _private_file(self._path, self.location)
         connection = sqlite3.connect(
             path,
@@ -198,6 +255,8 @@ class SqliteStore:
             raise StoreError(
                 f"{self.location}: is the database of another program: name another file"
             )
+        if self._tables is Tables.EXPECTED and not tables:
+            raise StoreError(f"{self.location}: {NO_STORE}")
 
     def _migrate(self, connection: sqlite3.Connection) -> None:
         if not steps_from(queries.version(connection), "sqlite", self.location):
@@ -220,7 +279,7 @@ class SqliteStore:
                     return
                 raise SnapshotRefusedError(
                     f"{self.location}: another run is stored under the date"
-                    f" {queries.date_text(snapshot.timestamp)}: run again"
+                    f" {table_rows.date_text(snapshot.timestamp)}: run again"
                 )
             for rows in (*table_rows.jwql_rows(snapshot), *table_rows.scan_rows(snapshot)):
                 queries.insert(connection, rows)

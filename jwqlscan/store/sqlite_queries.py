@@ -6,14 +6,15 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from jwqlscan.history import FilesystemColumns, History, ProductColumns, Samples
 from jwqlscan.snapshot import Snapshot
 from jwqlscan.store import LastArea, intervals
 from jwqlscan.store import rows as table_rows
-from jwqlscan.store.rows import TableRows
+from jwqlscan.store.fitting import Column
+from jwqlscan.store.rows import TableRows, date_text
 from jwqlscan.tally import Product
 
 _NEWEST = "(SELECT run_id FROM scan_run WHERE date >= ? ORDER BY date DESC LIMIT 1)"
@@ -260,6 +261,17 @@ def select(
     return connection.execute(sql, texts).fetchall()
 
 
+def catalog(connection: sqlite3.Connection) -> dict[str, dict[str, Column]]:
+    """Return the columns of every table."""
+    tables: dict[str, dict[str, Column]] = {}
+    for table, name, type_name, not_null in connection.execute(
+        'SELECT s.name, c.name, lower(c.type), c."notnull" FROM sqlite_schema s'
+        " JOIN pragma_table_info(s.name) c WHERE s.type = 'table' ORDER BY s.name, c.cid"
+    ):
+        tables.setdefault(table, {})[name] = Column(type_name, bool(not_null))
+    return tables
+
+
 def number(connection: sqlite3.Connection, sql: str, *values: str) -> int:
     """Return the one number that a query gives."""
     return int(connection.execute(sql, values).fetchone()[0])
@@ -268,9 +280,3 @@ def number(connection: sqlite3.Connection, sql: str, *values: str) -> int:
 def version(connection: sqlite3.Connection) -> int:
     """Return the newest schema version applied; 0 in a new file."""
     return number(connection, "PRAGMA user_version")
-
-
-def date_text(date: datetime) -> str:
-    """Return UTC text of fixed width, so that text order is time order."""
-    utc = date.astimezone(UTC).replace(tzinfo=None)
-    return f"{utc.isoformat(timespec='microseconds')}Z"

@@ -1,0 +1,234 @@
+"""The `db` commands that move what is stored: copy, import-jwql, prune."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from jwqlscan.cli_common import (
+    ConfigFile,
+    Database,
+    Debug,
+    Json,
+    LogForm,
+    age_in_seconds,
+    examples,
+    long_ago,
+    print_json,
+    print_line,
+    told,
+)
+from jwqlscan.errors import ExitCode
+from jwqlscan.logs import LogFormat
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from zoneinfo import ZoneInfo
+
+    from jwqlscan.config import Config
+    from jwqlscan.moving import Moved
+    from jwqlscan.pruning import Pruned
+
+app = typer.Typer()
+
+_MOVED_CODES = (
+    "0 all is there · 1 nothing was changed, or a store refused it · 2 usage"
+    " · 3 done, but a table could not take some rows · 4 a database can't be reached"
+)
+
+
+def _without_password(url: str) -> str:
+    """Refuse a password among the arguments, as `--database` does."""
+    from jwqlscan.config import holds_password
+
+    if holds_password(url):
+        raise typer.BadParameter(
+            "a password here can be read by every user of this host; keep it in ~/.pgpass or in"
+            " PGPASSWORD"
+        )
+    return url
+
+
+@app.command(
+    epilog=examples(
+        "jwqlscan db copy sqlite:////var/lib/jwqlscan/jwqlscan.db postgresql://jwql@dbhost/jwql",
+        "jwqlscan db copy postgresql://jwql@dbhost/jwql sqlite:///copy.db",
+        codes=_MOVED_CODES,
+    )
+)
+def copy(
+    source: Annotated[
+        str, typer.Argument(metavar="FROM", callback=_without_password, help="A store's URL.")
+    ],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TO", callback=_without_password, help="Another's. Made if it is not there."
+        ),
+    ],
+    json: Json = False,
+    log_format: LogForm = LogFormat.text,
+    debug: Debug = False,
+) -> None:
+    """Copy all that a store holds into another, exactly.
+
+    Either may be SQLite or PostgreSQL. What TO holds already stays and is not copied again; if it
+    has another run or other numbers at the same date, nothing is copied. A copy that was cut off
+    goes on when it is started again.
+    """
+    with told(debug, log_format):
+        from jwqlscan.config import store_url
+        from jwqlscan.signals import run_until_signalled
+
+        _tell_moved(run_until_signalled(_copy, store_url(source), store_url(target)), json)
+
+
+@app.command(
+    epilog=examples(
+        "jwqlscan db import-jwql postgresql://jwql@dbhost/jwqldb --time-zone America/New_York",
+        codes=_MOVED_CODES,
+    )
+)
+def import_jwql(
+    url: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL", callback=_without_password, help="JWQL's database: it is only read."
+        ),
+    ],
+    time_zone: Annotated[
+        str,
+        typer.Option(
+            metavar="ZONE",
+            help="Of the host that wrote the dates, which have none: America/New_York, UTC.",
+        ),
+    ],
+    config: ConfigFile = None,
+    database: Database = None,
+    json: Json = False,
+    log_format: LogForm = LogFormat.text,
+    debug: Debug = False,
+) -> None:
+    """Import the history that JWQL's own monitor stored.
+
+    It is one transaction. Numbers stay as they were; dates become UTC. Rows that are there already
+    are not taken again. In a database that jwqlscan shares with JWQL there is nothing to import.
+    """
+    with told(debug, log_format):
+        from jwqlscan.config import Overrides, load_config, store_url
+        from jwqlscan.jwql_import import zone_of
+        from jwqlscan.signals import run_until_signalled
+
+        if url.startswith("sqlite:"):
+            raise typer.BadParameter("JWQL's database is a PostgreSQL", param_hint="URL")
+        zone = zone_of(time_zone)
+        settings = load_config(config, Overrides(database=database))
+        moved = run_until_signalled(_import, store_url(url), settings.database_url, zone)
+        _tell_moved(moved, json)
+
+
+@app.command(
+    epilog=examples(
+        "jwqlscan db prune --keep 10y --dry-run",
+        "jwqlscan db prune --keep 10y --weekly-after 2y",
+        codes="0 done · 1 failed · 2 usage · 4 the database can't be reached"
+        " · 11 a run holds the lock",
+    )
+)
+def prune(
+    keep: Annotated[
+        str | None,
+        typer.Option(
+            callback=age_in_seconds, metavar="AGE", help="Remove what is older: 10y, 18mo."
+        ),
+    ] = None,
+    weekly_after: Annotated[
+        str | None,
+        typer.Option(
+            callback=age_in_seconds,
+            metavar="AGE",
+            help="Keep one run a week of what is older: the newest complete one.",
+        ),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    config: ConfigFile = None,
+    database: Database = None,
+    json: Json = False,
+    log_format: LogForm = LogFormat.text,
+    debug: Debug = False,
+) -> None:
+    """Remove old runs, and JWQL's rows of the same age.
+
+    The newest run and the newest complete one always stay. An SQLite file does not become smaller,
+    but has room for what comes.
+    """
+    with told(debug, log_format):
+        from jwqlscan.config import Overrides, load_config
+        from jwqlscan.signals import run_until_signalled
+
+        if keep is None and weekly_after is None:
+            raise typer.BadParameter("give --keep, --weekly-after, or both")
+        settings = load_config(config, Overrides(database=database))
+        dates = (long_ago(keep), long_ago(weekly_after))
+        pruned = run_until_signalled(_prune, settings, *dates, dry_run)
+        if json:
+            from jwqlscan.json_output import pruned_object
+
+            print_json(pruned_object(pruned, dry_run))
+            return
+        done = "would be removed" if dry_run else "removed"
+        print_line(f"{pruned.store}: {pruned.runs:,} runs {done}, {pruned.kept:,} left")
+        if pruned.jwql_dates:
+            print_line(f"dates that only JWQL's monitor had rows of: {pruned.jwql_dates:,} {done}")
+
+
+def _tell_moved(moved: Moved, json: bool) -> None:
+    import logging
+
+    if json:
+        from jwqlscan.json_output import moved_object
+
+        print_json(moved_object(moved))
+    else:
+        rows = ", ".join(f"{table} {count:,}" for table, count in moved.rows.items())
+        print_line(f"{moved.source} to {moved.target}: {rows or 'nothing was missing'}")
+        for note in moved.notes:
+            print_line(f"note: {note}")
+    for warning in moved.warnings:
+        logging.getLogger(__name__).warning("%s", warning)
+    if moved.warnings:
+        raise typer.Exit(ExitCode.INCOMPLETE)
+
+
+async def _copy(source_url: str, target_url: str) -> Moved:
+    from jwqlscan.moving import copy as copy_store
+    from jwqlscan.store import Tables, open_store
+
+    async with (
+        open_store(source_url, Tables.EXPECTED) as source,
+        open_store(target_url) as target,
+    ):
+        return await copy_store(source, target)
+
+
+async def _import(url: str, database_url: str, zone: ZoneInfo) -> Moved:
+    from jwqlscan.jwql_import import import_jwql as take
+    from jwqlscan.store import Tables, open_store
+
+    async with open_store(url, Tables.FOREIGN) as source, open_store(database_url) as target:
+        return await take(source, target, zone)
+
+
+async def _prune(
+    config: Config, before: datetime | None, weekly_before: datetime | None, dry: bool
+) -> Pruned:
+    import os
+
+    from jwqlscan.lock import run_lock
+    from jwqlscan.pruning import prune as prune_store
+    from jwqlscan.store import open_store
+
+    with run_lock(os.path.join(config.state_path, "lock")):
+        async with open_store(config.database_url) as store, store.exclusive():
+            return await prune_store(store, before, weekly_before, dry=dry)

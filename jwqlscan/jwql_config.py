@@ -1,0 +1,124 @@
+"""What the configuration of JWQL, ``config.json``, says that a configuration of ours needs.
+
+Notes
+-----
+JWQL's monitor_filesystem reads `filesystem` and `jwql_dir`, and finds the areas of central storage
+in directories of fixed names; here an area is where the key for it says.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from jwqlscan.errors import ConfigError
+from jwqlscan.new_config import Values
+from jwqlscan.paths import shown
+
+AREAS = {
+    "logs": "log_dir",
+    "outputs": "outputs",
+    "preview_images": "preview_image_filesystem",
+    "thumbnails": "thumbnail_filesystem",
+    "working": "working",
+}
+
+
+def read_jwql_config(path: str) -> Values:
+    """Return our values for what JWQL's configuration says; keys that are empty are left out.
+
+    Raises
+    ------
+    ConfigError
+        If it can't be read, or says nothing that can be measured.
+    """
+    try:
+        with open(path, "rb") as file:
+            said = json.load(file)
+    except OSError as error:
+        raise ConfigError(
+            f"{shown(path)}: {error.strerror}; name JWQL's config.json with --from-jwql"
+        ) from None
+    except (ValueError, RecursionError):  # the text, which may hold a password, is not repeated
+        raise ConfigError(f"{shown(path)}: not JSON; name JWQL's config.json") from None
+    if not isinstance(said, dict):
+        raise ConfigError(f"{shown(path)}: not the configuration of JWQL, which is a JSON object")
+    paths = {
+        key: _path(path, said, key) for key in ("filesystem", "jwql_dir", *sorted(AREAS.values()))
+    }
+    return _values(path, paths, _database_url(path, said))
+
+
+def _values(file: str, paths: Mapping[str, str], url: str) -> Values:
+    archive, central, outputs = paths["filesystem"], paths["jwql_dir"], paths["outputs"]
+    if not (archive or central):
+        raise ConfigError(f"{shown(file)}: names neither a filesystem nor a jwql_dir to measure")
+    areas = {area: paths[key] for area, key in AREAS.items() if paths[key]}
+    values: dict[str, str | bool | Mapping[str, str]] = {
+        "archive.path": archive,
+        "central.path": central,
+        "central.areas": areas if central else {},
+        "outputs.path": outputs,
+        "log.path": paths["log_dir"],
+        "database.url": url,
+    }
+    if any(
+        _within(one, root)
+        for one in (outputs, paths["log_dir"])
+        for root in (archive, central, *(areas.values() if central else ()))
+    ):  # JWQL writes below what it measures
+        values["outputs.allow_inside"] = True
+    return {name: value for name, value in values.items() if value}
+
+
+def _path(file: str, said: Mapping[str, Any], key: str) -> str:
+    value = _text(file, said, key)
+    if value and not os.path.isabs(value):
+        raise ConfigError(f"{shown(file)}: {key}: expected an absolute path, not {shown(value)}")
+    return os.path.normpath(value) if value else ""
+
+
+def _text(file: str, said: Mapping[str, Any], key: str, label: str = "") -> str:
+    value = said.get(key)
+    if value is None or value == "":
+        return ""
+    if isinstance(value, int) and key == "port" and not isinstance(value, bool):
+        return str(value)
+    if not isinstance(value, str) or "\0" in value:
+        raise ConfigError(f"{shown(file)}: {label or key}: expected a string")
+    return value
+
+
+def _database_url(file: str, said: Mapping[str, Any]) -> str:
+    """Return a URL from the connection string or, without one, from the parts in `database`."""
+    if url := _text(file, said, "connection_string"):
+        scheme, separator, rest = url.partition("://")
+        # SQLAlchemy names its driver in the scheme: postgresql+psycopg2
+        if scheme.partition("+")[0] not in ("postgresql", "postgres", "sqlite") or not separator:
+            raise ConfigError(
+                f"{shown(file)}: connection_string: expected postgresql://... or sqlite:///...;"
+                " empty it, and give the database with --database"
+            )
+        return f"{scheme.partition('+')[0]}://{rest}"
+    parts = said.get("database") or {}
+    if not isinstance(parts, dict):
+        raise ConfigError(f"{shown(file)}: database: expected an object")
+    user, password, host, port, name = (
+        _text(file, parts, key, f"database.{key}")
+        for key in ("user", "password", "host", "port", "name")
+    )
+    if not (host and name):
+        return ""
+    login = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
+    where = f"[{host}]" if ":" in host else host
+    return (
+        f"postgresql://{login}{'@' if login else ''}{where}{f':{port}' if port else ''}"
+        f"/{quote(name, safe='')}"
+    )
+
+
+def _within(path: str, root: str) -> bool:
+    return bool(path and root) and (path == root or path.startswith(root.rstrip("/") + "/"))

@@ -1,0 +1,230 @@
+"""The rows of JWQL's own monitor, taken into a store: local dates become UTC, numbers stay.
+
+JWQL writes what the clock of its host shows, without a zone. Twice a year that is no longer a
+moment: an hour comes twice, and another does not come at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from jwqlscan.errors import ConfigError, StoreError
+from jwqlscan.moving import PIECE_ROWS, Moved
+from jwqlscan.store import MONITOR_NAME, Store
+from jwqlscan.store.fitting import Column
+from jwqlscan.store.moving import (
+    MONITOR,
+    RUNS,
+    ConflictError,
+    by_dates,
+    columns_in_both,
+    date_column,
+    dated_rows,
+    lacking,
+    neutral_rows,
+)
+from jwqlscan.store.rows import JWQL_TABLES, TableRows, date_text
+
+# What the numbers meant, as JWQL's `monitor_filesystem` counted them.
+MEANING = (
+    "files and bytes in filesystem_general and filesystem_instrument are twice what there was:"
+    " JWQL walked everything once for public and once for proprietary",
+    "filesystem_instrument has of a directory only what came before its first unknown FITS name,"
+    " and calints among cal (suffixes were matched by their beginning)",
+    "used and available are the df of public and proprietary together, which is twice the"
+    " filesystem where it is one",
+    "area 'all' of central_storage is without the files directly in the central directory, and"
+    " has nested areas twice",
+)
+
+# No clock is put back by more.
+_TRANSITION = timedelta(hours=3)
+
+
+def zone_of(name: str) -> ZoneInfo:
+    """Return a time zone of the IANA database.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of that name.
+    """
+    try:
+        return ZoneInfo(name)
+    except (OSError, ValueError) as error:  # ZoneInfoNotFoundError is a KeyError
+        raise _no_zone(name) from error
+    except KeyError as error:
+        raise _no_zone(name) from error
+
+
+def _no_zone(name: str) -> ConfigError:
+    return ConfigError(
+        f"--time-zone: no zone is called {name!r}: write it as America/New_York or UTC (and install"
+        " tzdata if this host has none)"
+    )
+
+
+async def import_jwql(source: Store, target: Store, zone: ZoneInfo) -> Moved:
+    """Take every row of JWQL's four tables that the target lacks, in one transaction.
+
+    Parameters
+    ----------
+    source : Store
+        A JWQL database, entered with its tables left as they are; it is only read.
+    target : Store
+        Entered.
+    zone : ZoneInfo
+        Where the clock was that wrote the dates.
+
+    Raises
+    ------
+    StoreError
+        If the source has none of the tables, or the target other numbers at the same moment;
+        nothing was written.
+    """
+    if await source.identity() == await target.identity():
+        raise ConflictError(
+            f"{source.location}: is the store itself, where JWQL's rows are used as they are: give"
+            " another store with --database"
+        )
+    catalog, into = await source.catalog(), await target.catalog()
+    found = [table for table in JWQL_TABLES if table in catalog]
+    if not found:
+        raise StoreError(
+            f"{source.location}: has no table {', '.join(JWQL_TABLES)}: name JWQL's database"
+        )
+    notes = [f"no table {table} there" for table in JWQL_TABLES if table not in catalog]
+    ours = await _our_dates(source) if RUNS in catalog else frozenset()
+    tables, skipped = [], 0
+    clock = _Clock(zone)
+    for table in found:
+        wanted, left = await _rows(source, table, catalog, into, ours, clock)
+        skipped += left
+        tables.append(wanted)
+    written = []
+    for wanted in tables:
+        more = []
+        for first, last, piece in by_dates(wanted, PIECE_ROWS):
+            there = await dated_rows(target, wanted.table, wanted.columns, first, last)
+            more += lacking(piece, there, source.location, target.location)
+        written.append(wanted._replace(rows=more))
+    async with target.exclusive():
+        warnings = await target.write(written)
+    if skipped:
+        notes.append(
+            f"{skipped:,} rows of jwqlscan's own runs, which are UTC, left out: `jwqlscan db copy`"
+            " takes them"
+        )
+    return Moved(
+        source.location,
+        target.location,
+        runs=0,
+        present=sum(len(w.rows) for w in tables) - sum(len(w.rows) for w in written),
+        rows={wanted.table: len(wanted.rows) for wanted in written if wanted.rows},
+        warnings=tuple(warnings),
+        notes=(*notes, *clock.notes(), *MEANING),
+    )
+
+
+async def _our_dates(source: Store) -> frozenset[str]:
+    rows = neutral_rows(await source.select(f"SELECT date FROM {RUNS}"))  # noqa: S608
+    return frozenset(str(date) for (date,) in rows)
+
+
+async def _rows(
+    source: Store,
+    table: str,
+    catalog: Mapping[str, Mapping[str, Column]],
+    into: Mapping[str, Mapping[str, object]],
+    ours: frozenset[str],
+    clock: _Clock,
+) -> tuple[TableRows, int]:
+    """Return a table's rows with their dates in UTC, and how many of our own were passed over."""
+    columns = columns_in_both(table, catalog, into)
+    if missing := set(into[table]) - {*columns, "id"}:
+        raise StoreError(f"{source.location}: {table} has no {', '.join(sorted(missing))}")
+    question = f"SELECT {', '.join(columns)} FROM {table} ORDER BY id"  # noqa: S608
+    begun = min(ours, default="")
+    dated = [place for place, name in enumerate(columns) if name.endswith(("date", "_time"))]
+    when = columns.index(date_column(table))
+    rows: list[Sequence[Any]] = []
+    skipped = 0
+    clock.start()
+    for row in await source.select(question):
+        values = list(row)
+        moment = date_text(values[when].replace(tzinfo=values[when].tzinfo or UTC))
+        monitor = values[columns.index("monitor_name")] if table == MONITOR else ""
+        if moment in ours or (ours and monitor == MONITOR_NAME and moment >= begun):
+            skipped += 1
+            continue
+        for place in dated:
+            if values[place] is not None:
+                values[place] = clock.utc(values[place], monitor)
+        rows.append(values)
+    return TableRows(table, columns, neutral_rows(rows)), skipped
+
+
+class _Clock:
+    """Turns what the clock showed into moments; rows come in the order they were written in.
+
+    Of the `monitor` table that holds for each monitor's rows: several run at a time.
+    """
+
+    def __init__(self, zone: ZoneInfo) -> None:
+        self._zone = zone
+        self._twice: set[datetime] = set()
+        self._never: set[datetime] = set()
+        self._known: dict[tuple[str, datetime], datetime] = {}
+        self._last: dict[str, datetime] = {}
+        self._second: dict[str, bool] = {}
+
+    def start(self) -> None:
+        """Begin with the rows of another table."""
+        for known in (self._known, self._last, self._second):
+            known.clear()
+
+    def utc(self, shown: datetime, sequence: str) -> datetime:
+        """Return the moment at which the clock showed that, in a sequence of rows."""
+        if shown.tzinfo is not None:
+            return shown
+        known = self._known.get((sequence, shown))
+        if known is None:
+            known = self._known[sequence, shown] = self._moment(shown, sequence)
+        return known
+
+    def _moment(self, shown: datetime, sequence: str) -> datetime:
+        first = shown.replace(tzinfo=self._zone, fold=0).astimezone(UTC)
+        second = shown.replace(tzinfo=self._zone, fold=1).astimezone(UTC)
+        if first > second:  # the clock was put forward over this hour
+            self._never.add(shown)
+        if first >= second:
+            return first
+        # An hour that comes twice: once the clock has gone back, it is the second time.
+        self._twice.add(shown)
+        last = self._last.get(sequence, datetime.min)
+        if shown - last > _TRANSITION:
+            self._second[sequence] = False
+        elif shown < last:
+            self._second[sequence] = True
+        self._last[sequence] = shown
+        return second if self._second.get(sequence) else first
+
+    def notes(self) -> list[str]:
+        """Return what had to be decided, one line each."""
+        found = []
+        if self._twice:
+            found.append(
+                f"{len(self._twice):,} dates lie in an hour that {self._zone} has twice, such as"
+                f" {min(self._twice)}: taken as the first time, and as the second once the clock"
+                " had gone back"
+            )
+        if self._never:
+            found.append(
+                f"{len(self._never):,} dates lie in an hour that {self._zone} never had, such as"
+                f" {min(self._never)}: read as if the clock had not been put forward; is it the"
+                " right zone?"
+            )
+        return found

@@ -1,0 +1,191 @@
+"""Removing old runs from a store: all before a date, or all but one a week."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from jwqlscan.store import MONITOR_NAME, Statement, Store
+from jwqlscan.store.moving import KEYS, MONITOR, RUNS, neutral_rows
+
+# Of one transaction: with all that hangs on a run, a few seconds' work.
+_DATES_A_TIME = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What was removed, or would be.
+
+    Attributes
+    ----------
+    store : str
+        Where, without any password.
+    runs, kept : int
+        Runs removed, and left.
+    jwql_dates : int
+        Dates removed that only JWQL's monitor had rows of.
+    before : datetime or None
+        Everything older was removed: the date asked for, or that of the newest complete run.
+    """
+
+    store: str
+    runs: int
+    kept: int
+    jwql_dates: int
+    before: datetime | None
+
+
+class _Run(NamedTuple):
+    date: datetime
+    complete: bool
+    sample: bool
+
+
+async def prune(
+    store: Store, before: datetime | None, weekly_before: datetime | None, *, dry: bool = False
+) -> Pruned:
+    """Remove old runs, with JWQL's rows of the same dates.
+
+    The newest run and the newest complete one stay whatever is asked for: the next run compares
+    itself with them. Rows that other monitors have in `monitor` stay.
+
+    Parameters
+    ----------
+    store : Store
+        Entered.
+    before : datetime, optional
+        Remove what is older.
+    weekly_before : datetime, optional
+        Of each week that ended before it (Monday to Sunday, UTC) keep the newest complete run, or
+        the newest if there is none.
+    dry : bool
+        Only count.
+    """
+    runs = [
+        _Run(_date(date), bool(complete), bool(sample))
+        for date, complete, sample in neutral_rows(
+            await store.select(
+                "SELECT date, status = 'complete' AND suspicions = '[]', sample FROM scan_run"
+                " ORDER BY date"
+            )
+        )
+    ]
+    if before is not None:
+        before = min((before, *_needed(runs)))
+    ours = {run.date for run in runs}
+    others = {table: await _dates_of(store, table) - ours for table in KEYS}
+    too_old = {date for date in ours.union(*others.values()) if before and date < before}
+    thinned = _thinned([run for run in runs if run.date not in too_old], weekly_before)
+    weeks = {_week(run.date) for run in runs if run.date not in too_old}
+    more = {
+        table: _thinned_dates(dates - too_old, weeks, weekly_before)
+        for table, dates in others.items()
+    }
+    if not dry:
+        for some in _pieces(sorted(too_old)):
+            # A range, not the dates: failures in `monitor` have no other row.
+            await store.write([], list(_older_than(some[-1])))
+        for some in _pieces(sorted(thinned)):
+            await store.write([], list(_at(some, (*KEYS, MONITOR, RUNS))))
+        for table, dates in more.items():
+            for some in _pieces(sorted(dates)):
+                await store.write([], list(_at(some, (table,))))
+        await store.thin_insight(None)  # sweeps what only those runs knew
+    removed = len(ours & too_old) + len(thinned)
+    return Pruned(
+        store.location,
+        runs=removed,
+        kept=len(runs) - removed,
+        jwql_dates=len(too_old - ours) + len(set().union(*more.values())),
+        before=before,
+    )
+
+
+def _needed(runs: Sequence[_Run]) -> Iterator[datetime]:
+    """Yield the dates of the newest run and of the newest that later ones are compared with."""
+    real = [run for run in runs if not run.sample]
+    complete = [run for run in real if run.complete]
+    for some in (runs, real, complete):
+        if some:
+            yield some[-1].date
+
+
+def _week(date: datetime) -> datetime:
+    """Return the Monday, 0 h UTC, of a date's week."""
+    return (date - timedelta(days=date.weekday())).replace(
+        hour=0, minute=0, second=0, microsecond=0
+    )
+
+
+def _is_over(week: datetime, before: datetime | None) -> bool:
+    return before is not None and week + timedelta(days=7) <= before
+
+
+def _thinned(runs: Sequence[_Run], before: datetime | None) -> set[datetime]:
+    """Return the dates of the runs that go where one a week is kept."""
+    needed = set(_needed(runs))
+    weeks: dict[datetime, list[_Run]] = {}
+    for run in runs:
+        if _is_over(_week(run.date), before):
+            weeks.setdefault(_week(run.date), []).append(run)
+    gone = set()
+    for some in weeks.values():
+        kept = max(some, key=lambda run: (run.complete, run.date))
+        gone |= {run.date for run in some if run is not kept and run.date not in needed}
+    return gone
+
+
+def _thinned_dates(
+    dates: Iterable[datetime], with_runs: set[datetime], before: datetime | None
+) -> set[datetime]:
+    """Return the dates of JWQL's own rows that go: all but the newest of a week without runs."""
+    newest: dict[datetime, datetime] = {}
+    gone = set()
+    for date in sorted(dates):
+        week = _week(date)
+        if not _is_over(week, before):
+            continue
+        if week in with_runs:
+            gone.add(date)
+        elif week in newest:
+            gone.add(newest[week])
+        newest[week] = date
+    return gone
+
+
+async def _dates_of(store: Store, table: str) -> set[datetime]:
+    rows = await store.select(f"SELECT DISTINCT date FROM {table}")  # noqa: S608
+    return {_date(date) for (date,) in neutral_rows(rows)}
+
+
+def _date(text: Any) -> datetime:  # noqa: ANN401
+    return datetime.fromisoformat(str(text))
+
+
+def _pieces(dates: Sequence[datetime]) -> Iterator[Sequence[datetime]]:
+    for start in range(0, len(dates), _DATES_A_TIME):
+        yield dates[start : start + _DATES_A_TIME]
+
+
+def _older_than(last: datetime) -> Iterator[Statement]:
+    """Yield what removes everything up to a date, that included."""
+    for table in (*KEYS, RUNS):
+        yield f"DELETE FROM {table} WHERE {{date:date}} <= {{date:$1}}", (last,)  # noqa: S608
+    yield (
+        "DELETE FROM monitor WHERE {date:start_time} <= {date:$1} AND monitor_name = $2",
+        (last, MONITOR_NAME),
+    )
+
+
+def _at(dates: Sequence[datetime], tables: Sequence[str]) -> Iterator[Statement]:
+    """Yield what removes all of some dates."""
+    marks = ", ".join(f"{{date:${number}}}" for number, _ in enumerate(dates, 1))
+    for table in tables:
+        if table == MONITOR:
+            ours = f" AND monitor_name = ${len(dates) + 1}"
+            where = f"{{date:start_time}} IN ({marks}){ours}"
+            yield f"DELETE FROM monitor WHERE {where}", (*dates, MONITOR_NAME)  # noqa: S608
+        else:
+            yield f"DELETE FROM {table} WHERE {{date:date}} IN ({marks})", dates  # noqa: S608

@@ -1,0 +1,222 @@
+"""`jwqlscan init`: a configuration from options, questions, or JWQL's own."""
+
+import json
+import os
+import pty
+import stat
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from jwqlscan.config import load_config
+from jwqlscan.new_config import EXAMPLE, commented
+
+ROOT = Path(__file__).parent.parent
+JWQL = {
+    "admin_account": "x",
+    "connection_string": "postgresql+psycopg2://jwql:s3cr%40t@db:5432/jwqldb",
+    "database": {"engine": "postgresql", "name": "other", "host": "elsewhere"},
+    "filesystem": "/data/jwst/",
+    "jwql_dir": "/data/central",
+    "log_dir": "/data/central/logs",
+    "mast_token": "t0ken",
+    "outputs": "/data/central/outputs",
+    "preview_image_filesystem": "/data/previews",
+    "thumbnail_filesystem": "",
+    "working": "/scratch/working",
+}
+
+
+def jwqlscan(*arguments, cwd, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "jwqlscan", *map(str, arguments)],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(cwd)},
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        **options,
+    )
+
+
+def init(tmp_path, *arguments):
+    return jwqlscan("init", *arguments, cwd=tmp_path, stdin=subprocess.DEVNULL)
+
+
+def from_jwql(tmp_path, config):
+    (tmp_path / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
+    return init(tmp_path, "--from-jwql", "config.json", "-c", "c.toml")
+
+
+def test_the_package_has_the_example_that_is_in_the_repository():
+    inside = ROOT / "jwqlscan" / EXAMPLE
+    assert inside.is_symlink() and inside.samefile(ROOT / EXAMPLE)
+    assert commented({}) == (ROOT / EXAMPLE).read_text(encoding="utf-8")
+
+
+def test_every_key_of_the_example_can_be_set():
+    section = ""
+    for line in commented({}).splitlines():
+        text = line.removeprefix("# ")
+        if text.startswith("[") and text.endswith("]"):
+            section = text[1:-1] if text == line else ""  # a table that is an example
+        elif section and " = " in text and text.split(" = ")[0].isidentifier():
+            name = f"{section}.{text.split(' = ')[0]}"
+            value = tomllib.loads(commented({name: "some value"}))
+            for part in name.split("."):
+                value = value[part]
+            assert value == "some value"
+
+
+def test_options_make_a_private_file_with_all_comments(tmp_path):
+    done = init(tmp_path, "--archive", "data", "--database", "sqlite:///s.db")
+    file = tmp_path / ".config/jwqlscan/config.toml"
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == [f"written: {file}", "next: jwqlscan doctor"]
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    comments = [line for line in commented({}).splitlines() if " = " not in line]
+    assert set(comments) <= set(file.read_text().splitlines())
+    config = load_config(str(file))
+    assert config.archive_path == str(tmp_path / "data")  # from where it was said
+    assert config.database_url == f"sqlite:///{tmp_path}/s.db"
+    assert config.central_path is None
+    assert config.state_path == str(tmp_path / ".local/share/jwqlscan")
+    assert tomllib.loads(file.read_text())["state"]["path"] == config.state_path  # for cron too
+
+
+def test_a_file_that_is_there_is_never_touched(tmp_path):
+    (tmp_path / "c.toml").write_text("mine")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    for name in ("c.toml", "dangling"):
+        done = init(tmp_path, "--archive", "data", "-c", name)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "is there already and stays as it is" in done.stderr
+    assert (tmp_path / "c.toml").read_text() == "mine"
+    assert sorted(os.listdir(tmp_path)) == ["c.toml", "dangling"]
+
+
+@pytest.mark.parametrize("name", ['quo"te', "back\\slash", "new\nline", "\x7f", "ü 中", "#[x]='"])
+def test_a_hostile_name_comes_back_as_it_was(tmp_path, name):
+    done = init(tmp_path, "--central", name, "-c", "c.toml")
+    assert done.returncode == 0
+    assert load_config(str(tmp_path / "c.toml")).central_path == str(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),  # no terminal to ask at
+        ("--archive", b"\xff"),
+        ("--archive", "a", "--database", "mysql://x"),
+        ("--archive", "a", "--database", "postgresql://u:s3cr3t@h/d"),
+        ("--archive", "a", "-c", "/proc/c.toml"),
+        ("--from-jwql", "missing.json"),
+    ],
+)
+def test_bad_input_is_one_line_and_writes_nothing(tmp_path, arguments):
+    words = [os.fsdecode(word) if isinstance(word, bytes) else word for word in arguments]
+    done = init(tmp_path, *words)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert "s3cr3t" not in done.stderr
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_what_jwql_says_is_taken_over(tmp_path):
+    done = from_jwql(tmp_path, JWQL)
+    assert (done.returncode, done.stderr) == (0, "")
+    config = load_config(str(tmp_path / "c.toml"))
+    assert config.archive_path == "/data/jwst" and config.central_path == "/data/central"
+    assert {area.name: area.path for area in config.central_areas} == {
+        "all": "/data/central",
+        "logs": "/data/central/logs",
+        "outputs": "/data/central/outputs",
+        "preview_images": "/data/previews",
+        "working": "/scratch/working",
+    }
+    assert config.database_url == "postgresql://jwql:s3cr%40t@db:5432/jwqldb"
+    assert config.outputs.directory == "/data/central/outputs"
+    assert config.outputs.allow_inside  # it is inside what is measured, as it always was
+    assert config.log_path == "/data/central/logs"
+    assert "t0ken" not in (tmp_path / "c.toml").read_text()
+    assert "s3cr" not in done.stdout
+
+
+def test_the_parts_of_a_database_make_a_url(tmp_path):
+    parts = {"name": "jwql db", "user": "u@x", "password": "p:/@", "host": "::1", "port": 5433}
+    from_jwql(tmp_path, {"filesystem": "/data", "database": parts})
+    url = load_config(str(tmp_path / "c.toml")).database_url
+    assert url == "postgresql://u%40x:p%3A%2F%40@[::1]:5433/jwql%20db"
+
+
+def test_options_come_before_what_jwql_says(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(JWQL))
+    init(tmp_path, "--from-jwql", "config.json", "--archive", "/other", "-c", "c.toml")
+    config = load_config(str(tmp_path / "c.toml"))
+    assert (config.archive_path, config.central_path) == ("/other", "/data/central")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "[]",
+        "{}",
+        '"s3cr3t"',
+        "[" * 100_000,
+        '{"filesystem": 3}',
+        '{"filesystem": "relative"}',
+        '{"filesystem": "/a\\u0000b"}',
+        '{"filesystem": "/\\udcff"}',
+        '{"filesystem": "/a", "connection_string": "mysql://u:s3cr3t@h/d"}',
+        '{"filesystem": "/a", "connection_string": ["s3cr3t"]}',
+        '{"filesystem": "/a", "database": "s3cr3t"}',
+        '{"filesystem": "/a", "database": {"host": 3}}',
+        '{"outputs": "/out"}',
+    ],
+)
+def test_what_is_no_configuration_of_jwql_is_one_line(tmp_path, text):
+    done = from_jwql(tmp_path, text)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    assert "s3cr3t" not in done.stderr
+    assert not (tmp_path / "c.toml").exists()
+
+
+def at_a_terminal(tmp_path, answers):
+    """Run init with a terminal for its input, and answer its questions."""
+    parent, child = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jwqlscan", "init", "-c", "c.toml"],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        cwd=tmp_path,
+        stdin=child,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    os.close(child)
+    os.write(parent, answers.encode())
+    out, err = process.communicate(timeout=60)
+    os.close(parent)
+    return process.returncode, out, err
+
+
+def test_questions_are_asked_at_a_terminal(tmp_path):
+    code, out, err = at_a_terminal(tmp_path, f"{tmp_path}/archive\n\nout\n\n")
+    assert code == 0, err
+    written = tmp_path / "c.toml"
+    assert out == f"written: {written}\nnext: jwqlscan doctor --config {written}\n"
+    assert err.count(": ") == 4
+    config = load_config(str(tmp_path / "c.toml"))
+    assert config.archive_path == f"{tmp_path}/archive" and config.central_path is None
+    assert config.outputs.directory == f"{tmp_path}/out"
+
+
+@pytest.mark.parametrize("answers", ["\n\n", "/a\n\x04", "\x04"])
+def test_without_answers_nothing_is_written(tmp_path, answers):
+    code, out, err = at_a_terminal(tmp_path, answers)
+    assert (code, out) == (2, "") and "nothing is written" in err.splitlines()[-1]
+    assert not (tmp_path / "c.toml").exists()

@@ -1,0 +1,155 @@
+"""Removing old runs from a store."""
+
+import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import stores
+from snapshots import START, make_area, make_snapshot
+from test_moving import filled, jwqlscan, told
+
+from jwqlscan.pruning import prune
+from jwqlscan.store import open_store
+from jwqlscan.store.rows import TableRows
+
+DAY = timedelta(days=1)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request, tmp_path):
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/a.db"
+    return request.getfixturevalue("pg_url")
+
+
+async def pruned(url, before=None, weekly_before=None, **more):
+    async with open_store(url) as store:
+        done = await prune(store, before, weekly_before, **more)
+        return done, await stores.everything(store)
+
+
+def incomplete(day):
+    return make_snapshot(day, make_area(state="partial"))
+
+
+async def test_what_is_older_goes_with_all_that_hangs_on_it(url, tmp_path):
+    snapshots = stores.runs(10)
+    await filled(url, snapshots)
+    kept = f"sqlite:///{tmp_path}/kept.db"
+    await filled(kept, snapshots[4:], jwql=False)
+    done, rows = await pruned(url, snapshots[4].timestamp)
+    assert (done.runs, done.kept, done.jwql_dates) == (4, 6, 1)
+    async with open_store(kept) as store, open_store(url) as pruned_store:
+        expected = await stores.everything(store)
+        assert (insight := await store.insight()).areas
+        assert await pruned_store.insight() == insight
+    others = [row for row in rows["monitor"] if row[0] == "dark_monitor"]
+    assert len(others) == 3  # another monitor's rows are not ours to remove
+    rows["monitor"] = [row for row in rows["monitor"] if row not in others]
+    for table in ("scan_series", "scan_value"):
+        rows.pop(table), expected.pop(table)
+    assert rows == expected
+
+
+async def test_pruning_again_changes_nothing(url):
+    snapshots = stores.runs(40)
+    await filled(url, snapshots)
+    dates = (snapshots[5].timestamp, snapshots[30].timestamp)
+    _, rows = await pruned(url, *dates)
+    done, again = await pruned(url, *dates)
+    assert (done.runs, done.jwql_dates, again) == (0, 0, rows)
+
+
+async def test_a_dry_run_tells_the_same_and_removes_nothing(url):
+    snapshots = stores.runs(40)
+    whole = await filled(url, snapshots)
+    dates = (snapshots[5].timestamp, snapshots[30].timestamp)
+    dry, rows = await pruned(url, *dates, dry=True)
+    assert rows == whole
+    done, _ = await pruned(url, *dates)
+    assert done == dry and done.runs > 20
+
+
+async def test_the_newest_run_and_the_newest_complete_one_stay(url):
+    async with open_store(url) as store:
+        for day in range(5):
+            await store.record(incomplete(day) if day > 2 else make_snapshot(day))
+    done, rows = await pruned(url, START + 100 * DAY, START + 100 * DAY)
+    kept = sorted(row[1][8:10] for row in rows["scan_run"])
+    assert kept == ["03", "05"]  # the others went week by week
+    assert done.runs == 3
+    async with open_store(url) as store:
+        assert await store.last_complete_areas() and await store.last_areas()
+
+
+async def test_of_each_week_the_newest_complete_run_stays(url):
+    # 2026-03-01 is a Sunday
+    failing = {6, 7, 15, *range(16, 23)}
+    async with open_store(url) as store:
+        for day in range(40):
+            suspicions = ("fewer files",) if day == 14 else ()
+            make = incomplete if day in failing else make_snapshot
+            await store.record(replace(make(day), suspicions=suspicions))
+    _, rows = await pruned(url, weekly_before=datetime(2026, 3, 31, tzinfo=UTC))
+    days = [
+        int((datetime.fromisoformat(row[1]) - START).days)
+        for row in sorted(rows["scan_run"], key=lambda row: row[1])
+    ]
+    # weeks of 1 (Sunday alone), 2..8, 9..15, 16..22, 23..29 March; that of the 30th is not over
+    assert days == [0, 5, 13, 21, 28, *range(29, 40)]
+    for table in ("filesystem_general", "monitor"):
+        assert len(rows[table]) == len(days)
+
+
+async def test_jwqls_own_rows_are_thinned_table_by_table(url):
+    columns = (
+        *("date", "total_file_count", "total_file_size", "fits_file_count", "fits_file_size"),
+        *("used", "available"),
+    )
+    begin = datetime(2020, 1, 6, 3, tzinfo=UTC)  # a Monday
+    general = [
+        ((begin + n * DAY).isoformat(timespec="microseconds").replace("+00:00", "Z"), n, *[1.0] * 5)
+        for n in range(15)
+    ]
+    central = [
+        (f"{row[0][:-1]}Z".replace("T03:00", "T03:09"), "all", 1.0, 1.0, 1.0) for row in general
+    ]
+    async with open_store(url) as store:
+        await store.write(
+            [
+                TableRows("filesystem_general", columns, [(*r[:3], 1, *r[4:]) for r in general]),
+                TableRows(
+                    "central_storage", ("date", "area", "size", "used", "available"), central
+                ),
+            ]
+        )
+        await store.record(make_snapshot())
+    done, rows = await pruned(url, weekly_before=START)
+    kept = [row[0][:10] for row in rows["filesystem_general"]][:-1]
+    assert kept == ["2020-01-12", "2020-01-19", "2020-01-20"]
+    assert [row[0][:10] for row in rows["central_storage"] if row[1] == "all"][:-1] == kept
+    assert (done.runs, done.jwql_dates) == (0, 24)
+
+
+# ---- the command ----
+
+
+async def test_the_command_removes_only_what_it_is_told_to(tmp_path):
+    now = datetime.now(UTC)
+    url = f"sqlite:///{tmp_path}/.local/share/jwqlscan/jwqlscan.db"
+    async with open_store(url) as store:
+        for days in (4000, 800, 799, 1):
+            await store.record(make_snapshot(timestamp=now - days * DAY))
+    home = {"HOME": str(tmp_path)}
+    done = jwqlscan("db", "prune", "--keep", "10y", "--dry-run", **home)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{url}: 1 runs would be removed, 3 left\n"
+    assert (
+        jwqlscan("db", "prune", "--keep", "10y", **home).stdout
+        == f"{url}: 1 runs removed, 3 left\n"
+    )
+    assert '"runs": 0' in jwqlscan("db", "prune", "--keep", "10y", "--json", **home).stdout
+    assert "give --keep" in told(jwqlscan("db", "prune", **home), 2)
+    assert "not a duration" in told(jwqlscan("db", "prune", "--keep", "ten", **home), 2)
+    assert os.listdir(tmp_path) == [".local"]
