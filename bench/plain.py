@@ -3,8 +3,8 @@
     python bench/plain.py walk|walk_terse|scandir|scandir_rs DIR
     python bench/plain.py stat DIR THREADS
 
-Prints files, bytes and directories as JSON. ``walk`` is os.walk and one os.stat a file, as the manual
-of os.walk has it; ``walk_terse`` is the same with paths put together by hand, a sixth faster.
+Prints files, bytes and directories as JSON. ``walk`` is os.walk and one os.stat a file, as os.walk's
+manual has it; ``walk_terse`` is the same with paths put together by hand.
 ``scandir`` is os.scandir in one thread, ``scandir_rs`` is the class Count of that package.
 
 ``stat`` tells what the interpreter itself allows: names known beforehand, threads that do nothing

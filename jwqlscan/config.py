@@ -267,10 +267,10 @@ def store_url(url: str) -> str:
     ConfigError
         If it is none.
     """
-    return _database_url(url, "", "")
+    return _database_url(url, "", "", "a store's URL")
 
 
-def _database_url(url: str | None, state_path: str, file: str) -> str:
+def _database_url(url: str | None, state_path: str, file: str, what: str = "database.url") -> str:
     """Return the URL; an SQLite path is made absolute, below the file's directory."""
     if url is None:
         return f"sqlite:///{os.path.join(state_path, 'jwqlscan.db')}"
@@ -281,6 +281,4 @@ def _database_url(url: str | None, state_path: str, file: str) -> str:
         return url
     where = f"{shown(file)}: " if file else ""
     # The URL itself may hold a password: it is not repeated.
-    raise ConfigError(
-        f"{where}database.url: expected sqlite:///FILE or postgresql://USER@HOST/DATABASE"
-    )
+    raise ConfigError(f"{where}{what}: expected sqlite:///FILE or postgresql://USER@HOST/DATABASE")

@@ -8,6 +8,7 @@ import pytest
 import stores
 from snapshots import START, make_area, make_snapshot
 from test_moving import filled, jwqlscan, told
+from test_store_jwql import DAYS, jwql_url  # noqa: F401
 
 from jwqlscan.pruning import prune
 from jwqlscan.store import open_store
@@ -130,6 +131,20 @@ async def test_jwqls_own_rows_are_thinned_table_by_table(url):
     assert kept == ["2020-01-12", "2020-01-19", "2020-01-20"]
     assert [row[0][:10] for row in rows["central_storage"] if row[1] == "all"][:-1] == kept
     assert (done.runs, done.jwql_dates) == (0, 24)
+
+
+async def test_in_a_jwql_database_only_the_rows_of_this_monitor_go(jwql_url):  # noqa: F811
+    async with open_store(jwql_url) as store:
+        await store.record(make_snapshot())
+    done, rows = await pruned(jwql_url, datetime(2025, 1, 1, tzinfo=UTC), START)
+    # 2024 has 366 days; 2025 has 52 Sundays, and its last day is the newest of its own week
+    assert (done.runs, done.kept, done.jwql_dates) == (0, 1, 366 + 365 - 53)
+    dates = [row[0][:10] for row in rows["filesystem_general"]]
+    assert dates[:3] == ["2025-01-05", "2025-01-12", "2025-01-19"]
+    assert dates[-2:] == ["2025-12-31", "2026-03-01"]
+    assert len(dates) == 54
+    assert len(rows["filesystem_instrument"]) == 53 * 15 + 2
+    assert sum(row[0] == "dark_monitor" for row in rows["monitor"]) == DAYS
 
 
 # ---- the command ----

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from test_moving import without_password
 from test_store_jwql import HISTORY, JWQL
 from typer.main import get_command
@@ -215,6 +216,17 @@ def test_every_key_that_the_readme_names_is_one():
     tables = {key.split(".")[0] for key in keys}
     named = set(re.findall(rf"`((?:{'|'.join(tables)})\.\w+)\b[^`/(]*`", README))
     assert named and named <= keys
+
+
+def test_every_metric_is_told_and_is_one(home):
+    written = run("jwqlscan metrics", home).stdout
+    names = {one.name for one in text_string_to_metric_families(written)}
+    told = {
+        name if name.startswith("jwqlscan") else f"jwqlscan{name}"
+        for name in re.findall(r"`((?:jwqlscan)?_[a-z_]+)`", README)
+    }
+    # here was no error, and after two runs nobody can say when a filesystem is full
+    assert told == names | {"jwqlscan_seconds_until_full", "jwqlscan_area_errors"}
 
 
 def test_every_file_that_the_readme_links_to_is_there():
