@@ -3,9 +3,9 @@
     python bench/plain.py walk|walk_terse|scandir|scandir_rs DIR
     python bench/plain.py stat DIR THREADS
 
-Prints files, bytes and directories as JSON. ``walk`` is os.walk and one os.stat a file, as os.walk's
-manual has it; ``walk_terse`` is the same with paths put together by hand.
-``scandir`` is os.scandir in one thread, ``scandir_rs`` is the class Count of that package.
+Prints files, bytes and directories as JSON. ``walk`` is os.walk and one os.stat a file, as the
+manual has it; ``walk_terse`` is the same with paths put together by hand. ``scandir`` is os.scandir
+in one thread, ``scandir_rs`` is the class Count of that package.
 
 ``stat`` tells what the interpreter itself allows: names known beforehand, threads that do nothing
 but os.stat them in open directories, and the seconds of that alone. No reader in pure Python can

@@ -21,7 +21,6 @@ from jwqlscan.config_sections import (
     take_thresholds,
 )
 from jwqlscan.errors import ConfigError
-from jwqlscan.files import distrust
 from jwqlscan.paths import shown
 from jwqlscan.schemes import BUILT_IN
 from jwqlscan.settings import (
@@ -36,6 +35,7 @@ from jwqlscan.settings import (
 )
 from jwqlscan.snapshot import ALL
 from jwqlscan.toml_table import Table, expanded, home
+from jwqlscan.trust import distrust, distrust_way
 
 SYSTEM_FILE = "/etc/jwqlscan/config.toml"
 DEFAULT_ARCHIVE_AREAS = ("public", "proprietary")
@@ -177,11 +177,12 @@ def _parse(path: str) -> dict[str, Any]:
 
 def _check_trust(path: str, status: os.stat_result) -> None:
     """Refuse a file that others than root decide on, when this is root."""
-    directories = {os.path.dirname(path), os.path.dirname(os.path.realpath(path))}
-    for one, its in ((path, status), *((d, os.stat(d)) for d in sorted(directories))):
-        if reason := distrust(one, its):
-            place = "" if one == path else f", where {shown(os.path.basename(path))} is,"
-            raise ConfigError(f"{shown(one)}{place} {reason}")
+    place, reason = distrust_way(path)
+    if not reason:
+        place, reason = path, distrust(path, status)  # what was opened, whatever is there now
+    if reason:
+        way = "" if place == path else f", on the way to {shown(path)},"
+        raise ConfigError(f"{shown(place)}{way} {reason}")
 
 
 def _check_secret(path: str, status: os.stat_result, table: Mapping[str, Any]) -> None:

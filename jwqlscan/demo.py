@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from operator import itemgetter
 from typing import NamedTuple
 
 from jwqlscan.config import load_config
@@ -305,10 +306,10 @@ def _shrink_insight(old: Tally, new: Tally, share: float, read: float) -> None:
         files, apparent, allocated = (round(n * share * read) for n in numbers)
         if files:
             new.cube.add(key, files, apparent, allocated)
-    if cells := new.cube.cells.values():  # rounded one by one they miss the area's totals
-        largest = max(cells, key=lambda cell: cell[1])
-        largest[0] += new.files - sum(cell[0] for cell in cells)
-        largest[1] += new.apparent_bytes - sum(cell[1] for cell in cells)
+    if new.cube.cells:  # what rounding took or gave, so that all adds up
+        largest = max(new.cube.cells.values(), key=itemgetter(1))
+        for index, exact in enumerate((new.files, new.apparent_bytes, new.allocated_bytes)):
+            largest[index] += exact - sum(cell[index] for cell in new.cube.cells.values())
     programs = old.cube.programs
     whole = sum(size for _, size in programs.values()) or 1
     mean = sum(_pace(program) * size for program, (_, size) in programs.items()) / whole

@@ -14,7 +14,7 @@ from jwqlscan.areas import choose_areas, survey_paths
 from jwqlscan.config import Config
 from jwqlscan.df import DfError, capacity
 from jwqlscan.errors import JwqlscanError
-from jwqlscan.files import distrust, try_to_write
+from jwqlscan.files import try_to_write
 from jwqlscan.metrics import check_name
 from jwqlscan.paths import shown
 from jwqlscan.scanning.measure import survey_seconds
@@ -22,6 +22,7 @@ from jwqlscan.scanning.readers import available_readers
 from jwqlscan.scanning.scanner import Scanner
 from jwqlscan.store import open_store
 from jwqlscan.store.questions import last_runs
+from jwqlscan.trust import distrust
 from jwqlscan.units import format_bytes
 
 ROOM_BYTES = 2**30  # years of snapshots and a report are far less

@@ -61,6 +61,10 @@ class StoreError(JwqlscanError):
     """The store answers, but can't be used (a newer schema, a refused statement)."""
 
 
+class StoreDamagedError(StoreError):
+    """The store's file is damaged: nothing is to be written to it any more."""
+
+
 class StoreMissingError(StoreError):
     """There is no store where one is expected."""
 

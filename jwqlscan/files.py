@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import grp
 import os
-import pwd
 import re
 import secrets
 import stat
 import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TypeVar
 
 import aiofiles
 import aiofiles.os
@@ -20,9 +23,17 @@ import anyio.to_thread
 from jwqlscan.errors import ConfigError
 from jwqlscan.paths import shown
 
+Result = TypeVar("Result")
+
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW_FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAME_MAX = 255  # limits.h: bytes in a name
+
+# A file is written in a moment: what takes so long waits for a disk that does not answer.
+WRITE_TIMEOUT_S = 120.0
+
+# Not the event loop's own, whose threads are waited for at the end: one may hang in the kernel.
+_threads = ThreadPoolExecutor(thread_name_prefix="jwqlscan-files")
 
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{16}\.tmp", re.DOTALL)
 # A file is written in seconds: one this old was left by a process that was killed.
@@ -68,35 +79,47 @@ async def write_atomically(
     """
     content = data.encode() if isinstance(data, str) else data
     gid = group_id(group)
+    # A cancelled run waits for these few steps: a thread left alone would leave its file behind.
+    with _in_time(path):
+        await _write(path, content, mode, gid, follow_symlink, replace)
+
+
+@contextlib.contextmanager
+def _in_time(path: str) -> Iterator[None]:
+    """Bound what is done with a file; the thread that hangs is left behind."""
+    try:
+        with anyio.fail_after(WRITE_TIMEOUT_S, shield=True):
+            yield
+    except TimeoutError:
+        raise OSError(errno.ETIMEDOUT, "no answer from the disk", path) from None
+
+
+async def _run(function: Callable[..., Result], *args: object) -> Result:
+    return await anyio.to_thread.run_sync(partial(function, *args), abandon_on_cancel=True)
+
+
+async def _write(
+    path: str, content: bytes, mode: int, gid: int, follow_symlink: bool, replace: bool
+) -> None:
     directory, name = os.path.split(path)
     temporary = _temporary_name(name)
     flags = _DIRECTORY_FLAGS | (0 if follow_symlink else os.O_NOFOLLOW)
-    # A cancelled run waits for these few steps: a thread left alone would leave its file behind.
-    with anyio.CancelScope(shield=True):
-        run = anyio.to_thread.run_sync
-        directory_fd = await run(os.open, directory or ".", flags)
+    directory_fd = await _run(os.open, directory or ".", flags)
+    try:
+        opener = partial(_create, directory_fd)
         try:
-            opener = partial(_create, directory_fd)
-            try:
-                async with aiofiles.open(temporary, "wb", opener=opener) as file:
-                    await file.write(content)
-                    await file.flush()
-                    await run(_settle, file.fileno(), mode, gid)
-                await run(
-                    partial(
-                        os.rename if replace else _rename_new,
-                        temporary,
-                        name,
-                        src_dir_fd=directory_fd,
-                        dst_dir_fd=directory_fd,
-                    )
-                )
-            except BaseException:
-                await run(_remove, directory_fd, temporary)
-                raise
-            await run(os.fsync, directory_fd)
-        finally:
-            await run(os.close, directory_fd)
+            async with aiofiles.open(temporary, "wb", opener=opener, executor=_threads) as file:
+                await file.write(content)
+                await file.flush()
+                await _run(_settle, file.fileno(), mode, gid)
+            here = {"src_dir_fd": directory_fd, "dst_dir_fd": directory_fd}
+            await _run(partial(os.rename if replace else _rename_new, temporary, name, **here))
+        except BaseException:
+            await _run(_remove, directory_fd, temporary)
+            raise
+        await _run(os.fsync, directory_fd)
+    finally:
+        await _run(os.close, directory_fd)
 
 
 async def make_directory(
@@ -114,9 +137,8 @@ async def make_directory(
     ConfigError
         If there is no such group.
     """
-    await anyio.to_thread.run_sync(
-        partial(make_directory_now, path, mode, group, follow_symlink=follow_symlink)
-    )
+    with _in_time(path):
+        await _run(partial(make_directory_now, path, mode, group, follow_symlink=follow_symlink))
 
 
 def make_directory_now(
@@ -163,26 +185,6 @@ def remove_litter(directory: str) -> None:
                 _remove(directory_fd, name)
     finally:
         os.close(directory_fd)
-
-
-def distrust(path: str, status: os.stat_result) -> str:
-    """Return why root must not rely on a file or directory, and what to do; "" if it may.
-
-    Others who own it, or can write to it, would decide what root reads or where root writes. In a
-    directory with the sticky bit (``/tmp``) they can't touch what is root's.
-    """
-    if os.geteuid() != 0:
-        return ""
-    if status.st_uid != 0:
-        try:
-            owner = pwd.getpwuid(status.st_uid).pw_name
-        except KeyError:
-            owner = str(status.st_uid)
-        return f"belongs to {shown(owner)}, and this is root: chown root {shown(path)}"
-    sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
-    if status.st_mode & 0o022 and not sticky:
-        return f"can be written by others, and this is root: chmod go-w {shown(path)}"
-    return ""
 
 
 def group_id(group: str | None) -> int:

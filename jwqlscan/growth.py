@@ -59,6 +59,7 @@ class AreaRows:
         self._labels: dict[str, dict[CellKey | str, str]] = {}
         self._sums: dict[tuple[str, int], dict[str, Sum]] = {}
         self._totals: dict[int, Sum] = {}
+        self._series: dict[tuple[str, tuple[int, ...]], dict[str, list[int]]] = {}
 
     def at(self, kind: str, date_us: int) -> list[Lasting]:
         """Return the rows of a kind that a run had."""
@@ -90,16 +91,25 @@ class AreaRows:
         self, by: str, labels: set[str], looks: Sequence[Look]
     ) -> dict[str, tuple[int | None, ...]]:
         """Return apparent bytes over time, by some of a question's labels."""
-        moments = [look.date_us for look in looks]
-        series = {label: [0] * len(moments) for label in labels}
-        label_of_key = self._labels_of(by)
-        for row in self._by_kind[kind_of(by)] if labels and moments else ():
-            points = series.get(label_of_key[row.key])
-            if points is not None:
-                first = bisect_left(moments, row.first_us)
-                for at in range(first, bisect_right(moments, row.last_us)):
-                    points[at] += row.sum.apparent_bytes
-        return {label: tuple(points) for label, points in series.items()}
+        moments = tuple(look.date_us for look in looks)
+        if (by, moments) not in self._series:
+            self._series[by, moments] = self._all_series(by, moments)
+        series = self._series[by, moments]
+        return {label: tuple(series.get(label, [0] * len(moments))) for label in labels}
+
+    def _all_series(self, by: str, moments: tuple[int, ...]) -> dict[str, list[int]]:
+        series: dict[str, list[int]] = {}
+        labels = self._labels_of(by)
+        for row in self._by_kind[kind_of(by)] if moments else ():
+            label = labels[row.key]
+            points = series.get(label)
+            if points is None:
+                points = series[label] = [0] * len(moments)
+            size = row.sum.apparent_bytes
+            first = bisect_left(moments, row.first_us)
+            for at in range(first, bisect_right(moments, row.last_us)):
+                points[at] += size
+        return series
 
     def _labels_of(self, by: str) -> dict[CellKey | str, str]:
         if by not in self._labels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import time
@@ -10,6 +11,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 import anyio
 
@@ -22,6 +24,7 @@ from jwqlscan.errors import (
     ExitCode,
     JwqlscanError,
     ReportError,
+    StoreDamagedError,
     StoreError,
     first_cause,
     most_severe,
@@ -39,6 +42,9 @@ from jwqlscan.store import LastArea, Store, open_store
 from jwqlscan.units import format_bytes, format_count, format_seconds
 
 log = logging.getLogger(__name__)
+
+# What opening the roots, and df, get even where scan.max_runtime is over.
+LEAST_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +78,11 @@ class _Run:
     log_file: str
     run_id: str
     began: float = field(default_factory=time.monotonic)
+
+    def at_most(self, seconds: float, config: Config) -> float:
+        """Return how long something may take that is not to outlive ``scan.max_runtime``."""
+        allowed = config.scan.max_runtime_s or math.inf
+        return min(seconds, max(LEAST_S, self.began + allowed - time.monotonic()))
 
 
 async def run(
@@ -143,6 +154,8 @@ async def _run(
 ) -> Outcome:
     await preflight.check(config)
     async with waited_lock(os.path.join(config.state_path, "lock"), wait_s):
+        # Not before: it may have waited for hours.
+        this.started, this.began = datetime.now(UTC), time.monotonic()
         announcement.begin()
         store = open_store(config.database_url)
         last, complete = await _before(store)
@@ -155,7 +168,9 @@ async def _run(
             doubts = suspicions(snapshot.areas, complete, config.max_drop_percent)
             snapshot = replace(snapshot, suspicions=doubts)
         display.phase("storing")
-        codes, warnings, location = await _store(config, store, snapshot)
+        codes, warnings, errors, location = await _store(config, store, snapshot)
+        if ExitCode.FAILED in codes:
+            await _record_failure(store, this)
         if config.insight.thin_after_s and ExitCode.SPOOLED not in codes:
             warnings += await _thin(config, store, this.started)
         written: tuple[str, ...] = ()
@@ -165,7 +180,7 @@ async def _run(
                 written = await report(config)
             except (ReportError, StoreError) as error:
                 codes.append(ExitCode.REPORT_FAILED)
-                warnings.append(str(error))
+                warnings.append(await _said(store, error))
         if config.metrics_path and ExitCode.SPOOLED not in codes:
             try:
                 await write_metrics(config.database_url, config.metrics_path)
@@ -173,7 +188,8 @@ async def _run(
                 warnings.append(str(error))
         for warning in warnings:
             log.warning("%s", warning)
-        return Outcome(snapshot, most_severe(codes), location, written, tuple(warnings))
+        told = (*errors, *warnings)
+        return Outcome(snapshot, most_severe(codes), location, written, told)
 
 
 def _ending(outcome: Outcome) -> Ending:
@@ -229,8 +245,15 @@ async def _before(store: Store) -> tuple[_Areas | None, _Areas]:
         async with store:
             return await store.last_areas(), await store.last_complete_areas()
     except StoreError as error:
-        log.warning("%s; measuring all the same", error)
+        log.warning("%s; measuring all the same", await _said(store, error))
         return None, {}
+
+
+async def _said(store: Store, error: JwqlscanError) -> str:
+    """Return what is to be said of a failure; a damaged store is moved aside first."""
+    if isinstance(error, StoreDamagedError):
+        return await store.keep_aside() or str(error)
+    return str(error)
 
 
 async def _record_failure(store: Store, this: _Run) -> None:
@@ -253,7 +276,8 @@ async def _measure(
     display.phase("looking at the areas")
     scanner = Scanner()
     try:
-        found = await scanner.survey(survey_paths(config), survey_seconds(config.scan))
+        patience = this.at_most(survey_seconds(config.scan), config)
+        found = await scanner.survey(survey_paths(config), patience)
         areas = choose_areas(config, found, last, allow_empty)
         await preflight.check_outside(config, areas, found)
         display.phase("scanning")
@@ -263,7 +287,8 @@ async def _measure(
 
         async def probe(path: str) -> None:
             try:
-                capacities[path] = await capacity(path, config.df_timeout_s)
+                patience = this.at_most(config.df_timeout_s, config)
+                capacities[path] = await capacity(path, patience)
             except DfError as error:
                 capacities[path] = None
                 log.warning("%s", error)
@@ -388,9 +413,16 @@ async def _thin(config: Config, store: Store, now: datetime) -> list[str]:
 _ACCEPT = "see what is missing or, if it was removed, run once with --allow-drop"
 
 
-async def _store(
-    config: Config, store: Store, snapshot: Snapshot
-) -> tuple[list[ExitCode], list[str], str]:
+class _Stored(NamedTuple):
+    """What became of the snapshot; `errors` are logged already, `warnings` are not."""
+
+    codes: list[ExitCode]
+    warnings: list[str]
+    errors: tuple[str, ...]
+    location: str
+
+
+async def _store(config: Config, store: Store, snapshot: Snapshot) -> _Stored:
     """Spool the snapshot, then store all that the spool holds."""
     codes = [] if snapshot.status == "complete" else [ExitCode.INCOMPLETE]
     warnings = [f"incomplete: {reason}" for reason in snapshot.incomplete_reasons]
@@ -401,12 +433,19 @@ async def _store(
     except StoreError as error:
         # Measuring took hours, perhaps: another disk, or a server, may take what this one can't.
         warnings += await _store_at_once(store, snapshot, error)
-        return codes, warnings, store.location
+        return _Stored(codes, warnings, (), store.location)
     try:
         async with store:
-            warnings += await spool.flush(directory, store)
+            flushed = await spool.store_waiting(directory, store)
     except StoreError as error:
         codes.append(ExitCode.SPOOLED)
-        warnings.append(f"{error}; kept in {shown(spooled)}, the next run stores it")
-        return codes, warnings, spooled
-    return codes, warnings, store.location
+        said = await _said(store, error)
+        warnings.append(f"{said}; kept in {shown(spooled)}, the next run stores it")
+        return _Stored(codes, warnings, (), spooled)
+    warnings += flushed.warnings
+    errors = tuple(flushed.set_aside.values())
+    if spooled not in flushed.set_aside:
+        return _Stored(codes, warnings, errors, store.location)
+    # The store will never take this one: it is kept, but nobody is to think that all is well.
+    codes.append(ExitCode.FAILED)
+    return _Stored(codes, warnings, errors, os.path.join(directory, spool.BAD))

@@ -8,11 +8,13 @@ import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
+from functools import partial
 
 import anyio
 
 from jwqlscan.errors import ConfigError, LockedError
 from jwqlscan.paths import shown
+from jwqlscan.signals import before_leaving
 
 # Between two tries, while another run holds the lock.
 TRY_AGAIN_S = 0.2
@@ -53,8 +55,9 @@ def run_lock(path: str) -> Iterator[None]:
 
     Notes
     -----
-    The descriptor is not inherited by children (O_CLOEXEC) and is unlocked explicitly: the lock of
-    a process one of whose threads hangs in the kernel would live until that thread ends.
+    The descriptor is not inherited by children (O_CLOEXEC) and is unlocked explicitly, also where a
+    signal ends the process at once: the lock of a process one of whose threads hangs in the kernel
+    would live until that thread ends.
     """
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
@@ -82,7 +85,8 @@ def run_lock(path: str) -> Iterator[None]:
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"process {os.getpid()} since {since}\n".encode("ascii"), 0)
         try:
-            yield
+            with before_leaving(partial(fcntl.flock, fd, fcntl.LOCK_UN)):
+                yield
         finally:
             with contextlib.suppress(OSError):
                 os.ftruncate(fd, 0)

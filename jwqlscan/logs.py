@@ -69,6 +69,23 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
         super().emit(record)
 
 
+class _FileHandler(logging.StreamHandler[TextIO]):
+    """Writes to a log file; on a disk that is full, say, the run goes on without, and says so."""
+
+    _failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._failed:
+            self._failed = True
+            where = shown(self.stream.name)
+            logging.getLogger(__name__).warning(
+                "log.path: %s: %s; the log of this run ends here", where, error.strerror
+            )
+
+
 @contextlib.contextmanager
 def logging_to_stderr(
     level: int, form: LogFormat = LogFormat.text, run_id: str = ""
@@ -107,12 +124,18 @@ def logging_to_file(directory: str | None) -> Iterator[str]:
         raise ConfigError(
             f"log.path: {shown(path)}: {error.strerror}; give a directory you can write"
         ) from None
-    with open(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
-        handler = logging.StreamHandler(file)
+    file = open(  # noqa: SIM115 - closing it may fail, and has been told of then
+        path, "w", encoding="utf-8", errors="backslashreplace", opener=lambda _, __: fd
+    )
+    try:
+        handler = _FileHandler(file)
         handler.setLevel(logging.INFO)
         handler.setFormatter(_UtcFormatter(FILE_FORMAT))
         with _attached(handler):
             yield path
+    finally:
+        with contextlib.suppress(OSError):
+            file.close()
 
 
 @contextlib.contextmanager

@@ -27,9 +27,9 @@ from anyio.abc import Process
 
 from jwqlscan import __version__
 from jwqlscan.errors import ExitCode, LockedError
-from jwqlscan.files import distrust
 from jwqlscan.paths import shown
 from jwqlscan.settings import Notices
+from jwqlscan.trust import distrust
 
 log = logging.getLogger(__name__)
 

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
+import anyio
 import anyio.to_thread
 
 from jwqlscan.config import Config
 from jwqlscan.errors import ConfigError
-from jwqlscan.files import distrust, make_directory_now, remove_litter, try_to_write
+from jwqlscan.files import make_directory_now, remove_litter, try_to_write
 from jwqlscan.paths import shown
 from jwqlscan.reporting import report_path
 from jwqlscan.scanning.readers import check_reader
 from jwqlscan.scanning.scanner import Found
 from jwqlscan.settings import Area
+from jwqlscan.trust import distrust_way
+
+# To make a directory and write a block takes a moment, on the slowest disk.
+PLACES_TIMEOUT_S = 60.0
 
 
 async def check(config: Config) -> None:
@@ -33,7 +39,7 @@ async def check(config: Config) -> None:
             "nothing to measure: give --archive DIR, or archive.path or central.path"
             f"{config.source or ' in a configuration file, which `jwqlscan init` writes'}"
         )
-    await anyio.to_thread.run_sync(_check_places, config)
+    await _in_time(config, partial(_check_places, config))
 
 
 async def check_outside(config: Config, areas: Sequence[Area], found: Mapping[str, Found]) -> None:
@@ -57,7 +63,20 @@ async def check_outside(config: Config, areas: Sequence[Area], found: Mapping[st
         for area, one in ((area, found[area.path]) for area in areas)
         if not one.errno
     }
-    await anyio.to_thread.run_sync(_check_outside, config, roots)
+    await _in_time(config, partial(_check_outside, config, roots))
+
+
+async def _in_time(config: Config, look: Callable[[], None]) -> None:
+    """Look at the places that a run writes to; a disk that does not answer is left behind."""
+    try:
+        with anyio.fail_after(PLACES_TIMEOUT_S):
+            await anyio.to_thread.run_sync(look, abandon_on_cancel=True)
+    except TimeoutError:
+        places = ", ".join(f"{key} {shown(path)}" for key, path in _places(config))
+        raise ConfigError(
+            f"no answer within {PLACES_TIMEOUT_S:g} s from where a run writes: see the mounts of"
+            f" {places}"
+        ) from None
 
 
 def _check_places(config: Config) -> None:
@@ -78,6 +97,7 @@ def _check_places(config: Config) -> None:
             try_to_write(report)
         for directory in (config.state_path, spool, outputs.directory, report):
             remove_litter(directory)
+        _check_trust(config)  # again: what was not there is now, made by whom?
     except OSError as error:
         key, path = place
         raise ConfigError(
@@ -89,12 +109,10 @@ def _check_places(config: Config) -> None:
 def _check_trust(config: Config) -> None:
     report = ("outputs.path", os.path.dirname(report_path(config.outputs)))
     for key, path in (*_places(config), report):
-        try:
-            reason = distrust(path, os.stat(path))
-        except OSError:  # not there: it is made by us, and ours then; or it is told below
-            continue
+        place, reason = distrust_way(path)
         if reason:
-            raise ConfigError(f"{key}{config.source}: {shown(path)} {reason}")
+            way = "" if place == path else f", on the way to {shown(path)},"
+            raise ConfigError(f"{key}{config.source}: {shown(place)}{way} {reason}")
 
 
 def _places(config: Config) -> Iterator[tuple[str, str]]:
@@ -105,6 +123,8 @@ def _places(config: Config) -> Iterator[tuple[str, str]]:
         yield "database.url", os.path.dirname(config.database_url.removeprefix("sqlite:///"))
     if config.log_path:
         yield "log.path", config.log_path
+    if config.metrics_path:
+        yield "metrics.path", os.path.dirname(os.path.abspath(config.metrics_path))
 
 
 def _check_outside(config: Config, roots: Mapping[tuple[int, int], Area]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
 import sys
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import ParamSpec, TypeVar
 
 import anyio
@@ -20,6 +21,8 @@ GRACE_S = 0.8
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SHOW_CURSOR = "\x1b[?25h"
+
+_last_acts: list[Callable[[], object]] = []
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
@@ -53,6 +56,8 @@ def run_until_signalled(
                         last_resort = threading.Timer(GRACE_S, _leave, (number,))
                         last_resort.daemon = True
                         last_resort.start()
+                        # What is cancelled in the middle may complain to the event loop later.
+                        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
                         tasks.cancel_scope.cancel()
 
                 tasks.start_soon(watch)
@@ -73,8 +78,24 @@ def _not_ignored() -> list[signal.Signals]:
     return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
 
 
+@contextlib.contextmanager
+def before_leaving(act: Callable[[], object]) -> Iterator[None]:
+    """Have something done even when a signal ends the process at once while the block runs.
+
+    It must not wait for anything: other threads may hang.
+    """
+    _last_acts.append(act)
+    try:
+        yield
+    finally:
+        _last_acts.remove(act)
+
+
 def _leave(number: int) -> None:
     """End the process at once, with the terminal as it was."""
+    for act in tuple(_last_acts):
+        with contextlib.suppress(OSError):
+            act()
     cursor = _SHOW_CURSOR if sys.stderr.isatty() else ""
     with contextlib.suppress(OSError):  # nobody may be there to read it
         os.write(2, f"{cursor}jwqlscan: {SignalledError(number)}\n".encode())

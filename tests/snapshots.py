@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 import uuid
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 from jwqlscan.snapshot import AreaSnapshot, Capacity, Snapshot
@@ -87,3 +89,14 @@ def hostile_tally() -> Tally:
     tally.add_unrecognized("bad\udcff\n.fits", BAD_NAME)
     tally.add_error(ScanError(BAD_NAME, "stat", 13, "permission"))
     return tally
+
+
+def damage(path, table="filesystem_general"):
+    """Destroy the first page of a table; return what the file holds then."""
+    with closing(sqlite3.connect(path)) as connection:
+        root = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
+        page = connection.execute(root, (table,)).fetchone()[0]
+    content = bytearray(path.read_bytes())
+    content[(page - 1) * 4096 : page * 4096] = b"\xaa" * 4096
+    path.write_bytes(content)
+    return bytes(content)

@@ -17,7 +17,7 @@ MODULES = {
 
 # From the bottom up: a module imports from its own layer and those before it.
 LAYERS = [
-    ("leaf facts", "errors units paths settings files cube directories tally forecast"),
+    ("leaf facts", "errors units paths settings files trust cube directories tally forecast"),
     (
         "names and records",
         "names characters automaton patterns schemes snapshot signals projections insight growth"

@@ -463,8 +463,22 @@ def test_root_looks_at_the_file_that_a_link_leads_to(tmp_path, as_root):
     (tmp_path / "c.toml").symlink_to("open/real.toml")
     assert load_config(str(tmp_path / "c.toml")).scan.workers == 3
     (tmp_path / "open").chmod(0o777)
-    with pytest.raises(ConfigError, match=r"/open, where c\.toml is, can be written by others"):
+    with pytest.raises(
+        ConfigError, match=r"/open, on the way to .*/c\.toml, can be written by others"
+    ):
         load_config(str(tmp_path / "c.toml"))
+
+
+@pytest.mark.case("S12")
+def test_root_takes_no_configuration_that_others_can_replace_from_above(tmp_path, as_root):
+    (tmp_path / "theirs/ours").mkdir(parents=True)
+    file = tmp_path / "theirs/ours/c.toml"
+    file.write_text("scan.workers = 3")
+    file.chmod(0o600)
+    assert load_config(str(file)).scan.workers == 3
+    os.chown(tmp_path / "theirs", 65534, -1)
+    with pytest.raises(ConfigError, match=r"/theirs, on the way to .*/c\.toml, belongs to nobody"):
+        load_config(str(file))
 
 
 def test_another_user_is_free_to_share_a_configuration(tmp_path, monkeypatch):

@@ -127,11 +127,15 @@ def files_of(place):
     }
 
 
-def chosen(points, always=()):
-    """Return all points with JWQLSCAN_SOAK=1, else some that are evenly spread, and the ends."""
+def chosen(points, always=(), most=POINTS_IN_CI):
+    """Return all points with JWQLSCAN_SOAK=1, else some that are evenly spread, and the ends.
+
+    JWQLSCAN_SOAK_PART=1/3 makes that every third, from the first on; 2/3 from the second.
+    """
     if os.environ.get("JWQLSCAN_SOAK") == "1":
-        return points
-    step = -(-len(points) // POINTS_IN_CI)
+        part, parts = map(int, os.environ.get("JWQLSCAN_SOAK_PART", "1/1").split("/"))
+        return points[part - 1 :: parts]
+    step = -(-len(points) // most)
     return sorted({*points[::step], points[-1], *always})
 
 
@@ -263,7 +267,9 @@ def test_the_first_run_of_all_killed_at_any_point_leaves_nothing_in_the_way(tmp_
     assert killer(config, 0, tmp_path / "log") == 0
     log = read_log(tmp_path / "log")
     stored = next(n for n, *call in log if is_call(SPOOLING, *call))
-    for at in chosen([n for n, _, _ in log if n <= stored + 40])[::2]:
+    points = [n for n, _, _ in log if n <= stored + 40 or os.environ.get("JWQLSCAN_SOAK")]
+    points = chosen(points, most=POINTS_IN_CI // 2)
+    for at in points:
         for made in ("state", "outputs"):
             shutil.rmtree(tmp_path / made)
         assert killer(config, at) == -9
@@ -271,6 +277,7 @@ def test_the_first_run_of_all_killed_at_any_point_leaves_nothing_in_the_way(tmp_
         assert killer(config) == 0, f"the run after point {at}: {log[at - 1]}"
         assert {*reached} <= {*SqliteRuns(tmp_path).run_ids()}
         assert len(files_of(tmp_path)) > 2
+    print(f"the first run killed at {len(points)} of {len(log)} points")
 
 
 @pytest.mark.case("P01", "P12")
@@ -341,7 +348,8 @@ def test_power_loss_at_any_point_loses_nothing_that_was_spooled_and_tears_nothin
     assert killer(config) == 0
     assert killer(config, 0, here / "log") == 0
     old = files_of(here)
-    for at in chosen([n for n, _, _ in read_log(here / "log")])[::2]:
+    tried = 0
+    for at in chosen([n for n, _, _ in read_log(here / "log")], most=POINTS_IN_CI // 2):
         before = SqliteRuns(here).run_ids()
         if killer(config, at, here / "log") == 0:
             break
@@ -358,6 +366,8 @@ def test_power_loss_at_any_point_loses_nothing_that_was_spooled_and_tears_nothin
             assert killer(config_of(there, config)) == 0, point
             assert found <= {*SqliteRuns(there).run_ids()}, point
         assert killer(config) == 0
+        tried += 1
+    print(f"power lost at {tried} points")
 
 
 def config_of(there, config):

@@ -143,18 +143,17 @@ def test_what_is_not_entered_is_not_told(tmp_path, reader):
 
 
 class Halting:
-    """A reader that stops after some batches, as if storage hung."""
+    """A reader that stops once something is read, as if storage hung."""
 
-    def __init__(self, reader, batches):
-        self._reader, self._left = reader, batches
+    def __init__(self, reader):
+        self._reader, self.pool = reader, None
         self.name, self.directories = reader.name, reader.directories
         self.halted, self.go_on = threading.Event(), threading.Event()
 
     def read(self, work, meter):
-        if self._left == 0:
+        if self.pool.segments[0].tally.files and not self.halted.is_set():
             self.halted.set()
             self.go_on.wait(30)
-        self._left -= 1
         return self._reader.read(work, meter)
 
     def where(self, meter):
@@ -172,8 +171,9 @@ def test_a_scan_that_is_stopped_tells_what_was_read_until_then(tmp_path, reader,
     identity = (device, os.fstat(opened.fd).st_ino)
     rules = ScanRules(roots={identity: 0}, directories=Limits(2, 99, 9))
     done = threading.Event()
-    halting = Halting(make_reader(reader, rules, Classifier()), 4)
+    halting = Halting(make_reader(reader, rules, Classifier()))
     pool = Pool(halting, [Root(0, path, opened)], [device], 1, 1.0, slow=True, finished=done.set)
+    halting.pool = pool
     pool.start()
     assert halting.halted.wait(30)
     pool.gather()

@@ -132,6 +132,28 @@ def test_a_spool_that_finds_no_room_does_not_keep_the_snapshot_from_the_database
 
 
 @case("P04")
+def test_a_log_that_finds_no_room_costs_nothing_but_itself(tmp_path):
+    make_tree(tmp_path / "archive", {"a.txt": 5})
+    (tmp_path / "small").mkdir()
+    config = tmp_path / "c.toml"
+    config.write_text(
+        f'archive.path = "{tmp_path}/archive"\nstate.path = "{tmp_path}/state"\n'
+        f'log.path = "{tmp_path}/small"\n'
+    )
+    config.chmod(0o600)
+    under = in_mount_namespace(
+        f"mount -t tmpfs -o size=8k none '{tmp_path}/small'",
+        f"head -c 100k /dev/zero >'{tmp_path}/small/full' 2>/dev/null || true",
+    )
+    command = [sys.executable, "-m", "jwqlscan", "run", "-c", config, "--no-report"]
+    done = subprocess.run([*under, *command], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"jwqlscan: log.path: {tmp_path}/small/jwqlscan_")
+    assert line.endswith(": No space left on device; the log of this run ends here")
+
+
+@case("P04")
 def test_whatever_room_is_left_a_run_keeps_its_snapshot_or_says_that_it_did_not(tmp_path):
     leave = [0, 4, 12, 60, 120]
     first, *full, last = runs(

@@ -112,6 +112,20 @@ async def test_a_cancelled_write_leaves_no_temporary(tmp_path):
     assert set(os.listdir(tmp_path)) <= {"file"}
 
 
+@pytest.mark.case("P04")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it stays open
+async def test_a_disk_that_does_not_answer_is_left_in_time(frozen, monkeypatch):
+    place, freeze = frozen
+    monkeypatch.setattr("jwqlscan.files.WRITE_TIMEOUT_S", 0.5)
+    await write_atomically(str(place / "report"), "old", 0o600, None)
+    with freeze(), anyio.fail_after(10):
+        with pytest.raises(OSError, match="no answer from the disk"):
+            await write_atomically(str(place / "report"), "new", 0o600, None)
+        with pytest.raises(OSError, match="no answer from the disk"):
+            await make_directory(str(place / "d"), 0o600, None)
+    assert (place / "report").read_text() == "old"
+
+
 async def test_a_name_of_255_bytes_can_be_written(tmp_path):
     name = "é" * 127 + "x"
     await write_atomically(str(tmp_path / name), "x", 0o640, None)

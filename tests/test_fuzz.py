@@ -11,7 +11,6 @@ FUZZ = Path(__file__).parent / "fuzz" / "fuzz_native.py"
 
 
 @pytest.mark.case("S15")
-@pytest.mark.case("S15")
 @pytest.mark.parametrize("first", [0, 1_000_000])
 def test_no_listing_no_stat_and_no_error_breaks_the_compiled_reader(first):
     required("gcc")

@@ -1,16 +1,24 @@
 """The main job on real trees and a real SQLite store."""
 
+import contextlib
 import json
 import os
 import sqlite3
+from urllib.parse import urlsplit
 
+import anyio
+import asyncpg
 import pytest
+from proxy import proxied
+from snapshots import damage
 
 from jwqlscan.config import Overrides, load_config
+from jwqlscan.display import Display
 from jwqlscan.errors import ConfigError, ExitCode, LockedError, ScanFailedError
 from jwqlscan.job import report, run
 from jwqlscan.lock import run_lock
 from jwqlscan.store import open_store
+from jwqlscan.store.postgresql import PostgresqlStore
 
 CAL = "jw01018001001_02101_00001_nrca1_cal.fits"
 UNCAL = "jw01018001001_02101_00001_nrca1_uncal.fits"
@@ -234,6 +242,161 @@ async def test_missing_outputs_are_found_before_the_scan(tree):
     config = make_config(tree, outputs=str(tree / "no/such/place"))
     with pytest.raises(ConfigError, match=r"outputs.path"):
         await run(config)
+
+
+@pytest.mark.case("P20")
+async def test_a_damaged_store_is_kept_aside_and_snapshots_wait(tree):
+    config = make_config(tree)
+    for _ in range(3):
+        await run(config)
+    damaged = damage(tree / "store.db", "scan_run")
+    for waiting in (1, 2):
+        outcome = await run(config)
+        assert outcome.exit_code == ExitCode.SPOOLED
+        assert "store.db: was damaged, and is kept as " in outcome.warnings[0]
+        assert len(os.listdir(tree / "state/spool")) == waiting
+        assert not (tree / "store.db").exists()
+    [aside] = tree.glob("store.db.corrupt-*")
+    assert aside.read_bytes() == damaged
+    aside.rename(tree / "looked at")  # and nothing is to come back from it
+    outcome = await run(config)
+    assert outcome.exit_code == ExitCode.COMPLETE
+    assert rows(tree, "SELECT count(*) FROM scan_run") == [(3,)]
+
+
+@pytest.mark.case("P20")
+async def test_damage_that_the_report_meets_is_told_and_nothing_more_is_written_to_it(tree):
+    config = make_config(tree)
+    for _ in range(3):
+        await run(config)
+    damage(tree / "store.db", "central_storage")
+    outcome = await run(config)
+    assert outcome.exit_code in (ExitCode.REPORT_FAILED, ExitCode.SPOOLED)
+    assert "store.db: was damaged, and is kept as " in outcome.warnings[-1]
+    assert (await run(config)).exit_code == ExitCode.SPOOLED
+
+
+@pytest.mark.case("P13")
+async def test_a_snapshot_that_the_store_refuses_is_no_success(tree, pg_server):
+    connection = await asyncpg.connect(pg_server)
+    await connection.execute("DROP DATABASE IF EXISTS latin")
+    await connection.execute("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
+    await connection.close()
+    database = pg_server.rpartition("/")[0] + "/latin"
+    config = make_config(tree, database=database)
+    assert (await run(config)).exit_code == ExitCode.COMPLETE
+    (tree / "archive").rename(tree / "観測")
+    outcome = await run(make_config(tree, database=database, archive=str(tree / "観測")))
+    assert outcome.exit_code == ExitCode.FAILED
+    assert outcome.store == str(tree / "state/spool/bad")
+    assert "set aside in" in outcome.warnings[0] and "LATIN1" in outcome.warnings[0]
+    assert len(list((tree / "state/spool/bad").glob("*.json"))) == 1
+    (tree / "観測").rename(tree / "archive")
+    assert (await run(config)).exit_code == ExitCode.COMPLETE
+    async with open_store(database) as store:
+        found = await store.select("SELECT status FROM monitor ORDER BY id")
+    assert [status for (status,) in found] == ["SUCCESS", "FAILURE", "SUCCESS"]
+
+
+SHORT = {"connect_timeout_s": 0.5, "call_timeout_s": 1.0, "exclusive_timeout_s": 0.3}
+
+
+@pytest.mark.case("P09", "P10", "P11", "P12", "P17", "S09")
+@pytest.mark.parametrize(
+    ("what", "said"),
+    [
+        ("down", "check the server and the network"),
+        ("not listening yet", "check the server and the network"),
+        ("no answer", "no answer within the time limit"),
+        ("no answer to COMMIT", "no answer within the time limit"),
+        ("cut at COMMIT", "connection was closed in the middle of operation"),
+        ("another host", "another host is storing"),
+        ("wrong password", "check the user and the password"),
+        ("no database", "create it with createdb"),
+        ("TLS required", "the server has no TLS"),
+        ("read only", "name the primary server"),
+        ("newer schema", "is newer than"),
+        ("no privilege", "GRANT this user"),
+    ],
+)
+async def test_whatever_ails_the_database_the_run_ends_with_4_and_the_next_stores_both(
+    tree, pg_url, monkeypatch, what, said
+):
+    def opened(url):
+        return PostgresqlStore(url, **SHORT)
+
+    async def execute(*statements):
+        connection = await asyncpg.connect(pg_url)
+        for statement in statements:
+            await connection.execute(statement)
+        await connection.close()
+
+    async with opened(pg_url):
+        pass
+    monkeypatch.setattr("jwqlscan.job.open_store", opened)
+    parts = urlsplit(pg_url)
+    database = parts.path[1:]
+    ail, mend, url, display = (), (), pg_url, Display()
+    if what == "down":
+        url = parts._replace(netloc=f"{parts.username}@127.0.0.1:1").geturl()
+    elif what == "wrong password":
+        place = f"{parts.username}:no@{parts.hostname}:{parts.port}"
+        url = parts._replace(netloc=place).geturl()
+    elif what == "no database":
+        url = parts._replace(path="/none").geturl()
+    elif what == "TLS required":
+        url += "?sslmode=require"
+    elif what == "read only":
+        ail = (f"ALTER DATABASE {database} SET default_transaction_read_only = on",)
+        mend = (
+            "SET default_transaction_read_only = off",
+            f"ALTER DATABASE {database} RESET default_transaction_read_only",
+        )
+    elif what == "newer schema":
+        ail = ("INSERT INTO scan_schema (version) VALUES (99)",)
+        mend = ("DELETE FROM scan_schema WHERE version = 99",)
+    elif what == "no privilege":
+        ail = (
+            "DROP ROLE IF EXISTS weak",
+            "CREATE ROLE weak LOGIN PASSWORD 'weak'",
+            "GRANT SELECT ON ALL TABLES IN SCHEMA public TO weak",
+        )
+        place = f"weak:weak@{parts.hostname}:{parts.port}"
+        url = parts._replace(netloc=place).geturl()
+        mend = ("DROP OWNED BY weak",)
+    await execute(*ail)
+    async with contextlib.AsyncExitStack() as stack:
+        proxy = await stack.enter_async_context(proxied(url))
+        if what == "not listening yet":
+            proxy.arm("cut", b"\0")
+        elif what == "no answer":
+            proxy.arm("stall")
+        elif what == "no answer to COMMIT":
+            display.phase = lambda text: text == "storing" and proxy.arm("deaf", b"COMMIT")
+        elif what == "cut at COMMIT":
+            display.phase = lambda text: text == "storing" and proxy.arm("cut", b"COMMIT")
+        elif what == "another host":
+            other = await stack.enter_async_context(opened(pg_url))
+            await stack.enter_async_context(other.exclusive())
+        through = url if what in ("down", "TLS required") else proxy.url
+        with anyio.fail_after(30):
+            config = make_config(tree, database=through)
+            outcome = await run(config, with_report=False, display=display)
+        assert proxy.fault == "none" or proxy.hit.is_set()
+    assert outcome.exit_code == ExitCode.SPOOLED, outcome
+    assert said in outcome.warnings[-1], outcome.warnings
+    assert outcome.warnings[-1].endswith("the next run stores it")
+    assert len(os.listdir(tree / "state/spool")) == 1
+    await execute(*mend)
+    later = await run(make_config(tree, database=pg_url), with_report=False)
+    assert later.exit_code == ExitCode.COMPLETE
+    assert os.listdir(tree / "state/spool") == []
+    async with opened(pg_url) as store:
+        found = await store.select("SELECT run_id FROM scan_run ORDER BY date")
+    assert [str(run_id) for (run_id,) in found] == [
+        outcome.snapshot.run_id,
+        later.snapshot.run_id,
+    ]
 
 
 async def test_the_record_in_the_spool_is_the_snapshot(tree):

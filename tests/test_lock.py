@@ -1,14 +1,19 @@
 """The lock: one run at a time, whatever happens to the one that holds it."""
 
+import json
 import os
 import stat
 import subprocess
 import sys
+import threading
+import time
+from datetime import UTC, datetime
 
+import anyio
 import pytest
 
 from jwqlscan.errors import ConfigError, ExitCode, LockedError
-from jwqlscan.lock import run_lock
+from jwqlscan.lock import run_lock, waited_lock
 
 _HOLD = """
 import sys
@@ -57,6 +62,49 @@ def test_a_second_run_leaves_the_holders_name_there(path, holder):
     for _ in range(2):
         with pytest.raises(LockedError, match=f"process {holder.pid} "), run_lock(path):
             pass
+
+
+@pytest.mark.case("P14")
+async def test_a_run_that_waits_gets_it_when_it_is_free(path, holder):
+    began = time.monotonic()
+    with pytest.raises(LockedError, match=f"process {holder.pid} since"):
+        async with waited_lock(path, 0.5):
+            pass
+    assert 0.5 <= time.monotonic() - began < 3
+    async with anyio.create_task_group() as tasks:
+
+        async def release():
+            await anyio.sleep(0.3)
+            holder.kill()
+
+        tasks.start_soon(release)
+        async with waited_lock(path, 20):
+            assert not can_be_taken(path)
+    assert can_be_taken(path)
+
+
+@pytest.mark.case("P14")
+def test_a_command_waits_as_long_as_it_is_told(tmp_path, path, holder):
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive/a.fits").write_text("x")
+    command = [sys.executable, "-m", "jwqlscan", "run", "--no-report"]
+    command += ["--archive", str(tmp_path / "archive"), "--max-runtime", "3s"]
+    environment = {**os.environ, "XDG_DATA_HOME": str(tmp_path)}
+    os.rename(tmp_path / "state", tmp_path / "jwqlscan")
+    kwargs = {"env": environment, "capture_output": True, "text": True, "timeout": 60}
+    for options in ([], ["--wait", "1s"]):
+        began = time.monotonic()
+        done = subprocess.run([*command, *options], **kwargs)
+        assert (done.returncode, done.stderr.count("\n")) == (11, 1)
+        assert f"process {holder.pid} since 20" in done.stderr
+        assert (time.monotonic() - began > 1) or not options
+    began = datetime.now(UTC)
+    # It waits for longer than it may run: that counts from when it has the lock.
+    threading.Timer(4, holder.kill).start()
+    done = subprocess.run([*command, "--wait", "1min", "--json"], **kwargs)
+    assert done.returncode == 0, done.stderr
+    measured = datetime.fromisoformat(json.loads(done.stdout)["timestamp"])
+    assert (measured - began).total_seconds() > 3
 
 
 def test_it_is_free_when_the_run_has_ended(path, holder):

@@ -1,6 +1,7 @@
 """Measuring areas that nest, overlap, repeat or are not there, each with a process that can die."""
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -138,20 +139,109 @@ async def test_areas_on_several_filesystems_have_a_process_each(tree, number):
     assert children() == []
 
 
-def test_an_area_on_a_mount_inside_another_is_part_of_both(tree):
-    code = (
-        "import asyncio, sys; from jwqlscan.scanning.measure import scan\n"
-        "m = asyncio.run(scan(sys.argv[1:]))\n"
-        "print(*[one.tally.apparent_bytes for one in m.areas], m.union(m.areas).apparent_bytes)"
-    )
-    under = in_mount_namespace(
-        f"mount -t tmpfs none '{tree}/two/empty'", f"printf 12345 > '{tree}/two/empty/x'"
-    )
-    roots = [str(tree), str(tree / "two"), str(tree / "two" / "empty")]
+_MEASURE = """
+import asyncio, json, sys
+sys.path.append(sys.argv[1])
+from trees import find
+from jwqlscan.scanning.measure import scan
+from jwqlscan.settings import ScanSettings
+_, _, reader, *roots = sys.argv
+m = asyncio.run(scan(roots, ScanSettings(reader=reader)))
+numbers = lambda tally: [tally.files, tally.apparent_bytes, tally.allocated_bytes]
+judge = [find(root) for root in roots]
+print(json.dumps({
+    "areas": [numbers(one.tally) for one in m.areas],
+    "union": numbers(m.union(m.areas)),
+    "skipped": [one.tally.skipped for one in m.areas],
+    "mounts": [one.tally.mounts for one in m.areas],
+    "devices": len({one.device for one in m.areas}),
+    "find": [[f.totals.files, f.totals.apparent_bytes, f.allocated_bytes] for f in judge],
+}))
+"""
+
+
+def measured(reader, roots, *mounts):
+    """Return what is found of some roots where things are mounted, and what find(1) says."""
+    command = [sys.executable, "-c", _MEASURE, os.path.dirname(__file__), reader, *map(str, roots)]
     done = subprocess.run(
-        [*under, sys.executable, "-c", code, *roots], capture_output=True, text=True, timeout=60
+        [*in_mount_namespace(*mounts), *command], capture_output=True, text=True, timeout=60
     )
-    assert done.stdout.split() == ["1127", "1015", "5", "1127"], done.stderr
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+every_reader = pytest.mark.parametrize("reader", available_readers())
+
+
+@every_reader
+def test_an_area_on_a_mount_inside_another_is_part_of_both(tree, reader):
+    empty = tree / "two/empty"
+    done = measured(
+        reader,
+        [tree, tree / "two", empty],
+        f"mount -t tmpfs none '{empty}'",
+        f"printf 12345 > '{empty}/x'",
+    )
+    assert [one[1] for one in done["areas"]] == [1127, 1015, 5]
+    assert done["union"][1] == 1127
+    assert done["areas"] == done["find"]
+    assert done["mounts"] == [{str(empty): "tmpfs"}, {str(empty): "tmpfs"}, {}]
+
+
+@pytest.mark.case("F20")
+@every_reader
+def test_a_file_with_names_in_two_processes_is_allocated_once(tree, reader):
+    mount = tree / "two/empty"
+    done = measured(
+        reader,
+        [tree, mount / "inner"],
+        f"mount -t tmpfs none '{mount}'",
+        f"mkdir '{mount}/inner'",
+        f"head -c 100000 /dev/zero > '{mount}/one-name'",
+        f"ln '{mount}/one-name' '{mount}/inner/another'",
+        f"ln '{mount}/one-name' '{mount}/a-third'",
+        f"head -c 5000 /dev/zero > '{mount}/inner/alone'",
+    )
+    assert done["devices"] == 2
+    assert done["areas"] == done["find"]
+    assert done["union"] == done["areas"][0]
+
+
+@pytest.mark.case("F15")
+@every_reader
+@pytest.mark.parametrize("own", [True, False], ids=["its own filesystem", "the same filesystem"])
+def test_what_another_area_has_is_read_there_where_it_is_bound_into_this_one(tree, reader, own):
+    other = tree.parent / "other"
+    other.mkdir()
+    done = measured(
+        reader,
+        [tree, other],
+        *([f"mount -t tmpfs none '{other}'"] if own else []),
+        f"mkdir '{other}/sub'; printf 12345 > '{other}/sub/x'; printf 1 > '{other}/y'",
+        f"mount --bind '{other}/sub' '{tree}/two/empty'",
+    )
+    assert [one[1] for one in done["areas"]] == [1122, 6]
+    assert done["union"][1] == 1128
+    assert done["skipped"] == [{"loop": 1}, {}]
+
+
+@pytest.mark.case("F15")
+@every_reader
+@pytest.mark.parametrize("which", ["bound", "source"])
+@pytest.mark.parametrize("own", [True, False], ids=["its own filesystem", "the same filesystem"])
+def test_an_area_that_is_bound_into_another_is_part_of_both(tree, reader, own, which):
+    source, bound = tree.parent / "source", tree / "two/empty"
+    source.mkdir()
+    done = measured(
+        reader,
+        [tree, source / "d" if which == "source" else bound],
+        *([f"mount -t tmpfs none '{source}'"] if own else []),
+        f"mkdir '{source}/d'; printf 12345 > '{source}/d/x'",
+        f"mount --bind '{source}/d' '{bound}'",
+    )
+    assert done["areas"] == done["find"]
+    assert done["union"] == done["areas"][0]
+    assert done["skipped"] == [{}, {}]
 
 
 # ---- roots that are none ----

@@ -35,7 +35,7 @@ def test_octal_escapes_are_undone():
 @pytest.mark.case("F16", "F17")
 def test_pseudo_filesystems_and_autofs_are_told(tmp_path):
     (tmp_path / "mountinfo").write_text("\n".join(LINES))
-    table = read_mount_table({"/": "/"}, str(tmp_path / "mountinfo"))
+    table = read_mount_table({"/": "/"}, mountinfo=str(tmp_path / "mountinfo"))
     assert table.pseudo_devices == {os.makedev(0, 20), os.makedev(0, 34)}
     assert table.barred == {"/net": "pseudo"}
     assert table.crossed["/net/host"] == "nfs4"
@@ -44,19 +44,21 @@ def test_pseudo_filesystems_and_autofs_are_told(tmp_path):
 
 def test_mount_points_are_told_by_the_path_of_the_root_they_are_below(tmp_path):
     (tmp_path / "mountinfo").write_text("\n".join(LINES))
-    table = read_mount_table({"/link": "/net", "/other": "/elsewhere"}, str(tmp_path / "mountinfo"))
+    table = read_mount_table(
+        {"/link": "/net", "/other": "/elsewhere"}, mountinfo=str(tmp_path / "mountinfo")
+    )
     assert table.crossed == {"/link/host": "nfs4"}
     assert table.barred == {}
 
 
 def test_a_mount_point_that_is_not_utf_8_is_kept_byte_for_byte(tmp_path):
     (tmp_path / "mountinfo").write_bytes(b"1 2 0:1 / /\xff\xc3 rw - autofs x rw\n")
-    [point] = read_mount_table({"/": "/"}, str(tmp_path / "mountinfo")).barred
+    [point] = read_mount_table({"/": "/"}, mountinfo=str(tmp_path / "mountinfo")).barred
     assert os.fsencode(point) == b"/\xff\xc3"
 
 
 def test_without_a_mount_table_nothing_is_passed_over(tmp_path):
-    assert read_mount_table({"/": "/"}, str(tmp_path / "none")) == MountTable()
+    assert read_mount_table({"/": "/"}, mountinfo=str(tmp_path / "none")) == MountTable()
 
 
 def test_the_real_proc_is_a_pseudo_filesystem():

@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 
+import anyio
 import pytest
 from test_job import CAL, make_config, write
 from trees import in_mount_namespace, required
@@ -249,6 +250,71 @@ async def test_root_writes_where_only_root_decides(tree, as_root, key, place, ow
     assert str(caught.value) == (f"{key} in {config.file}: {tree / place} {problem} {tree / place}")
 
 
+@pytest.mark.case("S04")
+@pytest.mark.parametrize(
+    "key", ["outputs.path", "state.path", "log.path", "database.url", "metrics.path"]
+)
+@pytest.mark.parametrize("way", ["directory", "world", "link", "link in a link", "sticky"])
+async def test_root_writes_nowhere_where_others_decide_on_the_way(tree, as_root, key, way):
+    trusted, theirs = tree / "trusted", tree / "theirs"
+    trusted.mkdir()
+    theirs.mkdir()
+    if way == "directory":  # its owner can replace what is in it
+        os.chown(theirs, 65534, -1)
+        place, culprit = theirs / "ours/deep", theirs
+    elif way == "world":
+        theirs.chmod(0o777)
+        place, culprit = theirs / "ours/deep", theirs
+    else:  # a directory like /tmp
+        theirs.chmod(0o1777)
+        (theirs / "link").symlink_to(trusted)
+        place, culprit = theirs / "link/deep", theirs / "link"
+        if way == "sticky":  # with a link of root's
+            culprit = None
+        else:
+            os.chown(theirs / "link", 65534, -1, follow_symlinks=False)
+        if way == "link in a link":  # neither the path nor its end shows it
+            (tree / "ours").symlink_to("theirs/link")
+            place = tree / "ours/deep"
+    place.mkdir(parents=True)
+    value = {"database.url": f"sqlite:///{place}/s.db", "metrics.path": f"{place}/j.prom"}.get(
+        key, place
+    )
+    (tree / "c.toml").write_text(
+        f"archive.path = 'archive'\n{key} = '{value}'\n"
+        + ("" if key == "state.path" else f"state.path = '{tree}/state'\n")
+    )
+    config = load_config(str(tree / "c.toml"))
+    if culprit is None:
+        await check(config)
+        return
+    with pytest.raises(ConfigError) as caught:
+        await check(config)
+    assert f"{config.file}: {culprit}, on the way to {place}" in str(caught.value)
+
+
+async def test_what_was_put_there_while_it_was_looked_at_is_not_trusted(tree, as_root, monkeypatch):
+    def as_an_attacker(path, *args, **kwargs):
+        os.makedirs(path)
+        os.chown(path, 65534, -1)
+
+    monkeypatch.setattr("jwqlscan.preflight.make_directory_now", as_an_attacker)
+    with pytest.raises(ConfigError, match="belongs to nobody"):
+        await check(make_config(tree))
+
+
+@pytest.mark.case("P05")
+async def test_a_place_that_does_not_answer_is_told_before_the_scan(tree, frozen, monkeypatch):
+    place, freeze = frozen
+    config = make_config(tree, outputs=str(place))
+    monkeypatch.setattr("jwqlscan.preflight.PLACES_TIMEOUT_S", 0.5)
+    with freeze(), anyio.fail_after(10), pytest.raises(ConfigError) as caught:
+        await check(config)
+    assert str(caught.value).startswith("no answer within 0.5 s from where a run writes: ")
+    assert f"outputs.path {place}" in str(caught.value)
+    await check(config)
+
+
 # ---- not into what is measured ----
 
 
@@ -268,18 +334,20 @@ def area_of(path, key="archive.path"):
         ("state.path", "state"),
         ("database.url", "db"),
         ("log.path", "logs"),
+        ("metrics.path", "metrics"),
     ],
 )
 @pytest.mark.parametrize("deep", ["", "a/b", "missing/as/yet"])
 async def test_what_a_run_writes_may_not_lie_in_an_area(tree, key, inside, deep):
     archive = tree / "archive"
     (archive / "a/b").mkdir(parents=True)
-    places = {name: str(tree / name) for name in ("outputs", "state", "logs", "db")}
+    places = {name: str(tree / name) for name in ("outputs", "state", "logs", "db", "metrics")}
     places[inside] = str(archive / deep)
     file = tree / "c.toml"
     file.write_text(
         f"outputs.path = '{places['outputs']}'\nstate.path = '{places['state']}'\n"
         f"log.path = '{places['logs']}'\ndatabase.url = 'sqlite:///{places['db']}/s.db'\n"
+        f"metrics.path = '{places['metrics']}/j.prom'\n"
     )
     config, area = load_config(str(file)), area_of(archive)
     with pytest.raises(ConfigError) as caught:

@@ -9,6 +9,8 @@ import sys
 import tempfile
 import threading
 import time
+import zlib
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,7 +20,9 @@ from trees import (
     Fifo,
     Hardlink,
     Socket,
+    Sparse,
     Symlink,
+    du,
     find,
     in_mount_namespace,
     make_chain,
@@ -389,6 +393,37 @@ def test_one_file_system_crosses_no_mount(tmp_path, reader, mounted):
     assert tally.skipped == {"mount": 2, "loop": 1}
 
 
+@pytest.fixture
+def btrfs(tmp_path):
+    """Yield what mounts a btrfs with a subvolume, where `st_dev` and the mount table differ."""
+    if "btrfs" not in Path("/proc/filesystems").read_text():
+        pytest.skip("this kernel has no btrfs")  # no CI can help that
+    image, place = tmp_path / "image", tmp_path / "tree"
+    make_tree(place, {})
+    with image.open("wb") as file:
+        file.truncate(128 * 2**20)
+    under = in_mount_namespace(
+        f"{required('mkfs.btrfs')} -q -f '{image}' > /dev/null 2>&1",
+        f"mount -o loop '{image}' '{place}'",
+        f"cd '{place}'; mkdir d again; printf 1 > d/f",
+        "btrfs subvolume create d/sub > /dev/null; mkdir d/sub/deep; printf 22 > d/sub/deep/g",
+        f"mount --bind d/sub/deep '{place}/again'",
+        "cd /",
+    )
+    return place, under
+
+
+@pytest.mark.case("F19")
+def test_btrfs_subvolumes_are_filesystems_of_their_own(btrfs, reader):
+    place, under = btrfs
+    tally = walk_elsewhere(place, reader, under=under)
+    assert totals(tally) == (2, 3, 4, 0, 0, 0, 0)
+    assert tally.skipped == {"loop": 1}
+    tally = walk_elsewhere(place, reader, under=under, one_file_system=True)
+    assert totals(tally) == (1, 1, 2, 0, 0, 0, 0)
+    assert tally.skipped == {"mount": 1, "loop": 1}
+
+
 # ---- what can't be read ----
 
 
@@ -418,6 +453,24 @@ def test_a_directory_without_permission_is_counted_and_the_rest_goes_on(
     assert sum(tally.errors.values()) == errors
     assert set(tally.errors) <= {"permission"}
     assert not tally.vanished
+
+
+@pytest.mark.case("F04")
+@pytest.mark.parametrize("follow", [False, True])
+def test_what_a_listing_tells_is_counted_where_nothing_can_be_statted(tmp_path, reader, follow):
+    inside = {"a": 10, "b": {}, "link": Symlink("a"), "fifo": Fifo(), "socket": Socket()}
+    make_tree(tmp_path, {"open": 1, "closed": inside})
+    os.chmod(tmp_path, 0o755)
+    os.chmod(tmp_path / "closed", 0o444)
+    try:
+        tally = walk_elsewhere(tmp_path, reader, user=NOBODY, follow_file_symlinks=follow)
+    finally:
+        os.chmod(tmp_path / "closed", 0o755)
+    # A symlink that is to be followed might be a file.
+    assert totals(tally) == (1, 1, 3, 0 if follow else 1, 2, 0, 0)
+    failed = {os.path.basename(e.path) for e in tally.error_samples}
+    assert failed == ({"a", "b", "link"} if follow else {"a", "b"})
+    assert tally.errors == {"permission": len(failed)}
 
 
 @pytest.mark.case("F04", "F37")
@@ -480,6 +533,42 @@ def test_one_file_that_can_not_be_statted_does_not_cost_the_others(tmp_path, thr
     tally = walk_elsewhere(three_files.parent, reader, under=under)
     assert tally.files == 3
     assert tally.errors == {"io": 1}
+
+
+# Two more tries, and only for what may pass.
+TRIES = [
+    *[(error, times, times < 3) for error in ("EIO", "ESTALE") for times in (2, 3)],
+    *[(error, 1, False) for error in ("EACCES", "ETIMEDOUT")],
+]
+
+
+@pytest.mark.case("F06")
+@pytest.mark.parametrize(("error", "times", "recovers"), TRIES)
+def test_a_stat_is_tried_twice_more_and_only_after_what_may_pass(
+    tmp_path, three_files, reader, error, times, recovers
+):
+    when = own_stats(three_files, reader, tmp_path) + 1
+    under = injected(three_files, "newfstatat", error, f"{when}..{when + times - 1}")
+    tally = walk_elsewhere(three_files.parent, reader, under=under)
+    assert tally.files == 4 - (not recovers)
+    assert sum(tally.errors.values()) == (not recovers)
+
+
+@pytest.mark.case("F06")
+@pytest.mark.parametrize(("error", "times", "recovers"), TRIES)
+@pytest.mark.parametrize(
+    ("syscall", "place", "operation"), [("openat", "d", "open"), ("getdents64", "d/e", "list")]
+)
+def test_a_directory_is_tried_twice_more_and_only_after_what_may_pass(
+    tmp_path, reader, syscall, place, operation, error, times, recovers
+):
+    make_tree(tmp_path, {"root": {"d": {"e": {"found": 1}}}})
+    root = tmp_path / "root"
+    under = injected(root / place, syscall, error, f"1..{times}")
+    tally = walk_elsewhere(root, reader, under=under)
+    assert (tally.files, tally.directories) == (int(recovers), 3)
+    found = [(e.path, e.operation) for e in tally.error_samples]
+    assert found == ([] if recovers else [(f"{root}/d/e", operation)])
 
 
 @pytest.mark.case("F02", "F04")
@@ -683,6 +772,7 @@ leaves = (
     | st.binary(max_size=8).filter(lambda b: b and b"\0" not in b).map(Symlink)
     | st.just(Fifo())
     | st.just(Hardlink("first"))
+    | st.builds(Sparse, st.integers(0, 2**40))
 )
 forests = st.recursive(
     st.dictionaries(file_names, leaves, max_size=6),
@@ -691,14 +781,28 @@ forests = st.recursive(
 )
 
 
+MODES = (0, 0o111, 0o444, 0o640, 0o755, 0o1777, 0o2755, 0o4711)
+
+
+def change_modes(root, modes):
+    """Give what is in a tree modes, from below: root reads it whatever they are."""
+    for directory, names, files in os.walk(os.fsencode(root), topdown=False):
+        for name in (*files, *(names if os.geteuid() == 0 else ())):
+            path = os.path.join(directory, name)
+            if not os.path.islink(path):
+                os.chmod(path, modes[zlib.crc32(name) % len(modes)])
+
+
 @every_reader
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(forest=forests)
-def test_any_tree_is_counted_as_described_and_as_find_does(reader, forest):
+@given(forest=forests, modes=st.lists(st.sampled_from(MODES), min_size=1))
+def test_any_tree_is_counted_as_described_and_as_find_and_du_do(reader, forest, modes):
     with tempfile.TemporaryDirectory() as root:
         expected = make_tree(root, {"first": 5000, **{b"_" + k: v for k, v in forest.items()}})
+        change_modes(root, modes)
         found = find(root)
         assert found.totals == expected
+        assert found.allocated_bytes + found.other_bytes == du(root)
         for workers in (1, 8):
             tally = walk(root, reader, workers)
             assert totals(tally) == expected

@@ -133,6 +133,42 @@ def test_a_failure_does_not_tell_the_password(place, case, flags):
         assert any("/spool/" in path for path in read) and any("/logs/" in path for path in read)
 
 
+COMMANDS = "report, status, history, check, metrics, doctor, db flush, db migrate, schedule --cron"
+
+
+@pytest.mark.case("S02")
+@pytest.mark.parametrize("command", COMMANDS.split(", "))
+def test_no_other_command_tells_the_password_either(place, command):
+    waiting = place / "state/spool"
+    waiting.mkdir(parents=True)
+    for number, case in enumerate(FAILING):
+        (waiting / f"{number}.json").write_text("{}")  # or a flush has nothing to connect for
+        config = config_of(place, FAILING[case])
+        done = jwqlscan(*command.split(), "-c", config, "--debug", place=place)
+        assert done.returncode in (1, 2, 3, 4) or command.startswith("schedule"), (case, done)
+        assert_no_canary(place, done.stdout, done.stderr)
+
+
+@pytest.mark.case("S02")
+def test_a_snapshot_that_is_set_aside_does_not_tell_the_password(place, pg_url):
+    async def make_role() -> None:
+        connection = await asyncpg.connect(pg_url)
+        await connection.execute(
+            f"DROP ROLE IF EXISTS weak_canary; CREATE ROLE weak_canary LOGIN PASSWORD '{CANARY}'"
+        )
+        await connection.execute("GRANT CREATE ON SCHEMA public TO weak_canary")
+        await connection.close()
+
+    asyncio.run(make_role())
+    config = config_of(place, url_with(pg_url, user="weak_canary"))
+    assert jwqlscan("run", "-c", config, "--no-report", place=place).returncode == 0
+    (place / "state/spool/0.json").write_text("{}")
+    done = jwqlscan("run", "-c", config, "--debug", "-v", "--json", place=place)
+    assert done.returncode == 0 and b"set aside" in done.stderr
+    read = assert_no_canary(place, done.stdout, done.stderr)
+    assert any(path.endswith(".reason") for path in read)
+
+
 @pytest.mark.case("S02")
 @pytest.mark.parametrize("wrong", ["password", "TLS", "database"])
 def test_a_server_that_refuses_does_not_get_the_password_told(place, pg_url, wrong):

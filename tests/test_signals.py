@@ -3,6 +3,7 @@
 import os
 import pty
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -10,7 +11,10 @@ import time
 from functools import partial
 
 import pytest
+from hostile_fs import mounted
 from test_job import CAL, write
+
+from jwqlscan.lock import run_lock
 
 case = pytest.mark.case
 JWQLSCAN = [sys.executable, "-m", "jwqlscan"]
@@ -18,6 +22,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # Within a second, as the README says; on a busy machine a little more.
 SOON_S = 2.0
+
+MOMENTS = 40 if os.environ.get("JWQLSCAN_SOAK") == "1" else 15
 
 
 @pytest.fixture
@@ -33,13 +39,14 @@ def place(tmp_path):
     return tmp_path
 
 
+def heed():
+    """Have signals heeded: whoever runs the tests may have them ignored (nohup)."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(place, *options, **kwargs):
     """Start a run that says what it is at; signals are as cron leaves them."""
-
-    def heed():  # whoever runs the tests may have them ignored (nohup), and then so has the run
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_DFL)
-
     command = [*JWQLSCAN, "run", "-v", "-c", place / "config.toml", *options]
     return subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, preexec_fn=heed, cwd="/", **kwargs
@@ -128,6 +135,103 @@ def test_a_signal_while_the_report_is_written_leaves_the_old_one_whole(place):
     run_to_its_end(place)
     left = [path.name for path in page.parent.iterdir() if path.name.startswith(".")]
     assert left == []
+
+
+@case("P06")
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_while_another_run_is_waited_for_ends_this_one(place, number):
+    with run_lock(str(place / "state/lock")):
+        with start(place, "--wait", "1min") as process:
+            time.sleep(2)
+            assert process.poll() is None
+            code, rest = end(process, number)
+        assert code == 128 + number
+        assert rest == f"jwqlscan: ended by {number.name}, nothing more is stored\n"
+    run_to_its_end(place, "--no-report")
+
+
+@case("P06")
+@pytest.mark.parametrize(
+    ("command", "number"),
+    [
+        *[("run", number) for number in SIGNALS],
+        *zip(("report", "db flush", "db migrate"), SIGNALS, strict=True),
+    ],
+)
+def test_a_signal_ends_a_command_whose_database_stalls(place, number, command):
+    (place / "state/spool").mkdir(parents=True)
+    (place / "state/spool/x.json").write_text("{}")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        silent.settimeout(30)
+        url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/none"
+        process = subprocess.Popen(
+            [*JWQLSCAN, *command.split(), "-c", place / "config.toml"],
+            env={**os.environ, "JWQLSCAN_DATABASE": url},
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=heed,
+        )
+        with process, silent.accept()[0]:
+            code, rest = end(process, number)
+    assert code == 128 + number
+    assert rest == f"jwqlscan: ended by {number.name}, nothing more is stored\n"
+    assert (place / "state/spool/x.json").exists()
+    with run_lock(str(place / "state/lock")):
+        pass
+
+
+@case("P06")
+@pytest.mark.parametrize(("root", "number"), [("fs/d", signal.SIGINT), ("fs", signal.SIGTERM)])
+def test_a_signal_while_roots_are_opened_or_scanned_ends_a_scan(place, root, number):
+    with mounted(place / "fs", {"d": {"dir": True, "hang": ["readdir"]}}):
+        process = subprocess.Popen(
+            [*JWQLSCAN, "scan", place / root],
+            stderr=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            preexec_fn=heed,
+        )
+        with process:
+            time.sleep(1.5)
+            assert process.poll() is None
+            code, rest = end(process, number)
+            assert process.stdout.read() == ""
+        assert code == 128 + number
+        assert rest == f"jwqlscan: ended by {number.name}, nothing more is stored\n"
+
+
+@case("P06")
+def test_a_signal_at_any_moment_leaves_no_process_and_nothing_half_done(place):
+    """From the first instruction on, whatever it is at then."""
+    run_to_its_end(place)
+    stored = runs_stored(place)
+    began = time.monotonic()
+    run_to_its_end(place)
+    whole = time.monotonic() - began
+    page = place / "outputs/monitor_filesystem/filesystem_monitor.html"
+    slowest = 0.0
+    for moment in range(MOMENTS):
+        with start(place) as process:
+            time.sleep(whole * moment / MOMENTS)
+            process.send_signal(SIGNALS[moment % 3])
+            began = time.monotonic()
+            said = process.stderr.read()
+            code = process.wait(30)
+            slowest = max(slowest, time.monotonic() - began)
+        assert code in (0, 128 + SIGNALS[moment % 3], -SIGNALS[moment % 3]), (moment, said)
+        assert "Traceback" not in said and "Error" not in said, (moment, said)
+        assert page.read_bytes().rstrip().endswith(b"</html>")
+    assert slowest < SOON_S
+    run_to_its_end(place)
+    with sqlite3.connect(place / "store.db") as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        [(runs, complete, rows)] = database.execute(
+            "SELECT count(*), sum(status = 'complete'), (SELECT count(*) FROM filesystem_general)"
+            " FROM scan_run"
+        )
+    assert stored + 2 <= runs == complete == rows <= stored + 2 + MOMENTS
+    assert not spooled(place)
+    print(f"slowest end after a signal: {slowest:.2f} s of {MOMENTS}")
 
 
 @case("P06")

@@ -1,5 +1,6 @@
 """Storage that hangs, is slow, or fails now and then: real FUSE filesystems, whole runs."""
 
+import contextlib
 import json
 import os
 import signal
@@ -8,11 +9,15 @@ import subprocess
 import sys
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 from hostile_fs import mounted
 from trees import make_tree
 
+import jwqlscan
+from jwqlscan.errors import LockedError
+from jwqlscan.lock import run_lock
 from jwqlscan.scanning.measure import scan
 from jwqlscan.scanning.readers import available_readers
 from jwqlscan.settings import ScanSettings
@@ -88,6 +93,7 @@ def test_a_directory_that_hangs_stalls_its_area_and_no_other(tmp_path, central, 
         )
         assert areas["central all"][:2] == ("complete", 2)
         assert areas["central logs"][:2] == ("complete", 1)
+        assert those_that_can_be_ended() == []
         # No lock is left: the next run is not locked out, though the same directory still hangs.
         assert run(tmp_path, "--reader", reader).returncode == 3
         assert server_is_alive(server)
@@ -116,13 +122,26 @@ def server_is_alive(pid):
     return True
 
 
-def scanners():
-    """Return the scanning processes of this machine that are still there, after a while."""
-    for _ in range(100):
-        found = subprocess.run(["pgrep", "-f", "scanner_child"], capture_output=True).stdout.split()
-        if not found:
-            break
+def scanners(wait_s=5.0):
+    """Return the scanning processes of this package that are still there, after a while."""
+    ours = f"scanner_child.*{os.path.dirname(os.path.dirname(jwqlscan.__file__))}$"
+    until = time.monotonic() + wait_s
+    while True:
+        found = subprocess.run(["pgrep", "-f", ours], capture_output=True, text=True).stdout.split()
+        if not found or time.monotonic() > until:
+            return found
         time.sleep(0.05)
+
+
+def those_that_can_be_ended():
+    """Return the scanning processes that do anything else than wait in the kernel."""
+    found = []
+    for number in scanners(0):
+        for task in Path(f"/proc/{number}/task").glob("*/stat"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                state = task.read_text().rpartition(")")[2].split()[0]
+                if state not in "DZX":
+                    found.append((number, state))
     return found
 
 
@@ -208,6 +227,104 @@ def test_the_time_allowed_ends_the_run_with_what_is_known(tmp_path, central):
     assert areas["archive all"][0] == "stopped"
     assert areas["central all"][:2] == ("complete", 2)
     assert "the time allowed by scan.max_runtime was over" in reasons[0]
+
+
+@pytest.mark.case("P16", "F07")
+@pytest.mark.parametrize("hangs", ["readdir", "opendir of the root", "statfs"])
+def test_the_time_allowed_ends_a_run_whose_storage_hangs(tmp_path, central, hangs):
+    """Long before its patience with the storage, the roots and df is at its end."""
+    nodes = {"d/f": {"size": 1}, "d/g/h": {"size": 1}}
+    if hangs != "statfs":
+        operation, _, root = hangs.partition(" ")
+        nodes["" if root else "d/g"] = {"dir": True, "hang": [operation]}
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'archive.path = "{tmp_path}/archive"\ncentral.path = "{tmp_path}/central"\n'
+        f'state.path = "{tmp_path}/state"\n'
+    )
+    with mounted(tmp_path / "archive", nodes, statfs_hangs=hangs == "statfs"):
+        began = time.monotonic()
+        command = [sys.executable, "-m", "jwqlscan", "run", "-c", config, "--max-runtime", "3s"]
+        done = subprocess.run(
+            [*command, "--no-report"], capture_output=True, text=True, timeout=120
+        )
+        assert time.monotonic() - began < 15
+        assert done.returncode == 3, done.stderr
+        assert those_that_can_be_ended() == []
+    areas, _ = stored(tmp_path)
+    state = {"readdir": "stopped", "statfs": "complete"}.get(hangs, "stalled")
+    assert areas["archive all"][0] == state
+    assert areas["central all"][:2] == ("complete", 2)
+
+
+_HOLD_AND_HANG = """
+import os, sys
+from anyio import to_thread
+from jwqlscan.lock import run_lock
+from jwqlscan.signals import run_until_signalled
+async def job():
+    with run_lock(sys.argv[1]):
+        print("held", flush=True)
+        await to_thread.run_sync(os.stat, sys.argv[2])
+run_until_signalled(job)
+"""
+
+
+@pytest.mark.case("P15", "P06")
+def test_a_run_one_of_whose_threads_hangs_leaves_no_lock(tmp_path):
+    lock = str(tmp_path / "state" / "lock")
+    with mounted(tmp_path / "fs", {"d": {"dir": True, "hang": ["getattr"]}}):
+        command = [sys.executable, "-c", _HOLD_AND_HANG, lock, str(tmp_path / "fs/d")]
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=partial(signal.signal, signal.SIGTERM, signal.SIG_DFL),
+        )
+        assert process.stdout.readline() == "held\n"
+        time.sleep(0.5)
+        with pytest.raises(LockedError), run_lock(lock):
+            pass
+        process.send_signal(signal.SIGTERM)
+        assert "ended by SIGTERM" in process.stderr.readline()
+        time.sleep(0.2)
+        with run_lock(lock):  # though its process is still there, for good
+            assert Path(f"/proc/{process.pid}").exists() and process.poll() is None
+    assert process.wait(10) == 128 + signal.SIGTERM
+    process.stdout.close()
+    process.stderr.close()
+
+
+_IMPATIENT = """
+import jwqlscan.files
+jwqlscan.files.WRITE_TIMEOUT_S = 1.0
+from jwqlscan.__main__ import main
+main()
+"""
+
+
+@pytest.mark.case("P04", "P15")
+def test_a_disk_for_the_report_that_stops_answering_costs_only_the_report(tmp_path, frozen):
+    place, freeze = frozen
+    make_tree(tmp_path / "archive", {f"d{n}": {"a.fits": 1} for n in range(300)})
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'archive.path = "{tmp_path}/archive"\noutputs.path = "{place}"\n'
+        f'state.path = "{tmp_path}/state"\n'
+    )
+    command = [sys.executable, "-c", _IMPATIENT, "run", "-v", "-c", config, "--max-rate", "2000"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        next(line for line in process.stderr if "scanning" in line)  # it was well until now
+        with freeze():
+            next(line for line in process.stderr if "writing the report" in line)
+            said = process.stderr.readline()
+            assert "the report can't be written" in said and "no answer from the disk" in said
+            time.sleep(1.0)
+            with run_lock(str(tmp_path / "state" / "lock")):
+                assert Path(f"/proc/{process.pid}").exists()  # a thread of it waits for the disk
+        assert process.wait(20) == 5
+    assert stored(tmp_path)[0]["archive all"][:2] == ("complete", 300)
 
 
 @pytest.mark.case("F10")

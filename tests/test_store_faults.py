@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from unittest import mock
 from urllib.parse import urlsplit, urlunsplit
@@ -28,13 +29,14 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from proxy import proxied
-from snapshots import make_area, make_snapshot, make_tally
+from snapshots import damage, make_area, make_snapshot, make_tally
 from trees import in_mount_namespace, required
 
 from jwqlscan import moving, spool
 from jwqlscan.errors import (
     ConfigError,
     SnapshotRefusedError,
+    StoreDamagedError,
     StoreError,
     StoreUnavailableError,
 )
@@ -530,6 +532,30 @@ def journal_mode(path):
 
 
 @pytest.mark.case("P19")
+def test_a_file_on_a_filesystem_that_is_not_known_to_be_local_has_no_write_ahead_log(tmp_path):
+    (tmp_path / "away").mkdir()
+    anyio.run(filled, tmp_path / "here.db", 1)
+    code = (
+        "import anyio, os, shutil, sqlite3, sys; sys.path.insert(0, sys.argv[1])\n"
+        "from test_store_faults import SqliteStore, make_snapshot\n"
+        "async def record(name):\n"
+        "    async with SqliteStore(name) as store: await store.record(make_snapshot(5))\n"
+        "shutil.copy(sys.argv[2], 'had-one.db')\n"
+        "for name in ('had-one.db', 'new.db'):\n"
+        "    anyio.run(record, os.path.abspath(name))\n"
+        "    print(*sqlite3.connect(name).execute('PRAGMA journal_mode').fetchone())"
+    )
+    under = in_mount_namespace(f"mount -t ramfs none '{tmp_path}/away'", f"cd '{tmp_path}/away'")
+    done = subprocess.run(
+        [*under, sys.executable, "-W", "ignore", "-c", code, TESTS, tmp_path / "here.db"],
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stderr, done.stdout.split()) == ("", ["delete", "delete"])
+    assert journal_mode(tmp_path / "here.db") == "wal"
+
+
+@pytest.mark.case("P19")
 async def test_a_write_ahead_log_is_kept_on_local_filesystems_only(tmp_path, monkeypatch):
     path = str(tmp_path / "x.db")
     async with SqliteStore(path) as store:
@@ -634,21 +660,84 @@ async def test_a_damaged_file_is_told_and_kept(tmp_path, seed):
 async def test_a_damaged_table_is_named_with_what_to_do(tmp_path):
     path, directory = tmp_path / "x.db", str(tmp_path / "spool")
     await filled(path)
-    with closing(sqlite3.connect(path)) as connection:
-        root = "SELECT rootpage FROM sqlite_schema WHERE name = 'filesystem_general'"
-        page = connection.execute(root).fetchone()[0]
-    content = bytearray(path.read_bytes())
-    content[(page - 1) * 4096 : page * 4096] = b"\xaa" * 4096
-    path.write_bytes(content)
+    content = damage(path)
     await spool.put(directory, make_snapshot(50))
     for work in (lambda store: store.history(), lambda store: spool.flush(directory, store)):
-        with pytest.raises(StoreError, match="is damaged, and left as it is") as caught:
+        with pytest.raises(StoreDamagedError, match="is damaged: put a backup") as caught:
             async with SqliteStore(str(path)) as store:
                 await work(store)
-        assert not isinstance(caught.value, (SnapshotRefusedError, StoreUnavailableError))
         assert ".recover" in str(caught.value)
     assert len(spool.waiting(directory)) == 1
-    assert path.read_bytes() == bytes(content)
+    assert path.read_bytes() == content
+
+
+@pytest.mark.case("P20")
+async def test_a_damaged_file_is_kept_aside_and_nothing_is_made_in_its_place(tmp_path):
+    path, directory = tmp_path / "x.db", str(tmp_path / "spool")
+    await filled(path)
+    content = damage(path)
+    await spool.put(directory, make_snapshot(50))
+    said = await SqliteStore(str(path)).keep_aside()
+    [aside] = tmp_path.glob("x.db.corrupt-*Z")
+    assert said.startswith(f"sqlite:///{path}: was damaged, and is kept as {aside}: ")
+    assert f"`sqlite3 {aside} .recover | sqlite3 {path}`" in said and "\n" not in said
+    assert aside.read_bytes() == content and not path.exists()
+    with pytest.raises(StoreError, match="was damaged, and is kept as"):
+        async with SqliteStore(str(path)) as store:
+            await spool.flush(directory, store)
+    assert len(spool.waiting(directory)) == 1 and not path.exists()
+    # Somebody who looked puts a backup in its place: all goes on from there.
+    aside.rename(tmp_path / "elsewhere")
+    await filled(path, 2)
+    aside.touch()
+    async with SqliteStore(str(path)) as store:
+        await spool.flush(directory, store)
+        assert len((await store.history()).general.date) == 3
+
+
+@pytest.mark.case("P20")
+async def test_a_file_that_is_well_stays_where_it_is(tmp_path):
+    path = tmp_path / "x.db"
+    await filled(path, 1)
+    assert await SqliteStore(str(path)).keep_aside() == ""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute("BEGIN EXCLUSIVE")  # nor is a locked one taken for a damaged one
+        with mock.patch.object(sqlite3, "connect", partial(sqlite3.connect, timeout=0.1)):
+            assert await SqliteStore(str(path)).keep_aside() == ""
+    assert [one.name for one in tmp_path.iterdir()] == ["x.db"]
+
+
+@pytest.mark.case("P20")
+async def test_the_log_of_a_damaged_file_goes_with_it(tmp_path, monkeypatch):
+    path = tmp_path / "x.db"
+    for end in ("", "-wal", "-shm"):
+        path.with_name(f"x.db{end}").write_text(end)
+    monkeypatch.setattr("jwqlscan.store.sqlite_damage._is_well", lambda path: False)
+    await SqliteStore(str(path)).keep_aside()
+    aside = {one.name[len("x.db.corrupt-20260301T031710Z") :]: one for one in tmp_path.iterdir()}
+    assert {end: one.read_text() for end, one in aside.items()} == {e: e for e in aside}
+    assert aside.keys() == {"", "-wal", "-shm"}
+
+
+# A disk that does not answer: whoever writes waits in the kernel, and can't be killed
+
+
+@pytest.mark.case("P11")
+async def test_a_disk_that_does_not_answer_is_left_in_time(tmp_path, frozen):
+    place, freeze = frozen
+    store = SqliteStore(f"{place}/s.db", call_timeout_s=0.5)
+    directory = str(tmp_path / "spool")
+    await spool.put(directory, make_snapshot())
+    async with store:
+        with freeze():
+            with anyio.fail_after(BOUND_S), pytest.raises(StoreUnavailableError) as caught:
+                await spool.flush(directory, store)
+            assert "no answer from its disk within 0.5 s" in str(caught.value)
+            assert len(spool.waiting(directory)) == 1
+    async with SqliteStore(f"{place}/s.db") as store:
+        await spool.flush(directory, store)
+        assert len((await store.history()).general.date) == 1
 
 
 async def test_a_date_that_is_none_is_a_damaged_file(tmp_path):

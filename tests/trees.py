@@ -45,6 +45,12 @@ class Socket(NamedTuple):
     pass
 
 
+class Sparse(NamedTuple):
+    """A file with a hole of this size, and a byte after it."""
+
+    hole: int
+
+
 class Totals(NamedTuple):
     """What a tally must say; allocated bytes only the filesystem knows."""
 
@@ -57,7 +63,7 @@ class Totals(NamedTuple):
     fits_bytes: int = 0
 
 
-Node = int | bytes | Symlink | Hardlink | Fifo | Socket | Mapping[Any, Any]
+Node = int | bytes | Symlink | Hardlink | Fifo | Socket | Sparse | Mapping[Any, Any]
 
 
 def totals(tally: Tally) -> Totals:
@@ -89,6 +95,11 @@ def make_tree(root: str | bytes | Path, description: Mapping[Any, Any]) -> Total
                     with open(full, "xb") as file:
                         file.write(data)
                     count_file(path, len(data))
+                case Sparse(hole):
+                    with open(full, "xb") as file:
+                        file.seek(hole)
+                        file.write(b"x")
+                    count_file(path, hole + 1)
                 case Symlink(target):
                     os.symlink(os.fsencode(target), full)
                     counts["symlinks"] += 1
@@ -234,10 +245,11 @@ def naive_names(path: str | Path) -> set[str]:
 
 
 class Found(NamedTuple):
-    """What find(1) says of a tree."""
+    """What find(1) says of a tree; `other_bytes` are allocated for what is no file."""
 
     totals: Totals
     allocated_bytes: int
+    other_bytes: int
 
 
 def find(*paths: str | Path) -> Found:
@@ -249,6 +261,7 @@ def find(*paths: str | Path) -> Found:
     ).stdout
     counts = dict.fromkeys(Totals._fields, 0)
     blocks: dict[bytes, int] = {}
+    others: dict[bytes, int] = {}
     for line in listing.split(b"\0")[:-1]:
         kind, size, used, inode, name = line.split(b" ", 4)
         if kind == b"f":
@@ -260,7 +273,15 @@ def find(*paths: str | Path) -> Found:
                 counts["fits_bytes"] += int(size)
         else:
             counts[{b"d": "directories", b"l": "symlinks"}.get(kind, "other")] += 1
-    return Found(Totals(**counts), 512 * sum(blocks.values()))
+            others[inode] = int(used)
+    return Found(Totals(**counts), 512 * sum(blocks.values()), 512 * sum(others.values()))
+
+
+def du(path: str | Path) -> int:
+    """Return what du(1) says is allocated for a tree."""
+    command = ["du", "-s", "-B1", "--", str(path)]
+    done = subprocess.run(command, check=True, capture_output=True)
+    return int(done.stdout.split(b"\t")[0])
 
 
 # ---- reading trees in another process, to which something is done ----

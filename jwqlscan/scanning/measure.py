@@ -11,7 +11,7 @@ import errno
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import anyio
@@ -19,7 +19,14 @@ import anyio
 from jwqlscan.directories import rooted
 from jwqlscan.errors import ScanFailedError, first_cause
 from jwqlscan.paths import shown
-from jwqlscan.scanning.orders import begin_scan, distinct_paths, number_roots, scan_areas
+from jwqlscan.scanning.mounts import meet
+from jwqlscan.scanning.orders import (
+    Elsewhere,
+    begin_scan,
+    distinct_paths,
+    number_roots,
+    scan_areas,
+)
 from jwqlscan.scanning.pool import Progress
 from jwqlscan.scanning.process import ScannerProcess
 from jwqlscan.scanning.reader import error_kind
@@ -34,7 +41,7 @@ SURVEY_SECONDS = 60.0
 
 def survey_seconds(settings: ScanSettings) -> float:
     """Return how long the roots may take to be opened."""
-    return min(SURVEY_SECONDS, settings.stall_timeout_s)
+    return min(SURVEY_SECONDS, settings.stall_timeout_s, settings.max_runtime_s or math.inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +113,7 @@ class Measurement:
                 for path in paths if self._broken[root].state == "stalled" else ():
                     error = ScanError(path, "wait", errno.ETIMEDOUT, error_kind(errno.ETIMEDOUT))
                     self._tallies[root].add_error(error)
+        self._linked.extend(_counted_once([result["half_seen"] for result in results]))
         self.areas = tuple(self._measure(area, found[area.path], numbers) for area in areas)
 
     @property
@@ -221,6 +229,10 @@ async def measure(
     patience = Patience(settings.stall_timeout_s, deadline)
     there = [(area.path, found[area.path]) for area in areas if not found[area.path].errno]
     roots = number_roots((path, root.device, root.inode) for path, root in there)
+    reals: dict[int, list[str]] = {}
+    for _, root in there:
+        reals.setdefault(root.device, []).append(root.real)
+    together = len(reals) > 1 and meet(reals.values())
     walks: list[Walk] = []
     latest: dict[int, Progress] = {}
 
@@ -229,7 +241,10 @@ async def measure(
             latest[device] = progress
             on_progress(_total(list(latest.values())))
 
-        walks.append(await scanner.scan(device, roots, settings, told, patience))
+        elsewhere = Elsewhere(
+            tuple(real for other in reals if other != device for real in reals[other]), together
+        )
+        walks.append(await scanner.scan(device, roots, settings, told, patience, elsewhere))
 
     others = [Scanner() for _ in list(roots.by_device)[1:]]
     try:
@@ -256,6 +271,26 @@ def _unfinished(walk: Walk) -> list[int]:
     if walk.record:
         return [root for root, _ in walk.record["unfinished"]]
     return list(walk.roots)
+
+
+def _counted_once(
+    parts: Sequence[Iterable[tuple[int, int, int, int]]],
+) -> Iterator[tuple[int, int]]:
+    """Correct for inodes of which several processes met names: each counted its bytes.
+
+    Yields bit masks of roots and bytes, some of which are to be taken away.
+    """
+    met: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for part in parts:
+        for device, inode, mask, size in part:
+            met.setdefault((device, inode), []).append((mask, size))
+    for names in met.values():
+        if len(names) > 1:
+            union = 0
+            for mask, size in names:
+                union |= mask
+                yield mask, -size
+            yield union, max(size for _, size in names)
 
 
 def _total(parts: Sequence[Progress]) -> Progress:
@@ -298,6 +333,7 @@ async def scan(
     ScanFailedError
         If a path can't be read as a directory. What can't be read below it is counted.
     """
+    started = time.monotonic()
     settings = settings or ScanSettings()
     areas = scan_areas(paths)
     scanner = Scanner(begun or begin_scan(paths, settings))
@@ -309,6 +345,6 @@ async def scan(
                 raise ScanFailedError(
                     f"{shown(area.key)}: {os.strerror(number)}; give directories that you can read"
                 )
-        return await measure(scanner, areas, found, settings, on_progress)
+        return await measure(scanner, areas, found, settings, on_progress, started)
     finally:
         scanner.close()

@@ -78,7 +78,9 @@ def parse_mountinfo(lines: Iterable[str]) -> list[Mount]:
 
 
 def read_mount_table(
-    roots: Mapping[str, str] = MappingProxyType({}), mountinfo: str = MOUNTINFO
+    roots: Mapping[str, str] = MappingProxyType({}),
+    elsewhere: Sequence[str] = (),
+    mountinfo: str = MOUNTINFO,
 ) -> MountTable:
     """Return what there is to know of the mounts; nothing where there is no /proc.
 
@@ -87,17 +89,17 @@ def read_mount_table(
     roots : mapping of str to str
         Paths of the directories to be walked, to what the kernel calls them: without symbolic
         links, as mount points are.
+    elsewhere : sequence of str
+        What the kernel calls the directories that other processes walk.
     mountinfo : str
     """
-    try:
-        with open(mountinfo, encoding="utf-8", errors="surrogateescape") as file:
-            mounts = parse_mountinfo(file)
-    except OSError:
-        return MountTable()
+    mounts = _read_mounts(mountinfo)
     barred: dict[str, str] = {}
     crossed: dict[str, str] = {}
     # What is read already, as directories of filesystems: the roots, and then what is bound below.
-    covered = [_Region.at(real, mounts) for real in roots.values()]
+    reals = (*roots.values(), *elsewhere)
+    covered = [_Region.at(real, mounts) for real in reals]
+    own = {(region.device, region.directory) for region in covered}
     for mount in sorted(mounts, key=lambda mount: (mount.root.count("/"), len(mount.root))):
         paths = [
             path + mount.point[len(real) :] if real != "/" else path.rstrip("/") + mount.point
@@ -108,6 +110,9 @@ def read_mount_table(
             continue
         if mount.fstype in PSEUDO_FSTYPES:
             barred.update(dict.fromkeys(paths, "pseudo") if mount.fstype == "autofs" else {})
+        elif (mount.device, mount.root) in own:
+            # A root, which readers know by its inode: part of what is above it, or a loop.
+            crossed.update(dict.fromkeys(paths, mount.fstype) if mount.point in reals else {})
         elif any(region.shows(mount, mounts) for region in covered):
             barred.update(dict.fromkeys(paths, "loop"))
         else:
@@ -115,6 +120,44 @@ def read_mount_table(
             crossed.update(dict.fromkeys(paths, mount.fstype))
     pseudo = frozenset(mount.device for mount in mounts if mount.fstype in PSEUDO_FSTYPES)
     return MountTable(pseudo, barred, crossed)
+
+
+def meet(walks: Iterable[Sequence[str]], mountinfo: str = MOUNTINFO) -> bool:
+    """Tell whether several walks may meet on one filesystem, through mounts below their roots.
+
+    Parameters
+    ----------
+    walks : iterable of sequence of str
+        What the kernel calls the roots of each walk.
+    mountinfo : str
+
+    Notes
+    -----
+    By the mount table alone: st_dev is another number on btrfs.
+    """
+    mounts = _read_mounts(mountinfo)
+    seen: set[int] = set()
+    for roots in walks:
+        met = {_Region.at(root, mounts).device for root in roots}
+        met |= {
+            mount.device
+            for mount in mounts
+            if mount.fstype not in PSEUDO_FSTYPES
+            and any(_is_below(mount.point, root) for root in roots)
+        }
+        if met & seen:
+            return True
+        seen |= met
+    return False
+
+
+def _read_mounts(mountinfo: str) -> list[Mount]:
+    """Return the mount table's lines; none where there is no /proc."""
+    try:
+        with open(mountinfo, encoding="utf-8", errors="surrogateescape") as file:
+            return parse_mountinfo(file)
+    except OSError:
+        return []
 
 
 class _Region(NamedTuple):

@@ -32,6 +32,24 @@ class Roots(NamedTuple):
     by_device: dict[int, list[tuple[int, str]]]
 
 
+class Elsewhere(NamedTuple):
+    """What other processes read, side by side with the one that is told so.
+
+    Attributes
+    ----------
+    roots : tuple of str
+        Their roots, as the kernel calls them: what is bound from there is read there.
+    meets : bool
+        Whether an inode may have names here and there: some of them meet on one filesystem.
+    """
+
+    roots: tuple[str, ...] = ()
+    meets: bool = False
+
+
+NOTHING_ELSEWHERE = Elsewhere()
+
+
 def number_roots(found: Iterable[tuple[str, int, int]]) -> Roots:
     """Return (path, st_dev, st_ino) rows numbered; parent and child get the same numbers."""
     roots = Roots({}, {})
@@ -100,7 +118,10 @@ def survey_order(paths: list[str], then_scan: ScanSettings | None) -> dict[str, 
 
 
 def scan_order(
-    roots: list[tuple[int, str]], numbers: dict[tuple[int, int], int], settings: ScanSettings
+    roots: list[tuple[int, str]],
+    numbers: dict[tuple[int, int], int],
+    settings: ScanSettings,
+    elsewhere: Elsewhere,
 ) -> dict[str, Any]:
     """Return the order to walk some roots; the others that `numbers` has are not to be entered."""
     identities = [[*identity, number] for identity, number in numbers.items()]
@@ -109,6 +130,7 @@ def scan_order(
         "roots": roots,
         "identities": identities,
         "settings": settings_record(settings),
+        "elsewhere": elsewhere,
     }
 
 

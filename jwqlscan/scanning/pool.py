@@ -238,6 +238,16 @@ class Pool:
             linked[mask] = linked.get(mask, 0) + allocated
         return linked
 
+    def half_seen(self) -> list[tuple[int, int, int, int]]:
+        """Return the inodes of which not all names were met.
+
+        As (device, inode, bit mask of its roots, allocated bytes); `linked_bytes` has them too.
+        """
+        return [
+            (device, inode, mask, allocated)
+            for (device, inode), (_, mask, allocated) in self._links.items()
+        ]
+
     def gather(self) -> None:
         """Have the segments' tallies tell of their directories, as far as these were read."""
         for number, segment in self.segments.items():

@@ -10,6 +10,7 @@ import errno
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from itertools import islice
 from stat import S_IFLNK, S_IFREG
@@ -240,7 +241,7 @@ class ScandirReader:
                 if isinstance(again, OSError):
                     meter.gauges[ANSWERS] += 1
                     lost.add(entry)
-                    _fail(this.batch, join(here.path, entry.name), "stat", again)
+                    self._fail_stat(here, entry, again, this.batch)
                 else:
                     stats.append(again)
         meter.answered = ()
@@ -250,6 +251,20 @@ class ScandirReader:
         if self._rules.follow_file_symlinks:
             stats = [_followed(here, *one) for one in zip(names, stats, strict=True)]
         this.pile.add(here.path, names, stats, here.account)
+
+    def _fail_stat(self, here: Work, entry: os.DirEntry[str], error: OSError, batch: Batch) -> None:
+        """Count an entry that can't be stat'ed: by what the listing said, where that is enough."""
+        told = ""
+        if error.errno not in VANISHED:
+            with suppress(OSError):  # it asks, where the listing gave no type
+                if entry.is_symlink():
+                    told = "" if self._rules.follow_file_symlinks else "symlinks"
+                elif not entry.is_file(follow_symlinks=False):
+                    told = "other"  # a FIFO, a socket or a device
+        if told:
+            setattr(batch.tally, told, getattr(batch.tally, told) + 1)
+        else:
+            _fail(batch, join(here.path, entry.name), "stat", error)
 
     def _count(self, this: _Reading) -> None:
         tally, meter = this.batch.tally, this.meter

@@ -15,7 +15,14 @@ import anyio
 
 from jwqlscan.errors import ScanFailedError
 from jwqlscan.paths import shown
-from jwqlscan.scanning.orders import STOP_ORDER, Roots, scan_order, survey_order
+from jwqlscan.scanning.orders import (
+    NOTHING_ELSEWHERE,
+    STOP_ORDER,
+    Elsewhere,
+    Roots,
+    scan_order,
+    survey_order,
+)
 from jwqlscan.scanning.pool import Progress
 from jwqlscan.scanning.process import ScannerProcess, take
 from jwqlscan.settings import ScanSettings
@@ -31,11 +38,15 @@ STOP_SECONDS = 5.0
 
 
 class Found(NamedTuple):
-    """What a root path turned out to be: a directory's identity, or an errno."""
+    """What a root path turned out to be: a directory's identity, or an errno.
+
+    `real` is what the kernel calls it: without symbolic links, as the mount table does.
+    """
 
     device: int = 0
     inode: int = 0
     errno: int = 0
+    real: str = ""
 
 
 class Patience(NamedTuple):
@@ -167,9 +178,8 @@ class Scanner:
                     raise ScanFailedError(f"nothing is stored: {await self._end()}")
                 if "survey" in answer:
                     waiting -= 1
-                    found[paths[answer["survey"]]] = Found(
-                        answer.get("device", 0), answer.get("inode", 0), answer.get("errno", 0)
-                    )
+                    index = answer.pop("survey")
+                    found[paths[index]] = Found(**answer)
         return found
 
     async def scan(
@@ -179,8 +189,9 @@ class Scanner:
         settings: ScanSettings,
         on_progress: Callable[[Progress], None],
         patience: Patience,
+        elsewhere: Elsewhere = NOTHING_ELSEWHERE,
     ) -> Walk:
-        """Walk the roots on one filesystem.
+        """Walk the roots on one filesystem; others are read `elsewhere`, by other processes.
 
         Raises
         ------
@@ -189,7 +200,8 @@ class Scanner:
         """
         numbers = tuple(number for number, _ in roots.by_device[device])
         if not (self._ordered and len(roots.by_device) == 1):
-            self._process.order(scan_order(roots.by_device[device], roots.numbers, settings))
+            scanned = roots.by_device[device]
+            self._process.order(scan_order(scanned, roots.numbers, settings, elsewhere))
         watch = _Watch(patience)
         while True:
             answer: dict[str, Any] | None = {}

@@ -7,7 +7,7 @@ of jwqlscan that needs another package is imported here. End of input ends the p
 Orders::
 
     {"op": "survey", "paths": [...], "then_scan": settings or null}
-    {"op": "scan", "roots": [...], "identities": [...], "settings": {...}}
+    {"op": "scan", "roots": [...], "identities": [...], "settings": {...}, "elsewhere": [...]}
     {"op": "stop"}
 
 Answers: one ``{"survey": index, ...}`` a path; ``{"progress": [...]}`` now and then; at the end
@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jwqlscan.directories import Limits
 from jwqlscan.names import Classifier
 from jwqlscan.scanning.mounts import read_mount_table
-from jwqlscan.scanning.orders import number_roots
+from jwqlscan.scanning.orders import NOTHING_ELSEWHERE, Elsewhere, number_roots
 from jwqlscan.scanning.pace import Pace, give_way
 from jwqlscan.scanning.pool import Pool
 from jwqlscan.scanning.reader import OpenDirectory, Root
@@ -124,6 +124,7 @@ class _Child:
         self._all_surveyed = False
         self._walked = False
         self._then_scan: dict[str, Any] | None = None
+        self._elsewhere = NOTHING_ELSEWHERE
         self._started = 0.0
 
     def serve(self) -> None:
@@ -193,7 +194,9 @@ class _Child:
                 self._finish(pool)
         else:
             numbers = {(device, inode): number for device, inode, number in order["identities"]}
-            self._start_scan([tuple(root) for root in order["roots"]], numbers, order["settings"])
+            roots = [tuple(root) for root in order["roots"]]
+            self._elsewhere = Elsewhere(*order["elsewhere"])
+            self._start_scan(roots, numbers, order["settings"])
 
     def _survey(self, index: int, path: str) -> None:
         started = time.monotonic()
@@ -207,8 +210,15 @@ class _Child:
             self._send({"survey": index, "errno": number})
             return
         seconds = time.monotonic() - started
-        self._surveyed[path] = _Surveyed(opened, stat.st_dev, stat.st_ino, seconds)
-        self._send({"survey": index, "device": stat.st_dev, "inode": stat.st_ino})
+        one = self._surveyed[path] = _Surveyed(opened, stat.st_dev, stat.st_ino, seconds)
+        self._send(
+            {
+                "survey": index,
+                "device": one.device,
+                "inode": one.inode,
+                "real": _real_path(one),
+            }
+        )
         with self._lock:
             self._unanswered -= 1
             last = self._unanswered == 0
@@ -249,7 +259,8 @@ class _Child:
             number: (path, real) for (number, path), real in zip(scanned, real_paths, strict=True)
         }
         mounts = read_mount_table(
-            {path: real for (_, path), real in zip(scanned, real_paths, strict=True)}
+            {path: real for (_, path), real in zip(scanned, real_paths, strict=True)},
+            self._elsewhere.roots,
         )
         reader = make_reader(
             settings["reader"],
@@ -324,6 +335,7 @@ class _Child:
                         for index, segment in pool.segments.items()
                     ],
                     "linked": [[mask, size] for mask, size in pool.linked_bytes().items()],
+                    "half_seen": pool.half_seen() if self._elsewhere.meets else [],
                     "unfinished": list(pool.unfinished().items()),
                 }
             }

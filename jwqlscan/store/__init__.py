@@ -102,6 +102,14 @@ class Store(Protocol):
         """Return the rows of a question that `store.questions` words for both dialects."""
         ...
 
+    async def keep_aside(self) -> str:
+        """Move a damaged file out of the way, and return a line that says so.
+
+        Called after `StoreDamagedError` by whoever holds the run's lock. Returns "" where another
+        look finds no damage.
+        """
+        ...
+
     async def history(self, since: datetime | None = None) -> History:
         """Return the JWQL tables' rows from `since` on (UTC, aware), as columns."""
         ...

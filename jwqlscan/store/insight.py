@@ -125,7 +125,7 @@ def _order(area: Area) -> tuple[bool, str, bool, str]:
 
 def _lasting(row: Sequence[Any]) -> Lasting:
     kind, text, first_us, last_us, files, apparent, allocated, fits_files, fits_bytes = row
-    key = _cell(text) if kind == CELLS else harmless(plain(text))
+    key = _cell(text) if kind == CELLS else _text(text)
     return Lasting(
         kind, key, first_us, last_us, Sum(files, apparent, allocated), fits_files, fits_bytes
     )
@@ -135,3 +135,8 @@ def _lasting(row: Sequence[Any]) -> Lasting:
 def _cell(text: str) -> CellKey:
     key = cell_key(text)
     return key._replace(file_class=FileClass(*map(harmless, key.file_class)))
+
+
+@cache
+def _text(text: str) -> str:
+    return harmless(plain(text))

@@ -217,6 +217,10 @@ class PostgresqlStore:
         async with self._transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
             return await queries.history(connection, since or EARLIEST)
 
+    async def keep_aside(self) -> str:
+        """Do nothing: the server looks after its files."""
+        return ""
+
     async def insight(self) -> Insight:
         """Return what the newest run that looked knows of its areas, and what grew until then."""
         return await read_insight(self)

@@ -17,6 +17,7 @@ from anyio import CapacityLimiter, to_thread
 
 from jwqlscan.errors import (
     SnapshotRefusedError,
+    StoreDamagedError,
     StoreError,
     StoreMissingError,
     StoreUnavailableError,
@@ -26,7 +27,7 @@ from jwqlscan.insight import Insight
 from jwqlscan.paths import shown
 from jwqlscan.scanning.mounts import MOUNTINFO, parse_mountinfo
 from jwqlscan.snapshot import Snapshot
-from jwqlscan.store import MEANWHILE, LastArea, Statement, Tables
+from jwqlscan.store import MEANWHILE, LastArea, Statement, Tables, sqlite_damage
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store import sqlite_queries as queries
 from jwqlscan.store.fitting import Column, fitting_rows
@@ -48,9 +49,12 @@ LOCAL_FSTYPES = frozenset("ext2 ext3 ext4 xfs btrfs zfs f2fs bcachefs tmpfs over
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)
 
+# A record takes a moment and a history a second: whatever takes two minutes waits for a disk.
+CALL_TIMEOUT_S = 120.0
+
 DAMAGED = (
-    "is damaged, and left as it is: put a backup in its place, or move it away and start anew"
-    " (`sqlite3 FILE .recover` saves what can be read)"
+    "is damaged: put a backup in its place, or what `sqlite3 FILE .recover` saves; the next run"
+    " moves it aside"
 )
 # Result codes (https://www.sqlite.org/rescode.html) after which the same call can succeed later.
 _LATER = {
@@ -62,7 +66,6 @@ _LATER = {
 }
 _NEVER = {
     sqlite3.SQLITE_NOTADB: "is not an SQLite database: name another file, or move this one away",
-    sqlite3.SQLITE_CORRUPT: DAMAGED,
     sqlite3.SQLITE_READONLY: "can't be written: check the permissions of it and its directory",
     sqlite3.SQLITE_CANTOPEN: "can't be opened: check the permissions of it and its directory",
     sqlite3.SQLITE_PERM: "can't be opened: check the permissions of it and its directory",
@@ -85,6 +88,8 @@ class SqliteStore:
         The file. Its directory is made if it is missing.
     busy_timeout_s : float
         How long to wait for another process that is writing.
+    call_timeout_s : float
+        How long to wait for the disk.
     tables : Tables
     """
 
@@ -93,10 +98,12 @@ class SqliteStore:
         path: str,
         *,
         busy_timeout_s: float = BUSY_TIMEOUT_S,
+        call_timeout_s: float = CALL_TIMEOUT_S,
         tables: Tables = Tables.MADE,
     ) -> None:
         self._path = path
         self._busy_timeout_s = busy_timeout_s
+        self._call_timeout_s = call_timeout_s
         self._tables = tables
         self._connection: sqlite3.Connection | None = None
         self._limiter: CapacityLimiter | None = None
@@ -152,6 +159,19 @@ class SqliteStore:
     async def history(self, since: datetime | None = None) -> History:
         """Return the rows from `since` on, as columns."""
         return await self._call(lambda connection: queries.history(connection, since or EARLIEST))
+
+    async def keep_aside(self) -> str:
+        """Move a damaged file out of the way, and return a line that says so; "" if it is well."""
+
+        def work() -> str:
+            path = os.path.abspath(self._path)
+            try:
+                aside = sqlite_damage.set_aside(path)
+            except OSError as error:
+                return f"{self.location}: is damaged, and can't be moved aside: {error.strerror}"
+            return aside and f"{self.location}: {sqlite_damage.explained(path, aside)}"
+
+        return await self._in_thread(work)
 
     async def insight(self) -> Insight:
         """Return what the newest run that looked knows of its areas, and what grew until then."""
@@ -213,7 +233,8 @@ class SqliteStore:
         """Run in a thread, one call at a time, and turn SQLite's errors into ours.
 
         The limiter, not the thread's identity, is what keeps the connection to one user: anyio
-        may serve two calls by two threads, hence ``check_same_thread=False``.
+        may serve two calls by two threads, hence ``check_same_thread=False``. A thread that hangs
+        in the kernel is left there, with the connection.
         """
 
         def guarded() -> _T:
@@ -222,7 +243,17 @@ class SqliteStore:
             except (sqlite3.Error, OverflowError, ValueError) as error:
                 raise _failure(error, self.location) from error
 
-        return await to_thread.run_sync(guarded, limiter=self._limiter)
+        try:
+            with anyio.fail_after(self._call_timeout_s, shield=True):
+                return await to_thread.run_sync(
+                    guarded, limiter=self._limiter, abandon_on_cancel=True
+                )
+        except TimeoutError:
+            self._connection, self._limiter = None, CapacityLimiter(1)
+            raise StoreUnavailableError(
+                f"{self.location}: no answer from its disk within {self._call_timeout_s:g} s:"
+                " check the disk and the mount"
+            ) from None
 
     def _open(self) -> sqlite3.Connection:
         if sqlite3.sqlite_version_info < _STRICT_SINCE:
@@ -319,6 +350,8 @@ def _private_file(path: str, location: str) -> str:
     path = os.path.abspath(path)  # also keeps SQLite from seeing a special name in ":memory:"
     try:
         Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if aside := sqlite_damage.aside_of(path):
+            raise StoreError(f"{location}: {sqlite_damage.explained(path, aside)}")
         # Made without opening it: closing a descriptor of an SQLite file drops the locks that
         # another connection of this process holds (https://www.sqlite.org/howtocorrupt.html, 2.2).
         with suppress(FileExistsError):
@@ -342,6 +375,8 @@ def _failure(error: sqlite3.Error | OverflowError | ValueError, location: str) -
     code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
     if code in _REFUSED or isinstance(error, (OverflowError, UnicodeEncodeError)):
         return SnapshotRefusedError(f"{location}: does not take it ({error})")
+    if code == sqlite3.SQLITE_CORRUPT:
+        return StoreDamagedError(f"{location}: {DAMAGED} ({error})")
     if isinstance(error, ValueError):  # what was read is no date
         return StoreError(f"{location}: {DAMAGED} ({error})")
     if code in _LATER:
