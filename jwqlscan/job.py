@@ -232,8 +232,7 @@ async def report(
     """
     async with open_store(config.database_url) as store:
         history = replace(await store.history(since), insight=await store.insight())
-    host = socket.gethostname()
-    return tuple(await write_report(history, config.outputs, host=host, note=note))
+    return tuple(await write_report(history, config.outputs, socket.gethostname(), note))
 
 
 _Areas = Mapping[tuple[str, str], LastArea]
