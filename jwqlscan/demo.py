@@ -25,6 +25,7 @@ from jwqlscan.units import TIB_BYTES, format_bytes, format_count
 
 MARKER = ".made-by-jwqlscan-demo"
 SEED = 20211225  # the launch
+NOTE = "Sparse files: on the disk they take less room than their sizes say"
 PROGRAMS = 24
 HISTORY_DAYS = 730
 HISTORY_STEP_DAYS = 5
@@ -142,7 +143,7 @@ async def run_demo(directory: str, say: Callable[[str], object]) -> Demonstratio
             for sample in _samples(outcome.snapshot):
                 await store.record(sample)
         say(f"added {HISTORY_DAYS} days of made-up history, marked as sample data in the report")
-    written = await report(config)
+    written = await report(config, note=NOTE)
     say(f"stored in {outcome.store}")
     say(f"configuration: {config.file}")
     say(f"report: {written[0]}")

@@ -205,7 +205,9 @@ def _ending(outcome: Outcome) -> Ending:
     return Ending(snapshot.status, outcome.exit_code, "; ".join((took, *totals)))
 
 
-async def report(config: Config, since: datetime | None = None) -> tuple[str, ...]:
+async def report(
+    config: Config, since: datetime | None = None, *, note: str = ""
+) -> tuple[str, ...]:
     """Write the report from what is stored.
 
     Parameters
@@ -213,6 +215,8 @@ async def report(config: Config, since: datetime | None = None) -> tuple[str, ..
     config : Config
     since : datetime, optional
         Aware; only what was measured from then on is drawn.
+    note : str
+        A sentence for the top of the page; "" leaves it out.
 
     Returns
     -------
@@ -228,7 +232,7 @@ async def report(config: Config, since: datetime | None = None) -> tuple[str, ..
     """
     async with open_store(config.database_url) as store:
         history = replace(await store.history(since), insight=await store.insight())
-    return tuple(await write_report(history, config.outputs, host=socket.gethostname()))
+    return tuple(await write_report(history, config.outputs, socket.gethostname(), note))
 
 
 _Areas = Mapping[tuple[str, str], LastArea]

@@ -87,6 +87,7 @@ def _size_label(bits: int) -> str:
     return f"{format_bytes(2 ** (bits - 1))} to under {format_bytes(2**bits)}"
 
 
+SIZE_LABELS = tuple(map(_size_label, range(65)))
 _LABELLED: dict[str, Callable[[CellKey], str]] = {
     "filetype": lambda key: key.file_class.filetype if key.file_class.instrument else NO_PRODUCT,
     "instrument": lambda key: key.file_class.instrument or NO_PRODUCT,

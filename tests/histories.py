@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+from jwqlscan.cube import Sum
 from jwqlscan.history import (
     CentralColumns,
     FilesystemColumns,
@@ -16,7 +17,9 @@ from jwqlscan.history import (
     RunColumns,
     Samples,
 )
+from jwqlscan.insight import AreaInsight, DirectoryRow, Growth, GrowthRow, Insight
 from jwqlscan.names import FILETYPES, INSTRUMENT_LABELS
+from jwqlscan.projections import Row
 from jwqlscan.tally import Product
 from jwqlscan.units import TIB_BYTES
 
@@ -116,6 +119,136 @@ def history_of(
             skipped=[{"snapshot": 2}] * runs,
         ),
         samples=Samples(["/archive/public/jw_wonder.fits"], [("io", "stat", "/archive/bad")]),
+    )
+
+
+def insight_of(history: History, programs: int = 30, names: Sequence[str] = ()) -> Insight:
+    """Return insight whose totals are those of the history's newest run.
+
+    Parameters
+    ----------
+    history : History
+    programs : int
+        Each a directory with two below it, in one of two areas.
+    names : sequence of str
+        Of more directories, programs, owners and extensions.
+    """
+    rng = random.Random(7)
+    general = history.general
+    total = Sum(general.total_file_count[-1], round(general.total_file_size[-1] * TIB_BYTES))
+    labels = [f"{1018 + 7 * n:05d}" for n in range(programs)] + list(names)
+    weights = [rng.paretovariate(1.1) for _ in labels]
+    share = 0.9 / sum(weights)
+    sums = {
+        label: Sum(int(total.files * w * share), int(total.apparent_bytes * w * share))
+        for label, w in zip(labels, weights, strict=True)
+    }
+    areas = [
+        _area_insight("archive", "all", total, sums, history, ("public", "proprietary")),
+        _area_insight("central", "all", Sum(900, 7 * 2**40), {"tmp": Sum(500, 2**42)}, history, ()),
+    ]
+    growths = [
+        _growth(area, by, window, days, history)
+        for area in areas
+        for by in ("program", "directory", "owner")
+        for window, days in (("last", 1), ("7d", 7), ("30d", 30))
+    ]
+    return Insight(tuple(areas), tuple(growths))
+
+
+def _area_insight(
+    group: str,
+    name: str,
+    total: Sum,
+    programs: dict[str, Sum],
+    history: History,
+    parts: Sequence[str],
+) -> AreaInsight:
+    def halves(label: str) -> tuple[Row, ...]:
+        half = Sum(*(n // 2 for n in total))
+        rest = Sum(*(n - n // 2 for n in total))
+        return (Row(label, half), Row("other", rest))
+
+    rows = [Row(label, amount) for label, amount in programs.items()]
+    rows.sort(key=lambda row: -row.sum.apparent_bytes)
+    directories = [DirectoryRow("", total, 0, 0)]
+    for number, part in enumerate(parts or ("",)):
+        mine = [row for n, row in enumerate(rows) if n % max(len(parts), 1) == number]
+        if part:
+            whole = sum((row.sum for row in mine), Sum(files=5, apparent_bytes=4096))
+            directories.append(DirectoryRow(part, whole, 0, 0))
+        for row in mine:
+            path = f"{part}/jw{row.label}" if part else row.label
+            directories.append(DirectoryRow(path, row.sum, 0, 0))
+            for below in (1, 2):
+                third = Sum(*(n // 3 for n in row.sum))
+                directories.append(DirectoryRow(f"{path}/obs{below}", third, 0, 0))
+    directories.sort(key=lambda row: (-row.sum.apparent_bytes, -row.sum.files, row.path))
+    named = [label for label in programs if label not in ("tmp",)][-3:]
+    ages = (Row("under 7 days", Sum(total.files // 9, total.apparent_bytes // 9)),)
+    old = Sum(*(a - b for a, b in zip(total, ages[0].sum, strict=True)))
+    return AreaInsight(
+        group,
+        name,
+        f"/{group}",
+        history.general.date[-1],
+        history.general.date[-1] not in history.incomplete_dates,
+        total,
+        {
+            "age": (*ages, Row("under 2 years", old)),
+            "size": (
+                Row("empty", Sum(3)),
+                Row("4 B to under 8 B", Sum(total.files - 3, total.apparent_bytes)),
+            ),
+            "owner": halves(named[0] if named else "alice"),
+            "group": halves("staff"),
+            "program": tuple(rows),
+            "extension": halves(named[-1] if named else "fits"),
+        },
+        tuple(directories),
+        {"directories": 12} if parts else {},
+    )
+
+
+def _growth(area: AreaInsight, by: str, window: str, days: int, history: History) -> Growth:
+    dates = history.general.date[-31:]
+    kinds = {
+        "program": [(row.label, row.sum) for row in area.projections["program"]],
+        "directory": [(row.path, row.sum) for row in area.directories],
+        "owner": [(row.label, row.sum) for row in area.projections["owner"]],
+    }
+    rows = []
+    for number, (label, after) in enumerate(kinds[by]):
+        change = Sum(*(n * days // (400 + 90 * number) for n in after))
+        before = Sum(*(a - b for a, b in zip(after, change, strict=True)))
+        steps = len(dates)
+        series = tuple(
+            before.apparent_bytes + change.apparent_bytes * n // max(steps - 1, 1)
+            for n in range(steps)
+        )
+        if number == 1:  # one that shrank
+            before, after = after, before
+        rows.append(GrowthRow(label, before, after, number != 2, series))
+    rows.sort(key=lambda row: -abs(row.bytes_change))
+    told = rows if by != "directory" else [row for row in rows if not row.label]
+    whole = Sum(
+        area.total.files - sum(row.files_change for row in told),
+        area.total.apparent_bytes - sum(row.bytes_change for row in told),
+    )
+    return Growth(
+        area.group,
+        area.name,
+        by,
+        window,
+        dates[-1] - timedelta(days=days),
+        dates[-1],
+        True,
+        (),
+        whole,
+        area.total,
+        tuple(rows),
+        None,
+        tuple(dates),
     )
 
 

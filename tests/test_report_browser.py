@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import embedding
 import pytest
 from browser import Visit, colours, has_colour, running_browser, visit
-from histories import HOSTILE, NEWEST, history_of, hostile_history
+from histories import HOSTILE, NEWEST, history_of, hostile_history, insight_of
 from playwright.sync_api import Browser, Locator
 
 from jwqlscan.history import History
@@ -104,6 +105,12 @@ def test_the_demonstration_is_drawn_in_silence_whatever_is_chosen(browser, tmp_p
     with visit(browser, page) as opened:
         opened.wait_until_drawn()
         everything_drawn(opened)
+        open_tab(opened, "Insight")
+        files, size, *_ = opened.page.locator(".facts .value").all_inner_texts()
+        assert opened.page.locator(".of").inner_text().startswith(f"{size}, {files} files")
+        facts = opened.page.locator(".fact dd").all_inner_texts()
+        told = opened.page.locator(".told").inner_text()
+        assert told.startswith(f"{facts[4]} and {facts[1]} files")  # of 7 days
         open_tab(opened, "Products")
         for title in ("Products over time", "Newest run"):
             shown = card(opened, title)
@@ -156,12 +163,13 @@ def test_ten_years_open_without_lag(browser, tmp_path):
 
 
 def test_a_dark_page_fits_a_phone(browser, tmp_path):
-    page = write(tmp_path, history_of(100, filetypes=5))
+    history = history_of(100, filetypes=5)
+    page = write(tmp_path, replace(history, insight=insight_of(history)))
     with visit(browser, page, width=390, scheme="dark") as opened:
         opened.wait_until_drawn()
-        for title in TABS:
+        for title in ("Insight", *TABS):
             open_tab(opened, title)
-            for part in ("main", "figure:visible", ".table:visible"):
+            for part in ("main", "figure:visible", ".table:visible", ".tiles:visible"):
                 for element in opened.page.locator(part).all():
                     box = element.bounding_box()
                     assert box is not None
@@ -179,6 +187,37 @@ def test_hovering_tells_exact_numbers(browser, tmp_path):
             f"{history.general.date[0]:%Y-%m-%d %H:%M:%S}",
         }
         assert wanted <= hover_over_the_only_run(opened, "Files", wanted.issubset)
+
+
+def test_hovering_a_hollow_point_tells_that_the_run_is_incomplete(browser, tmp_path):
+    runs = 101  # so many that only the points that no line leads to have marks
+    history = history_of(runs, filetypes=3, incomplete=[50])
+    with visit(browser, write(tmp_path, history), height=1500) as opened:
+        opened.wait_until_drawn()
+        wanted = {"all files", "incomplete", f"{history.general.total_file_count[50]:,}"}
+        assert wanted <= hover_over_the_only_run(opened, "Files", wanted.issubset)
+        open_tab(opened, "Products")
+        total = sum(one.count[-51] for one in history.products.values() if len(one.count) > 50)
+        wanted = {"total", "incomplete", f"{total:,}"}
+        assert wanted <= hover_over_the_only_run(opened, "Products over time", wanted.issubset)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_paper_the_page_is_as_wide_as_the_sheet_and_light(browser, tmp_path, scheme):
+    page = write(tmp_path, history_of(90, filetypes=3))
+    with visit(browser, page, width=1400, scheme=scheme) as opened:
+        opened.wait_until_drawn()
+        opened.page.pdf()  # tells the page that it is printed, as a reader's browser does
+        assert opened.page.locator("body[data-drawn=all]").count() == 1
+        opened.page.emulate_media(media="print")
+        for plot in opened.page.locator("figure:visible").all():
+            [outside, inside] = [plot.bounding_box(), plot.locator("canvas").first.bounding_box()]
+            assert outside is not None and inside is not None
+            assert 0 <= outside["x"] < inside["x"]
+            assert inside["x"] + inside["width"] < outside["x"] + outside["width"] <= 972
+        assert not opened.page.locator(".controls, #overview, button").first.is_visible()
+        assert has_colour(opened.page.locator("header"), "#ffffff")
+        assert has_colour(opened.page.locator(".plot").first, "#ffffff")
 
 
 def hover_over_the_only_run(
@@ -203,7 +242,8 @@ def hover_over_the_only_run(
 
 
 def test_a_click_on_a_name_dims_its_curve_and_another_brings_it_back(browser, tmp_path):
-    with visit(browser, write(tmp_path, history_of(100, filetypes=3))) as opened:
+    history = history_of(100, filetypes=3, incomplete=[50])
+    with visit(browser, write(tmp_path, history)) as opened:
         opened.wait_until_drawn()
         target = card(opened, "Files").locator(".plot")
         name = target.get_by_text("FITS files").first

@@ -122,7 +122,8 @@ def test_the_instruments_of_another_archive_have_the_plots_of_theirs():
         *("ACS Total File Count by Type", "ACS Total File Size by Type"),
         *("WFC3 Total File Count by Type", "WFC3 Total File Size by Type"),
     ]
-    card = products_tab(history_of(3, instruments=["wfc3", "acs", "mine"])).cards[0]
+    history = history_of(3, instruments=["wfc3", "acs", "mine"])
+    card = products_tab(history, plots(history)).cards[0]
     shown = {choice.options[0]: choice.plot for choice in card.plots}
     assert [*shown] == ["All, by filetype", "All, by instrument", "ACS", "mine", "WFC3"]
     assert {one.label for one in shown["All, by instrument"].series} == {"ACS", "WFC3", "mine"}
@@ -331,6 +332,31 @@ def test_points_of_incomplete_runs_are_hollow(runs):
             hollow |= set(np.asarray(data["x"])[np.asarray(data["filled"]) == 0])
     dates = history_of(runs, filetypes=2).general.date
     assert hollow == {dates[5].timestamp() * 1000}
+
+
+@pytest.mark.parametrize("runs", [20, 200])
+def test_curves_leave_incomplete_runs_out(runs):
+    history = history_of(runs, filetypes=2, incomplete=[5, 8, 9])
+    plot = plot_of(history, "Total File Counts")
+    told = {
+        date.timestamp() * 1000: count
+        for date, count in zip(history.general.date, history.general.total_file_count, strict=True)
+    }
+    [values] = [one.values for one in plot.series if one.label == "all files"]
+    rows = list(zip(plot.times, plot.complete, values, strict=True))
+    for (_, one, low), (_, other, high) in itertools.pairwise(rows):
+        if one != other:
+            assert np.isnan(low) or np.isnan(high)
+    seen = {time: value for time, _, value in rows if not np.isnan(value)}
+    assert seen == told  # nothing is lost, and between the two incomplete ones no row is added
+    assert len(rows) == runs + 4
+    assert not stack(plot, 2, "").series[0].values[5]
+
+
+def test_a_plot_that_stands_in_two_places_is_drawn_once():
+    drawing = Drawing(Columns(), (0.0, 1.0), [])
+    [plot, *_] = plots(history_of(3, filetypes=1))
+    assert drawing.draw(plot) is drawing.draw(plot)
 
 
 def test_sample_data_is_marked_in_every_figure():
@@ -553,12 +579,13 @@ def test_a_run_is_stale_when_the_next_was_missed():
 
 
 def tab_of(make: MakeTab, history: History) -> dict[str, PlotData]:
-    return {card.title: card.plots[0].plot for card in make(history).cards}
+    return {card.title: card.plots[0].plot for card in make(history, plots(history)).cards}
 
 
 def test_every_choice_of_a_card_is_there():
+    history = history_of(30, filetypes=4)
     for make in TABS:
-        for card in make(history_of(30, filetypes=4)).cards:
+        for card in make(history, plots(history)).cards:
             options = [choice.options for choice in card.plots]
             each = [list(dict.fromkeys(column)) for column in zip(*options, strict=True)]
             assert sorted(options) == sorted(itertools.product(*each))
@@ -567,8 +594,8 @@ def test_every_choice_of_a_card_is_there():
 
 def test_every_tab_makes_something_of_every_history():
     for history in (history_of(1, filetypes=1), hostile_history(2), History()):
-        assert [make(history).title for make in TABS] == [
-            *("Archive", "Products", "Central storage", "Capacity", "Quality")
+        assert [make(history, plots(history)).title for make in TABS] == [
+            *("Archive", "Products", "Insight", "Central storage", "Capacity", "Quality")
         ]
 
 
@@ -583,7 +610,7 @@ def test_central_storage_has_a_panel_for_each_area():
 def test_a_jwql_database_without_runs_of_ours_has_its_capacity():
     history = replace(history_of(60, filetypes=1), filesystems={}, runs=RunColumns())
     assert list(tab_of(capacity_tab, history)) == ["archive", "central storage"]
-    assert quality_tab(history).cards == []
+    assert quality_tab(history, plots(history)).cards == []
 
 
 def test_capacity_goes_back_to_before_our_first_run():
@@ -620,7 +647,7 @@ def test_a_forecast_leaves_incomplete_runs_out():
 
 def test_the_runs_are_a_row_each_the_newest_first():
     history = history_of(400, filetypes=1, incomplete=[399])
-    table = quality_tab(history).tables[-1]
+    table = quality_tab(history, plots(history)).tables[-1]
     assert len(table.rows) == MOST_RUNS
     assert table.rows[0][:2] == (f"{NEWEST:%Y-%m-%d %H:%M:%S}", "incomplete")
     assert table.marked == {0}
@@ -690,5 +717,8 @@ def test_incomplete_runs_are_hollow_on_a_stack_too():
     parts = stack(plot_of(history, "Total File Count by Type"), 2, "t")
     root = Document.from_json(Drawing(Columns(), (0, 1), []).draw(parts).document).roots[0]
     [marks] = [one for one in root.renderers if isinstance(one.glyph, Scatter)]
-    assert marks.data_source.data["x"].tolist() == [history.general.date[50].timestamp() * 1000]
-    assert marks.data_source.data["filled"].tolist() == [0]
+    [row] = marks.view.filter.indices
+    data = marks.data_source.data
+    assert data["x"][row] == history.general.date[50].timestamp() * 1000
+    assert data["filled"][row] == 0
+    assert data["y0"][row] > 0

@@ -225,3 +225,16 @@ def test_a_closed_output_is_quiet(archive, home):
     shell = f"{shutil.which('env')} {' '.join(JWQLSCAN)} scan {archive} --json | true"
     done = subprocess.run(["sh", "-c", shell], env=home, capture_output=True, text=True, timeout=60)
     assert done.stderr == ""
+
+
+def test_report_opens_the_page_if_asked(archive, home, tmp_path):
+    browser = tmp_path / "browser"
+    browser.write_text(f'#!/bin/sh\nprintf %s "$1" > {tmp_path}/opened\n')
+    browser.chmod(0o755)
+    env = {**home, "BROWSER": str(browser)}
+    outputs = str(tmp_path / "out")
+    done = jwqlscan("run", "--archive", str(archive), "--outputs", outputs, "--no-report", env=env)
+    assert done.returncode == 0, done.stderr
+    done = jwqlscan("report", "--outputs", outputs, "--open", env=env)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "opened").read_text() == pathlib.Path(done.stdout.strip()).as_uri()

@@ -33,7 +33,7 @@ async def warm_up() -> None:
 
 
 async def write_report(
-    history: History, outputs: Outputs, *, host: str = "", note: str = ""
+    history: History, outputs: Outputs, host: str = "", note: str = ""
 ) -> list[str]:
     """Draw the report and write it.
 

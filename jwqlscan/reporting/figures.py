@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import bokeh
@@ -22,6 +22,7 @@ from jwqlscan.reporting import theme
 from jwqlscan.reporting.columns import Columns, Json, compact
 from jwqlscan.reporting.pattern import pattern
 from jwqlscan.reporting.series import Future, PlotData, Series
+from jwqlscan.reporting.thinning import BoolArray, FloatArray, IntArray
 
 # Up to so many runs every point gets a mark, 10 px apart; of more only those a line would hide.
 MARKED_ROWS = 60
@@ -82,21 +83,23 @@ class Drawing:
         self.columns = columns
         self._samples = samples
         self._document: Json = {**json_item(pattern(window))["doc"]}
-        self._drawn = 0
+        self._drawn: dict[int, Figure] = {}
 
     def draw(self, plot: PlotData) -> Figure:
-        """Draw one plot."""
+        """Draw one plot; a plot that was drawn already is not drawn again."""
+        if id(plot) in self._drawn:  # a figure keeps its plot, so that no other gets its id
+            return self._drawn[id(plot)]
         [root] = self._document["roots"]
-        copy = _figure(root, plot, f"f{self._drawn}-", self._samples, self.columns)
-        self._drawn += 1
+        copy = _figure(root, plot, f"f{len(self._drawn)}-", self._samples, self.columns)
         item = {
             "root_id": copy["id"],
             "doc": {**self._document, "roots": [copy]},
             "version": bokeh.__version__,
         }
-        return Figure(
+        figure = self._drawn[id(plot)] = Figure(
             plot, compact(item), self.columns, int(copy["attributes"]["height"]), str(copy["id"])
         )
+        return figure
 
 
 def _figure(
@@ -168,10 +171,11 @@ def _set_series(attributes: Json, parts: Json, plot: PlotData, columns: Columns)
     for number, series in enumerate(plot.series):
         data[f"y{number}"] = columns.add(series.values)
         drawn = [_renderer(one, f"n{number}-", f"y{number}", series) for one in shapes]
+        rows = _hidden(plot.complete, series.values)
+        if len(plot.times) > MARKED_ROWS and len(rows):
+            drawn.append(_some(_renderer(marks, f"m{number}-", f"y{number}", series), rows))
         renderers += drawn
         items.append(_legend_item(item, f"n{number}-", series.label, drawn))
-    if len(plot.times) > MARKED_ROWS:
-        renderers += _sparse_marks(plot, marks, source, columns)
     if renderers:
         source["attributes"]["data"] = _map(data)
         renderers[0]["attributes"]["data_source"] = source
@@ -181,7 +185,6 @@ def _set_series(attributes: Json, parts: Json, plot: PlotData, columns: Columns)
         items += [
             _legend_item(item, f"future{number}-", name, [one])
             for number, (one, name) in enumerate(zip(ahead, names, strict=True))
-            if name
         ]
     attributes["renderers"] = renderers
     parts["legend"]["items"] = items
@@ -190,7 +193,7 @@ def _set_series(attributes: Json, parts: Json, plot: PlotData, columns: Columns)
 def _set_future(
     patterns: dict[str, Json], future: Future, columns: Columns
 ) -> tuple[list[Json], list[str]]:
-    """Return the renderers of a forecast, and their names in the legend ("" for none)."""
+    """Return the renderers of a forecast, and their names in the legend."""
     source = patterns["band"]["attributes"]["data_source"]
     source["attributes"]["data"] = _map(
         {
@@ -201,7 +204,7 @@ def _set_future(
             "limit": columns.add(np.full(len(future.times), future.limit)),
         }
     )
-    names = {"band": "90 % interval", "trend": "trend", "limit": ""}
+    names = {"band": "90 % interval", "trend": "trend", "limit": "used + free"}
     return [patterns[name] for name in names], list(names.values())
 
 
@@ -237,19 +240,18 @@ def _set_stack(
         data["total"] = columns.add(total)
         edge = _renderer(patterns["line"], "total-", "total", whole)
         edge["attributes"]["glyph"]["attributes"]["line_width"] = 1
-        renderers.append(edge)
-        if len(plot.times) <= MARKED_ROWS:  # easier to hit than the line; the only run has no line
-            edge = _renderer(patterns["marks"], "ends-", "total", whole)
-            renderers.append(edge)
-        else:
-            only = replace(plot, series=(whole,))
-            renderers += _sparse_marks(only, patterns["marks"], source, columns)
+        ends = _renderer(patterns["marks"], "ends-", "total", whole)
+        hit = [ends]  # easier to hit than the line; the only run has no line
+        if len(plot.times) > MARKED_ROWS:
+            rows = _hidden(plot.complete, total)
+            hit = [edge, _some(ends, rows)] if len(rows) else [edge]
+        renderers += [edge, *(one for one in hit if one is not edge)]
         source["attributes"]["data"] = _map(data)
         renderers[0]["attributes"]["data_source"] = source
         # One box with the parts of a whole: an area can't tell where in it the pointer is.
         hover = parts["hover"]
         hover["mode"] = "vline"
-        hover["renderers"] = [{"id": edge["id"]}]
+        hover["renderers"] = [{"id": one["id"]} for one in hit]
         hover["tooltips"] = [
             ["date (UTC)", "$snap_x{%F %T}"],
             ["total", f"@total{{{number_format}}}"],
@@ -283,38 +285,20 @@ def _legend_item(item: Json, prefix: str, label: str, renderers: list[Json]) -> 
     return entry
 
 
-def _sparse_marks(plot: PlotData, marks: Json, source: Json, columns: Columns) -> list[Json]:
-    """Return one renderer of the points that a line would hide, or none.
-
-    These are the points of incomplete runs, and those with no neighbours. For all series they are
-    one renderer: one each would make the page twice as slow to open.
-    """
-    values = np.array([series.values for series in plot.series]).reshape(
-        len(plot.series), len(plot.times)
-    )
+def _hidden(complete: BoolArray, values: FloatArray) -> IntArray:
+    """Return the rows that no line leads to: of incomplete runs, and those without neighbours."""
     finite = np.isfinite(values)
-    beside = np.pad(finite, ((0, 0), (1, 1)))
-    isolated = ~beside[:, :-2] & ~beside[:, 2:]
-    which, rows = np.nonzero(finite & (isolated | ~plot.complete))
-    if not len(rows):
-        return []
-    own = _copy(source, "marks-")
-    own["attributes"]["data"] = _map(
-        {
-            "x": columns.add(plot.times[rows]),
-            "y": columns.add(values[which, rows]),
-            "filled": columns.add(plot.complete[rows].astype(float)),
-            "colour": columns.add([plot.series[number].style.colour for number in which]),
-            "mark": columns.add([plot.series[number].style.mark for number in which]),
-        }
-    )
-    renderer = _copy(marks, "marks-")
-    attributes = renderer["attributes"]
-    attributes["data_source"] = own
-    glyph = attributes["glyph"]["attributes"]
-    glyph["line_color"] = glyph["fill_color"] = {"type": "field", "field": "colour"}
-    glyph["marker"] = {"type": "field", "field": "mark"}
-    return [renderer]
+    beside = np.pad(finite, 1)
+    return np.flatnonzero(finite & (~complete | ~(beside[:-2] | beside[2:])))
+
+
+def _some(renderer: Json, rows: IntArray) -> Json:
+    """Let a renderer draw some rows of its source only."""
+    renderer["attributes"]["view"]["attributes"]["filter"] |= {
+        "name": "IndexFilter",
+        "attributes": {"indices": rows.tolist()},
+    }
+    return renderer
 
 
 def _renderer(model: Json, prefix: str, column: str, series: Series) -> Json:
@@ -350,9 +334,9 @@ def _set_hover(hover: Json, renderers: list[Json], plot: PlotData, number_format
         *([] if plot.complete.all() else [["run", "@run"]]),
     ]
     # Where every point has its mark, the marks are easier to hit than the line.
-    glyph = "Scatter" if len(plot.times) <= MARKED_ROWS else "Line"
+    glyphs = ("Scatter",) if len(plot.times) <= MARKED_ROWS else ("Line", "Scatter")
     hover["renderers"] = [
-        {"id": one["id"]} for one in renderers if one["attributes"]["glyph"]["name"] == glyph
+        {"id": one["id"]} for one in renderers if one["attributes"]["glyph"]["name"] in glyphs
     ]
 
 

@@ -13,6 +13,7 @@ from jwqlscan.paths import harmless
 from jwqlscan.reporting.filesystems import Filesystem, filesystems
 from jwqlscan.reporting.tab_capacity import interval, told
 from jwqlscan.reporting.tabs import Cell, Size
+from jwqlscan.reporting.theme import label_text
 from jwqlscan.units import TIB_BYTES, format_seconds
 
 _SPANS = (7, 30)  # days
@@ -180,7 +181,8 @@ def _facts(history: History) -> tuple[list[Fact], datetime | None]:
 
 def _kinds(errors: dict[str, int]) -> str:
     most = sorted(errors.items(), key=lambda one: (-one[1], one[0]))
-    return ", ".join(f"{number:,} {harmless(kind)}" for kind, number in most) or "in the newest run"
+    told = ", ".join(f"{number:,} {label_text(kind)}" for kind, number in most)
+    return told or "in the newest run"
 
 
 def _changes(

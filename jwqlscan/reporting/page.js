@@ -11,8 +11,13 @@
   const DAY = 86400000;
   const TIB = 2 ** 40;
   const MOST_ROWS = 200;
+  const PAPER_WIDTH = 970; // CSS pixels across Letter or A4 on its side, within the margins
   const state = { start: data.window[0], end: data.window[1], units: "binary" };
   let strip = null; // the overview's range
+  // For the scripts of single tabs: how sizes are told, whom to tell that their unit is another one,
+  // and who draws a panel when it is seen.
+  const shared = { number, size, unpack, changed: [], draw: new Map() };
+  window.jwqlscanPage = shared;
   let moving = false;
 
   // Sizes and counts ----------------------------------------------------------------------------
@@ -53,8 +58,8 @@
 
   // Figures -------------------------------------------------------------------------------------
 
-  async function unpack(index) {
-    const bytes = Uint8Array.from(atob(packed[index].textContent), (c) => c.charCodeAt(0));
+  async function unpack(element) {
+    const bytes = Uint8Array.from(atob(element.textContent), (c) => c.charCodeAt(0));
     const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     return JSON.parse(await new Response(stream).text());
   }
@@ -85,6 +90,19 @@
     return copy;
   }
 
+  // BokehJS draws its hover box white, with pale blue names, whatever the page is.
+  const paint = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+  function dress(view) {
+    const css = `:host { --tooltip-color: ${paint("--paper")}; --tooltip-text: ${paint("--ink")};
+      --tooltip-border: ${paint("--quiet")}; --tooltip-arrow-color: ${paint("--quiet")};
+      --tooltip-arrow-inner-color: ${paint("--paper")}; border-radius: 6px; opacity: 1; }
+      .bk-tooltip-row-label { color: ${paint("--quiet")}; }`;
+    for (const tool of view?.tool_views?.values() ?? []) {
+      for (const box of tool.ttmodels?.values() ?? []) box.stylesheets = [css];
+    }
+  }
+
   function attributesOf(node, name, found = []) {
     if (Array.isArray(node)) node.forEach((one) => attributesOf(one, name, found));
     else if (node !== null && typeof node === "object") {
@@ -108,11 +126,11 @@
       const axes = attributesOf(root, "LinearAxis");
       for (const axis of axes) if (axis.axis_label) axis.axis_label = "Size";
     }
-    for (const hover of attributesOf(root, "HoverTool")) {
+    for (const [which, hover] of attributesOf(root, "HoverTool").entries()) {
       const names = ["$snap_y", "@value", "@total"];
       for (let n = 0; n < 60; n++) names.push(`@y${n}`);
       const entries = hover.formatters ? hover.formatters.entries : [];
-      const format = { type: "object", name: "CustomJSHover", id: `${root.id}-hover`, attributes: {} };
+      const format = { type: "object", name: "CustomJSHover", id: `${root.id}-hover${which}`, attributes: {} };
       names.forEach((name, n) => entries.push([name, n === 0 ? format : { id: format.id }]));
       hover.formatters = { type: "map", entries };
       for (const line of hover.tooltips) {
@@ -131,6 +149,22 @@
     return item;
   }
 
+  // Round numbers in the unit that is shown, as many as there is room for.
+  function logTicks(low, high, bytes) {
+    const [base, names] = bytes ? SCALES[state.units] : [1000, ["", "K", "M", "G"]];
+    const scale = bytes ? TIB : 1;
+    for (const steps of [[1, 2, 5], [1, 3], [1]]) {
+      for (const tens of steps.length > 1 ? [[1, 10, 100]] : [[1, 10, 100], [1]]) {
+        const ticks = names.flatMap((_, power) =>
+          tens.flatMap((ten) => steps.map((step) => (step * ten * base ** power) / scale)),
+        );
+        const seen = ticks.filter((tick) => tick >= low && tick <= high);
+        if (seen.length <= 9) return seen;
+      }
+    }
+    return [];
+  }
+
   // Formats and ticks follow the units in place; BokehJS would have them as code in strings.
   function finish(root, plot, log) {
     const axis = plot.bars ? root.below[0] : root.left[0];
@@ -138,13 +172,12 @@
     const { ticker, formatter } = axis;
     const plain = ticker.get_ticks.bind(ticker);
     const factor = () => (plot.bytes ? TIB / unitOf(Math.max(Math.abs(range.end), 1e-12) * TIB).bytes : 1);
-    if (!log) {
-      ticker.get_ticks = (low, high, ...rest) => {
-        const by = factor();
-        const ticks = plain(low * by, high * by, ...rest);
-        return { major: ticks.major.map((tick) => tick / by), minor: [] };
-      };
-    }
+    ticker.get_ticks = (low, high, ...rest) => {
+      if (log) return { major: logTicks(low, high, plot.bytes), minor: [] };
+      const by = factor();
+      const ticks = plain(low * by, high * by, ...rest);
+      return { major: ticks.major.map((tick) => tick / by), minor: [] };
+    };
     formatter.doFormat = (ticks) => {
       if (!plot.bytes) return ticks.map((tick) => number(tick, 6));
       const unit = unitOf(range.end * TIB);
@@ -203,7 +236,7 @@
       this.logButton.hidden = !plot.log;
       const log = plot.log && this.log;
       this.logButton.setAttribute("aria-pressed", String(log));
-      const item = prepare(papered(adapted(await unpack(this.first + index))), plot, log);
+      const item = prepare(papered(adapted(await unpack(packed[this.first + index]))), plot, log);
       // A height for the while in which there is no plot: nothing below may jump.
       this.plotElement.style.minHeight = `${this.plotElement.offsetHeight}px`;
       if (this.view !== undefined) this.view.clear();
@@ -213,7 +246,9 @@
       target.id = `figure-${this.first}`;
       this.plotElement.append(target);
       this.view = await Bokeh.embed.embed_item({ ...item, target_id: target.id });
-      this.root = Array.from(this.view.roots ?? this.view)[0].model;
+      const [drawn] = Array.from(this.view.roots ?? this.view);
+      this.root = drawn.model;
+      dress(drawn);
       this.plotElement.style.minHeight = "";
       finish(this.root, plot, log);
       if (!plot.bars) {
@@ -312,7 +347,7 @@
       let source = null;
       for (const renderer of this.root.renderers) {
         const shared = renderer.data_source.data;
-        if (!("filled" in shared) || "colour" in shared) continue;
+        if (!("filled" in shared)) continue; // a forecast
         source = shared;
         const { glyph } = renderer;
         const field = glyph.type === "VArea" ? `y${series.size}` : glyph.y.field;
@@ -371,6 +406,7 @@
 
   async function drawStrip() {
     const element = document.getElementById("overview");
+    if (element === null) return; // of one run there is no stretch of time
     const target = document.createElement("div");
     target.style.display = "contents";
     target.id = "overview-target";
@@ -399,6 +435,7 @@
         card.redraw();
         card.tell();
       }
+      shared.changed.forEach((tell) => tell());
     });
   }
 
@@ -413,6 +450,10 @@
       one.tabIndex = chosen ? 0 : -1;
       document.getElementById(one.getAttribute("aria-controls")).hidden = !chosen;
     }
+    // A panel without a time axis has no use for a date range.
+    const timed = document.getElementById(tab.getAttribute("aria-controls")).querySelector("[data-card]") !== null;
+    for (const id of ["overview", "ranges"]) document.getElementById(id)?.toggleAttribute("hidden", !timed);
+    document.querySelector(".hint").classList.toggle("untimed", !timed);
     document.body.dataset.drawn = "no";
     for (const card of cards.filter(visible)) {
       if (card.root === null) {
@@ -420,6 +461,7 @@
         await new Promise((resolve) => setTimeout(resolve)); // let the reader scroll meanwhile
       } else card.follow();
     }
+    await shared.draw.get(tab.getAttribute("aria-controls"))?.();
     document.body.dataset.drawn = "all";
   }
 
@@ -450,9 +492,29 @@
     }
   }
 
-  dark.addEventListener("change", () => {
+  // A browser that prints asks for light colours before it lays the page out, too late to draw.
+  let drawnDark = dark.matches;
+  let printing = false;
+
+  function recolour() {
+    if (printing || drawnDark === dark.matches) return;
+    drawnDark = dark.matches;
     drawStrip();
     for (const card of cards) if (card.root !== null) card.show();
+  }
+
+  dark.addEventListener("change", recolour);
+  addEventListener("beforeprint", () => {
+    printing = true;
+    const { classList, style } = document.documentElement;
+    style.setProperty("--screen-width", `${innerWidth}px`);
+    style.setProperty("--shrink", String(Math.min(1, PAPER_WIDTH / innerWidth)));
+    classList.toggle("two-columns", innerWidth >= 1000);
+    classList.toggle("drawn-dark", drawnDark);
+  });
+  addEventListener("afterprint", () => {
+    printing = false;
+    recolour();
   });
   open(tabs[0]);
   drawStrip();

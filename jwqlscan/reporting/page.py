@@ -23,11 +23,12 @@ from jwqlscan.reporting.components import MANIFEST, components
 from jwqlscan.reporting.figures import Drawing
 from jwqlscan.reporting.glance import Glance, glance
 from jwqlscan.reporting.overview import overview
-from jwqlscan.reporting.plots import archive_plots, plots, sample_spans, time_window
+from jwqlscan.reporting.plots import plots, sample_spans, time_window
 from jwqlscan.reporting.series import PlotData
 from jwqlscan.reporting.tab_archive import archive_tab
 from jwqlscan.reporting.tab_capacity import capacity_tab
 from jwqlscan.reporting.tab_central import central_tab
+from jwqlscan.reporting.tab_insight import insight_tab
 from jwqlscan.reporting.tab_products import products_tab
 from jwqlscan.reporting.tab_quality import quality_tab
 from jwqlscan.reporting.tabs import Card, Cell, MakeTab, Size, Tab
@@ -40,6 +41,7 @@ TITLE = "JWST archive: filesystem monitor"
 TABS: tuple[MakeTab, ...] = (
     archive_tab,
     products_tab,
+    insight_tab,
     central_tab,
     capacity_tab,
     quality_tab,
@@ -61,13 +63,13 @@ def render(history: History, *, host: str = "", note: str = "") -> dict[str, str
     drawing = Drawing(Columns(), window, samples)
     facts = glance(history)
     newest = facts.newest.isoformat() if facts.newest else None
-    files = components([drawing.draw(plot) for plot in plots(history)], newest)
-    tabs: list[Tab] = [] if history.empty else [make(history) for make in TABS]
+    embedded = plots(history)
+    files = components([drawing.draw(plot) for plot in embedded], newest)
+    tabs: list[Tab] = [] if history.empty else [make(history, embedded) for make in TABS]
     data: Json = {}
     if tabs:
-        strip = archive_plots(history)[0]
         data = {
-            "overview": overview(strip, window),
+            "overview": overview(embedded.counts, window),
             "window": window,
             "newest": facts.newest.timestamp() * 1000 if facts.newest else window[1],
             "dark": theme.DARK,
@@ -123,7 +125,7 @@ def _page(
         for choice in card.plots
     ]
     templates = [figure.template for figure in figures]
-    scripts = [*_bokehjs(), _packaged("page.js")] if tabs else []
+    scripts = [*_bokehjs(), _packaged("page.js"), _packaged("insight.js")] if tabs else []
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["cell"] = _cell
     return environment.from_string(_packaged("page.html")).render(
@@ -137,6 +139,8 @@ def _page(
         tabs=list(_numbered(tabs)),
         data=Markup(compact(data)),  # noqa: S704 (escaped by compact)
         columns=Markup(drawing.columns.used(templates)),  # noqa: S704 (escaped by compact)
+        insight=Markup(_packaged("insight.html")),  # noqa: S704 (ours)
+        records=[_packed(compact(tab.record)) for tab in tabs if tab.record is not None],
         figures=[_packed(template) for template in templates],
         heights=[figure.height for figure in figures],
         scripts=[Markup(script) for script in scripts],  # noqa: S704 (Bokeh's and ours)
@@ -158,7 +162,7 @@ def _numbered(tabs: Sequence[Tab]) -> Iterator[tuple[Tab, list[tuple[int, int, C
 
 
 def _packed(text: str) -> str:
-    """Return a figure's JSON as the browser unpacks it when the figure is first seen.
+    """Return JSON, such as a figure's, as the browser unpacks it when it is first seen.
 
     Its thousand lines of axes and glyphs are much the same in every figure: a twentieth of the
     size, and nothing that the browser has to parse before it shows the page.

@@ -246,5 +246,5 @@ def _frame_label(name: str, place: Literal["top_left", "center"], text: str, col
         text_font_size="12px" if corner else "18px",
         text_color=colour,
         background_fill_color=theme.PAPER,
-        background_fill_alpha=0.75,
+        background_fill_alpha=1.0,  # a curve behind it would strike it through
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime
 
 from jwqlscan.history import History, ProductColumns
@@ -26,13 +27,44 @@ _LEAST_WINDOW_MS = 6 * _DAY_MS  # what the time axis shows of a single run
 _WINDOW_MARGIN = 0.02
 
 
-def plots(history: History) -> list[PlotData]:
-    """Return JWQL's plots, in their order, those without data too."""
-    by_type = product_plots(history)
-    central = plot_data(
-        history, "Central Store stats", CENTRAL, theme.TIB, _central_curves(history)
+@dataclass(frozen=True, slots=True)
+class JwqlPlots:
+    """JWQL's plots, those without data too: made once for the components and the page's tabs.
+
+    Attributes
+    ----------
+    counts, capacity : PlotData
+        Of the archive: how many files, and how full its filesystem.
+    products : dict of str to list of PlotData
+        Counts and sizes by type: of all ("") and by instrument's label.
+    central : PlotData
+    """
+
+    counts: PlotData
+    capacity: PlotData
+    products: dict[str, list[PlotData]]
+    central: PlotData
+
+    def __iter__(self) -> Iterator[PlotData]:
+        """Walk over the plots in their order."""
+        yield self.counts
+        yield self.capacity
+        for both in self.products.values():
+            yield from both
+        yield self.central
+
+
+def plots(history: History) -> JwqlPlots:
+    """Return JWQL's plots."""
+    counts, capacity = _archive_plots(history)
+    return JwqlPlots(
+        counts,
+        capacity,
+        products=_product_plots(history),
+        central=plot_data(
+            history, "Central Store stats", CENTRAL, theme.TIB, _central_curves(history)
+        ),
     )
-    return [*archive_plots(history), *(plot for both in by_type.values() for plot in both), central]
 
 
 def time_window(history: History) -> tuple[float, float]:
@@ -67,8 +99,7 @@ def sample_spans(history: History) -> list[tuple[float, float]]:
     return spans
 
 
-def archive_plots(history: History) -> list[PlotData]:
-    """Return the plots of the archive: how many files, and how full the filesystem."""
+def _archive_plots(history: History) -> list[PlotData]:
     general = history.general
     dates = general.date
     sizes = [
@@ -97,7 +128,7 @@ def archive_plots(history: History) -> list[PlotData]:
     return [plot_data(history, title, ARCHIVE, unit, curves) for title, unit, curves in contents]
 
 
-def product_plots(history: History) -> dict[str, list[PlotData]]:
+def _product_plots(history: History) -> dict[str, list[PlotData]]:
     """Return two plots, counts and sizes by type: of all ("") and by instrument's label.
 
     Of the instruments of other archives than JWST's only the largest have plots of their own.

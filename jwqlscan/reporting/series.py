@@ -8,12 +8,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
-import numpy.typing as npt
 
 from jwqlscan.history import History
 from jwqlscan.reporting import theme
 from jwqlscan.reporting.theme import Style, Unit
-from jwqlscan.reporting.thinning import FloatArray, kept_rows
+from jwqlscan.reporting.thinning import BoolArray, FloatArray, kept_rows
 
 # A line is broken where no run was for 1.75 times the usual interval: one missed night of daily
 # runs is a gap, a run that was late by half a day is not.
@@ -69,7 +68,8 @@ class PlotData:
     unit : Unit
     times : ndarray of float, shape (n_rows,), ms since 1970 in UTC
     complete : ndarray of bool, shape (n_rows,)
-        False where a run could not read everything.
+        False where a run could not read everything. Between such a run and a complete one there is
+        a row without values: a curve that went through both would show a fall that never was.
     series : tuple of Series
         The largest newest value first.
     largest : float
@@ -83,7 +83,7 @@ class PlotData:
     section: str
     unit: Unit
     times: FloatArray
-    complete: npt.NDArray[np.bool_]
+    complete: BoolArray
     series: tuple[Series, ...]
     largest: float
     stacked: bool = False
@@ -142,6 +142,7 @@ def plot_data(
         float(np.nanmax(matrix)) if kept else 0.0,
     )
     breaks = _breaks(all_times)
+    breaks = np.sort(np.concatenate([breaks, _turns(times, complete, breaks)]))
     if len(breaks):
         places = np.searchsorted(times, breaks)
         times = np.insert(times, places, breaks)
@@ -226,6 +227,14 @@ def _breaks(times: FloatArray) -> FloatArray:
     usual = np.median(np.lib.stride_tricks.sliding_window_view(padded, near // 2 * 2 + 1), axis=1)
     gaps = np.flatnonzero((steps > _GAP_STEPS * usual) & (steps > _LEAST_GAP_MS))
     middles: FloatArray = times[gaps] + steps[gaps] / 2
+    return middles
+
+
+def _turns(times: FloatArray, complete: BoolArray, breaks: FloatArray) -> FloatArray:
+    """Return where complete and incomplete runs meet, if no gap is there already."""
+    meet = np.flatnonzero(complete[1:] != complete[:-1])
+    meet = np.setdiff1d(meet, np.searchsorted(times, breaks) - 1)
+    middles: FloatArray = (times[meet] + times[meet + 1]) / 2
     return middles
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from jwqlscan.history import History
 from jwqlscan.reporting import theme
-from jwqlscan.reporting.plots import ARCHIVE, archive_plots
+from jwqlscan.reporting.plots import ARCHIVE, JwqlPlots
 from jwqlscan.reporting.series import Curve, plot_data
 from jwqlscan.reporting.tabs import Tab, card
 
 
-def archive_tab(history: History) -> Tab:
+def archive_tab(history: History, plots: JwqlPlots) -> Tab:
     """Return the tab: files, bytes, and the filesystem that holds them."""
     general = history.general
-    counts, capacity = archive_plots(history)
     sizes = plot_data(
         history,
         "Total File Size",
@@ -26,8 +25,8 @@ def archive_tab(history: History) -> Tab:
     return Tab(
         "Archive",
         [
-            card(counts, "Files"),
+            card(plots.counts, "Files"),
             card(sizes, "Bytes"),
-            card(capacity, "Filesystem", remark="Size, used and free, as df has them"),
+            card(plots.capacity, "Filesystem", remark="Size, used and free, as df has them"),
         ],
     )

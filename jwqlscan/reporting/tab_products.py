@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from jwqlscan.history import History, ProductColumns
 from jwqlscan.reporting import theme
-from jwqlscan.reporting.plots import INSTRUMENTS, product_plots
+from jwqlscan.reporting.plots import INSTRUMENTS, JwqlPlots
 from jwqlscan.reporting.series import Curve, PlotData, plot_data, stack
 from jwqlscan.reporting.tabs import LINES, NEWEST, STACKED, Card, Choice, Tab
 from jwqlscan.schemes import instrument_labels
@@ -18,22 +18,22 @@ FILES = "Files"
 BYTES = "Bytes"
 
 
-def products_tab(history: History) -> Tab:
+def products_tab(history: History, plots: JwqlPlots) -> Tab:
     """Return the tab: one plot of many, chosen by the reader."""
-    plots = list(_plots(history))
-    empty = {what for what, _, plot in plots if not plot.series}
-    plots = [one for one in plots if one[0] not in empty]
-    if not plots:
+    found = list(_plots(history, plots))
+    empty = {what for what, _, plot in found if not plot.series}
+    found = [one for one in found if one[0] not in empty]
+    if not found:
         return Tab("Products")
     over_time = [
         choice
-        for what, measure, plot in plots
+        for what, measure, plot in found
         for choice in (
             Choice((what, measure, STACKED), stack(plot, MOST_PARTS, plot.title)),
             Choice((what, measure, LINES), plot),
         )
     ]
-    newest = [Choice((what, measure), plot, as_bars=True) for what, measure, plot in plots]
+    newest = [Choice((what, measure), plot, as_bars=True) for what, measure, plot in found]
     return Tab(
         "Products",
         [
@@ -49,8 +49,8 @@ def products_tab(history: History) -> Tab:
     )
 
 
-def _plots(history: History) -> Iterator[tuple[str, str, PlotData]]:
-    by_type = product_plots(history)
+def _plots(history: History, plots: JwqlPlots) -> Iterator[tuple[str, str, PlotData]]:
+    by_type = plots.products
     yield BY_FILETYPE, FILES, by_type[""][0]
     yield BY_FILETYPE, BYTES, by_type[""][1]
     everything = list(history.products.items())

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from jwqlscan.history import History
+from jwqlscan.reporting.columns import Json
+from jwqlscan.reporting.plots import JwqlPlots
 from jwqlscan.reporting.series import PlotData
 
 LINES = "Lines"
@@ -92,17 +94,36 @@ class Table:
     marked: frozenset[int] = frozenset()
     remark: str = ""
 
+    @property
+    def numeric(self) -> frozenset[int]:
+        """The columns of counts and sizes, set to the right."""
+        return frozenset(
+            column
+            for column in range(len(self.header))
+            if any(not isinstance(row[column], str) for row in self.rows)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Tab:
-    """A tab of the page."""
+    """A tab of the page.
+
+    Attributes
+    ----------
+    title : str
+    cards : list of Card
+    tables : list of Table
+    record : dict, optional
+        What a tab with a script of its own draws.
+    """
 
     title: str
     cards: list[Card] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
+    record: Json | None = None
 
 
-MakeTab: TypeAlias = Callable[[History], Tab]
+MakeTab: TypeAlias = Callable[[History, JwqlPlots], Tab]
 
 
 def card(plot: PlotData, title: str = "", *, remark: str = "", lead: bool = False) -> Card:

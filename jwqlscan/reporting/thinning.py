@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
+BoolArray: TypeAlias = npt.NDArray[np.bool_]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 
 # A plot is some 600 px wide, so 2 points a pixel and more can't be told apart; and 480 series of
@@ -65,9 +66,7 @@ def kept_rows(values: FloatArray, wanted: IntArray | None = None) -> IntArray:
         buckets //= 2
 
 
-def _extremes(
-    values: FloatArray, finite: npt.NDArray[np.bool_], buckets: int
-) -> npt.NDArray[np.bool_]:
+def _extremes(values: FloatArray, finite: BoolArray, buckets: int) -> BoolArray:
     """Mark the rows where some series has the smallest or the largest value of a bucket."""
     n_series, n_rows = values.shape
     width = -(-n_rows // buckets)
