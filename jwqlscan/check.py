@@ -24,6 +24,7 @@ from jwqlscan.store.questions import (
     archive_points,
     central_points,
     last_complete_run,
+    last_failure,
     last_runs,
 )
 from jwqlscan.units import format_age, format_bytes, format_count
@@ -97,11 +98,14 @@ class Evidence:
         The newest complete one.
     points : mapping of str to sequence of Point
         The recent past by group.
+    failed : datetime or None
+        When the newest run began that failed after all of these.
     """
 
     runs: Sequence[RunRow]
     complete: RunRow | None
     points: Mapping[str, Sequence[Point]] = field(default_factory=dict)
+    failed: datetime | None = None
 
     @property
     def before(self) -> RunRow | None:
@@ -170,7 +174,8 @@ async def _gather(opening: Store) -> Evidence:
             "archive": [p for p in archive if p.status not in UNTRUSTED],
             "central": [p for p in central if p.status not in UNTRUSTED],
         }
-        return Evidence(runs, await last_complete_run(store), points)
+        failed = await last_failure(store, runs[0].date)
+        return Evidence(runs, await last_complete_run(store), points, failed)
 
 
 def judge(evidence: Evidence, limits: Thresholds, now: datetime | None = None) -> Verdict:
@@ -183,6 +188,9 @@ def judge(evidence: Evidence, limits: Thresholds, now: datetime | None = None) -
     if not newest.complete:
         reason = f": {newest.incomplete_reasons[0]}" if newest.incomplete_reasons else ""
         findings.append(Finding(Level.WARNING, f"the last run is {newest.status}{reason}"))
+    if evidence.failed:
+        failed = f"a run failed since, at {evidence.failed:%Y-%m-%d %H:%M} UTC"
+        findings.append(Finding(Level.WARNING, failed))
     for area in newest.areas:
         if area.name == ALL:
             findings += _capacity(area, limits)

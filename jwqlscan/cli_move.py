@@ -22,6 +22,9 @@ from jwqlscan.cli_common import (
 from jwqlscan.errors import ExitCode
 from jwqlscan.logs import LogFormat
 
+# Less is a slip, and would remove almost all there is.
+LEAST_KEPT_S = 86400.0
+
 if TYPE_CHECKING:
     from datetime import datetime
     from zoneinfo import ZoneInfo
@@ -169,6 +172,8 @@ def prune(
 
         if keep is None and weekly_after is None:
             raise typer.BadParameter("give --keep, --weekly-after, or both")
+        if keep is not None and float(keep) < LEAST_KEPT_S:
+            raise typer.BadParameter("--keep takes a day at least")
         settings = load_config(config, Overrides(database=database))
         dates = (long_ago(keep), long_ago(weekly_after))
         pruned = run_until_signalled(_prune, settings, *dates, dry_run)

@@ -107,9 +107,10 @@ class Cube:
         What extension the products have, which their class does not say.
     """
 
-    __slots__ = ("cells", "folded", "product_extension", "programs")
+    __slots__ = ("_bound_at", "cells", "folded", "product_extension", "programs")
 
     def __init__(self) -> None:
+        self._bound_at = MOST_CELLS, MOST_PROGRAMS
         self.cells: dict[CellKey, list[int]] = {}
         self.programs: dict[str, list[int]] = {}
         self.folded: dict[str, int] = {}
@@ -154,8 +155,14 @@ class Cube:
             self.product_extension = other.product_extension
         for what, number in other.folded.items():
             self.folded[what] = max(number, self.folded.get(what, 0))
-        if len(self.cells) > MOST_CELLS or len(self.programs) > MOST_PROGRAMS:
+        if len(self.cells) > self._bound_at[0] or len(self.programs) > self._bound_at[1]:
             self.bound()
+            # The classes and owners that there is room for may make more cells than that: to look
+            # again at each merge would hold up all workers.
+            self._bound_at = (
+                max(MOST_CELLS, 2 * len(self.cells)),
+                max(MOST_PROGRAMS, 2 * len(self.programs)),
+            )
 
     def bound(
         self,
@@ -164,18 +171,19 @@ class Cube:
         programs: int = MOST_PROGRAMS,
     ) -> None:
         """Put the smallest classes, owners and programs beyond so many together."""
-        kept_classes = self._largest(lambda key: key.file_class, classes, "classes")
-        kept_owners = self._largest(lambda key: (key.uid, key.gid), owners, "owners")
-        if len(self.programs) > programs:
-            by_bytes = sorted(self.programs.items(), key=lambda item: (-item[1][1], item[0]))
-            self.folded["programs"] = len(self.programs) - programs
-            self.programs = dict(by_bytes[:programs])
-            for _, row in by_bytes[programs:]:
-                self.add_program(OTHER, *row)
+        other = FileClass("", OTHER)
+        kept_classes = self._largest(lambda key: key.file_class, classes, "classes", other)
+        kept_owners = self._largest(lambda key: (key.uid, key.gid), owners, "owners", (-1, -1))
+        told = self.programs.keys() - {OTHER}
+        if len(told) > programs:
+            by_bytes = sorted(told, key=lambda program: (-self.programs[program][1], program))
+            smallest = by_bytes[programs:]
+            self.folded["programs"] = self.folded.get("programs", 0) + len(smallest)
+            for program in smallest:
+                self.add_program(OTHER, *self.programs.pop(program))
         if kept_classes is None and kept_owners is None:
             return
         cells, self.cells = self.cells, {}
-        other = FileClass("", OTHER)
         for key, cell in cells.items():
             if kept_classes is not None and key.file_class not in kept_classes:
                 key = key._replace(file_class=other)
@@ -183,13 +191,19 @@ class Cube:
                 key = key._replace(uid=-1, gid=-1)
             self.add(key, *cell)
 
-    def _largest(self, part: Callable[[CellKey], Key], most: int, what: str) -> set[Key] | None:
-        """Return the largest by bytes, then by count; None if there are no more than `most`."""
+    def _largest(
+        self, part: Callable[[CellKey], Key], most: int, what: str, other: Key
+    ) -> set[Key] | None:
+        """Return the largest by bytes, then by count; None if there are no more than `most`.
+
+        Those put together before, which are `other`, are none of them.
+        """
         sums: dict[Key, list[int]] = {}
         for key, cell in self.cells.items():
             row = sums.setdefault(part(key), [0, 0])
             row[0] += cell[1]
             row[1] += cell[0]
+        sums.pop(other, None)
         if len(sums) <= most:
             return None
         self.folded[what] = self.folded.get(what, 0) + len(sums) - most

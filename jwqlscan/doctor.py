@@ -96,6 +96,8 @@ async def _areas(config: Config) -> str:
     finally:
         scanner.close()
     areas = choose_areas(config, found, None, False)
+    if not areas:
+        raise JwqlscanError("none: set archive.path or central.path, or run `jwqlscan init`")
     await preflight.check_outside(config, areas, found)
     return f"{len(areas)} can be read: " + ", ".join(f"{a.group} {shown(a.name)}" for a in areas)
 
@@ -106,7 +108,7 @@ async def _df(config: Config) -> str:
         if path:
             room = await capacity(path, config.df_timeout_s)
             texts.append(f"{shown(path)} has {format_bytes(room.available_bytes)} left")
-    return ", ".join(texts)
+    return ", ".join(texts) or "not asked: there is nothing to measure"
 
 
 async def _database(config: Config) -> str:

@@ -11,11 +11,10 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import NamedTuple
 
 import anyio
 
-from jwqlscan import __version__, preflight, spool
+from jwqlscan import __version__, preflight
 from jwqlscan.areas import check_not_emptied, choose_areas, survey_paths, suspicions
 from jwqlscan.config import Config
 from jwqlscan.df import DfError, capacity
@@ -24,7 +23,6 @@ from jwqlscan.errors import (
     ExitCode,
     JwqlscanError,
     ReportError,
-    StoreDamagedError,
     StoreError,
     first_cause,
     most_severe,
@@ -32,13 +30,13 @@ from jwqlscan.errors import (
 from jwqlscan.lock import waited_lock
 from jwqlscan.metrics import write_metrics
 from jwqlscan.notices import Announcement, Ending, announced
-from jwqlscan.paths import shown
 from jwqlscan.reporting import warm_up, write_report
 from jwqlscan.scanning.measure import AreaMeasure, Measurement, measure, survey_seconds
 from jwqlscan.scanning.scanner import Scanner
 from jwqlscan.settings import ScanSettings
 from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot, worst_state
 from jwqlscan.store import LastArea, Store, open_store
+from jwqlscan.storing import said, store_snapshot, thin
 from jwqlscan.units import format_bytes, format_count, format_seconds
 
 log = logging.getLogger(__name__)
@@ -168,11 +166,11 @@ async def _run(
             doubts = suspicions(snapshot.areas, complete, config.max_drop_percent)
             snapshot = replace(snapshot, suspicions=doubts)
         display.phase("storing")
-        codes, warnings, errors, location = await _store(config, store, snapshot)
+        codes, warnings, errors, location = await store_snapshot(config, store, snapshot)
         if ExitCode.FAILED in codes:
             await _record_failure(store, this)
         if config.insight.thin_after_s and ExitCode.SPOOLED not in codes:
-            warnings += await _thin(config, store, this.started)
+            warnings += await thin(config, store, this.started)
         written: tuple[str, ...] = ()
         if with_report and ExitCode.SPOOLED not in codes:
             display.phase("writing the report")
@@ -180,7 +178,11 @@ async def _run(
                 written = await report(config)
             except (ReportError, StoreError) as error:
                 codes.append(ExitCode.REPORT_FAILED)
-                warnings.append(await _said(store, error))
+                warnings.append(await said(store, error))
+            except Exception as error:  # a bug; but what was measured is stored, and that is said
+                codes.append(ExitCode.REPORT_FAILED)
+                bug = type(error).__name__
+                warnings.append(f"the report: a bug: {bug}; `jwqlscan report --debug` shows where")
         if config.metrics_path and ExitCode.SPOOLED not in codes:
             try:
                 await write_metrics(config.database_url, config.metrics_path)
@@ -244,15 +246,8 @@ async def _before(store: Store) -> tuple[_Areas | None, _Areas]:
         async with store:
             return await store.last_areas(), await store.last_complete_areas()
     except StoreError as error:
-        log.warning("%s; measuring all the same", await _said(store, error))
+        log.warning("%s; measuring all the same", await said(store, error))
         return None, {}
-
-
-async def _said(store: Store, error: JwqlscanError) -> str:
-    """Return what is to be said of a failure; a damaged store is moved aside first."""
-    if isinstance(error, StoreDamagedError):
-        return await store.keep_aside() or str(error)
-    return str(error)
 
 
 async def _record_failure(store: Store, this: _Run) -> None:
@@ -386,65 +381,3 @@ def _together(
         used_bytes=sum(part.used_bytes for part in parts),
         available_bytes=sum(part.available_bytes for part in parts),
     )
-
-
-async def _store_at_once(store: Store, snapshot: Snapshot, unspooled: StoreError) -> list[str]:
-    """Store what the spool can't keep; what waits in the spool waits on. Return warnings."""
-    try:
-        async with store, store.exclusive():
-            warnings = await store.record(snapshot)
-    except StoreError as error:
-        raise StoreError(f"{unspooled}; nor is it stored: {error}") from error
-    return [*warnings, f"{unspooled}; it is stored all the same"]
-
-
-async def _thin(config: Config, store: Store, now: datetime) -> list[str]:
-    """Thin old insight; failing that loses nothing, and the next run does it."""
-    before = datetime.fromtimestamp(max(0, now.timestamp() - config.insight.thin_after_s), UTC)
-    try:
-        async with store:
-            await store.thin_insight(before)
-    except StoreError as error:
-        return [f"old insight is not thinned: {error}"]
-    return []
-
-
-_ACCEPT = "see what is missing or, if it was removed, run once with --allow-drop"
-
-
-class _Stored(NamedTuple):
-    """What became of the snapshot; `errors` are logged already, `warnings` are not."""
-
-    codes: list[ExitCode]
-    warnings: list[str]
-    errors: tuple[str, ...]
-    location: str
-
-
-async def _store(config: Config, store: Store, snapshot: Snapshot) -> _Stored:
-    """Spool the snapshot, then store all that the spool holds."""
-    codes = [] if snapshot.status == "complete" else [ExitCode.INCOMPLETE]
-    warnings = [f"incomplete: {reason}" for reason in snapshot.incomplete_reasons]
-    warnings += [f"suspect: {doubt}; {_ACCEPT}" for doubt in snapshot.suspicions]
-    directory = os.path.join(config.state_path, "spool")
-    try:
-        spooled = await spool.put(directory, snapshot)
-    except StoreError as error:
-        # Measuring took hours, perhaps: another disk, or a server, may take what this one can't.
-        warnings += await _store_at_once(store, snapshot, error)
-        return _Stored(codes, warnings, (), store.location)
-    try:
-        async with store:
-            flushed = await spool.store_waiting(directory, store)
-    except StoreError as error:
-        codes.append(ExitCode.SPOOLED)
-        said = await _said(store, error)
-        warnings.append(f"{said}; kept in {shown(spooled)}, the next run stores it")
-        return _Stored(codes, warnings, (), spooled)
-    warnings += flushed.warnings
-    errors = tuple(flushed.set_aside.values())
-    if spooled not in flushed.set_aside:
-        return _Stored(codes, warnings, errors, store.location)
-    # The store will never take this one: it is kept, but nobody is to think that all is well.
-    codes.append(ExitCode.FAILED)
-    return _Stored(codes, warnings, errors, os.path.join(directory, spool.BAD))

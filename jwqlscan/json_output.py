@@ -207,7 +207,11 @@ def _capacity_object(capacity: Capacity) -> dict[str, Any]:
 
 def status_object(status: Status) -> dict[str, Any]:
     """Return what `jwqlscan status --json` prints."""
-    return {"store": status.store, "runs": [_run_status_object(one) for one in status.runs]}
+    return {
+        "store": status.store,
+        "runs": [_run_status_object(one) for one in status.runs],
+        "failed": None if status.failed is None else status.failed.isoformat(),
+    }
 
 
 def _run_status_object(one: RunStatus) -> dict[str, Any]:

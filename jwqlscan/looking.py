@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import zip_longest
 
 from jwqlscan.errors import ConfigError, StoreMissingError
 from jwqlscan.growth import growth
@@ -29,14 +28,19 @@ from jwqlscan.store.questions import (
     archive_area_points,
     archive_points,
     central_points,
+    last_failure,
     last_runs,
     product_points,
 )
 
+# Among so many runs before one there is a complete one to compare it with, or it is compared with
+# none.
+COMPLETE_WITHIN = 30
+
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """A group's whole in a run, and what changed since the run before; None if nothing is known."""
+    """A group's whole, and what changed since the complete run before; None if that is unknown."""
 
     area: AreaRow
     files_change: int | None
@@ -54,10 +58,11 @@ class RunStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The newest runs, newest first, and where they are."""
+    """The newest runs, newest first, and where they are; and when one failed after all of them."""
 
     store: str
     runs: tuple[RunStatus, ...]
+    failed: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +95,13 @@ async def status(database_url: str, count: int, now: datetime | None = None) -> 
 
 async def _status(opening: Store, count: int, now: datetime) -> Status:
     async with opening as store:
-        runs = await last_runs(store, count + 1)  # one more: what the oldest shown changed since
-        found = tuple(
-            RunStatus(run, now - run.date, _totals(run, previous))
-            for run, previous in zip_longest(runs, runs[1:])
-        )
-        return Status(store.location, found[:count])
+        runs = await last_runs(store, count + COMPLETE_WITHIN)
+        found = []
+        for place, run in enumerate(runs[:count]):
+            previous = next((one for one in runs[place + 1 :] if one.complete), None)
+            found.append(RunStatus(run, now - run.date, _totals(run, previous)))
+        failed = await last_failure(store, runs[0].date) if runs else None
+        return Status(store.location, tuple(found), failed)
 
 
 async def series(
@@ -181,10 +187,16 @@ async def grown(
             raise ConfigError(f"no run looked into {shown(area)}; there are {shown(known)}")
         if len(found) < 2:
             raise ConfigError(
-                f"{store.location}: growth needs two runs with [insight], and there"
-                f" {'is one' if found else 'are none'}: run again"
+                f"{store.location}: growth needs two runs, and there"
+                f" {'is one' if found else 'are none'} that kept insight: run again (with"
+                " insight.enabled)"
             )
         if isinstance(since, datetime):
+            if since >= found[-1].date:
+                raise ConfigError(
+                    f"no run is newer than {since:%Y-%m-%d %H:%M} UTC: the newest is of"
+                    f" {found[-1].date:%Y-%m-%d %H:%M}"
+                )
             base = nearest(found, since)
         else:
             before = look_before(found, since if isinstance(since, timedelta) else None)

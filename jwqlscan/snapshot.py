@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from jwqlscan.paths import shown
 from jwqlscan.tally import Tally
 
 # What became of an area, best first: everything was read; something in it could not be read; the
@@ -130,7 +131,10 @@ class Snapshot:
             if area.state != "complete":
                 note = f" ({area.note})" if area.note else ""
                 errors = sum(area.tally.errors.values())
-                reasons.append(f"{label}: {area.state}{note}, {errors} errors")
+                such = min(area.tally.error_samples, default=None)
+                example = f", such as {shown(such.path)} ({such.kind})" if such else ""
+                counted = "1 error" if errors == 1 else f"{errors:,} errors"
+                reasons.append(f"{label}: {area.state}{note}, {counted}{example}")
             if area.capacity is None:
                 reasons.append(f"{label}: capacity unknown, df gave no answer")
         return reasons

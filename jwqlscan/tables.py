@@ -142,6 +142,10 @@ def print_status(status: Status, console: Console) -> None:
             )
             head = ["", "", "", ""]
     console.print(table)
+    if status.failed:
+        at = f"{status.failed:%Y-%m-%d %H:%M}"
+        failed = Text(f"a run failed since, at {at} UTC: nothing is stored of it", "bold red")
+        console.print(failed, soft_wrap=True)
     for reason in status.runs[0].run.incomplete_reasons:
         console.print(Text(f"incomplete: {reason}"), soft_wrap=True)
 
@@ -238,12 +242,15 @@ def _signed_bytes(size: int) -> str:
 
 def _spark(series: Sequence[int | None]) -> str:
     """Return a line of small bars, from the least of the series to the most."""
+    if len(series) > SPARK_WIDTH:
+        step = (len(series) - 1) / (SPARK_WIDTH - 1)
+        series = [series[round(number * step)] for number in range(SPARK_WIDTH)]
     known = [point for point in series if point is not None]
     least, most = min(known, default=0), max(known, default=0)
     span = (most - least) or 1
     return "".join(
         " " if point is None else SPARKS[(len(SPARKS) - 1) * (point - least) // span]
-        for point in series[-SPARK_WIDTH:]
+        for point in series
     )
 
 

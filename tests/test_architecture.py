@@ -33,7 +33,7 @@ LAYERS = [
     ("configuration, lock, df, store", "config lock df notices store.* new_config jwql_config"),
     (
         "measuring, spool, report, looking back",
-        "scanning.measure areas spool reporting.* preflight looking check metrics schedule"
+        "scanning.measure areas spool storing reporting.* preflight looking check metrics schedule"
         " moving moving_insight jwql_import pruning",
     ),
     ("the use cases", "job doctor"),

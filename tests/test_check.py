@@ -68,6 +68,16 @@ async def test_the_age_is_that_of_the_last_complete_run(url):
     assert "last complete run 3 d ago" in found.line and "last run is incomplete" in found.line
 
 
+async def test_a_run_that_failed_since_the_last_one_is_a_warning(url):
+    evidence = await evidence_of(url, run(0))
+    async with open_store(url) as store:
+        await store.record_failure(START + timedelta(days=1), START + timedelta(days=1), "")
+    found = verdict(await gather(url), max_age_s=(36 * 3600, 72 * 3600))
+    assert verdict(evidence, max_age_s=(36 * 3600, 72 * 3600)).level is Level.OK
+    assert found.level is Level.WARNING
+    assert "a run failed since" in found.line
+
+
 async def test_no_complete_run_at_all_is_critical(url):
     evidence = await evidence_of(url, run(state="stalled"))
     assert verdict(evidence, max_age_s=(1, 2)).level is Level.CRITICAL

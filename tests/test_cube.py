@@ -256,3 +256,33 @@ def test_a_record_that_is_none_is_refused(change):
     assert Cube.from_record(record).cells
     with pytest.raises((TypeError, ValueError)):
         Cube.from_record(record | change)
+
+
+def test_what_was_put_together_before_is_not_put_together_again():
+    cube = Cube()
+    for number in range(9):
+        key = CellKey(FileClass("", f"x{number}"), number, 0, 1, 1)
+        cube.add(key, 1, number, 512)
+        cube.add_program(f"{number:05}", 1, number)
+    cube.bound(classes=4, owners=3, programs=5)
+    assert cube.folded == {"classes": 5, "owners": 6, "programs": 4}
+    cube.bound(classes=4, owners=3, programs=5)
+    assert cube.folded == {"classes": 5, "owners": 6, "programs": 4}
+    cube.add_program("99999", 1, 1)
+    cube.bound(classes=4, owners=3, programs=5)
+    assert cube.folded["programs"] == 5
+    assert sum(row[0] for row in cube.programs.values()) == 10
+
+
+def test_a_cube_with_more_cells_than_usual_is_not_looked_through_at_each_merge(monkeypatch):
+    monkeypatch.setattr("jwqlscan.cube.MOST_CELLS", 10)
+    cube = Cube()
+    looks = []
+    bound = Cube.bound
+    monkeypatch.setattr(Cube, "bound", lambda self: (looks.append(1), bound(self)))
+    for number in range(40):
+        one = Cube()
+        one.add(CellKey(FileClass("", "x"), number, 0, 1, 1), 1, 1, 512)
+        cube.merge(one)
+    assert len(looks) <= 4
+    assert len(cube.cells) == 40

@@ -12,7 +12,7 @@ from trees import ROOT_FLAGS, Hardlink, Symlink, make_chain, make_tree, walk
 
 from jwqlscan.directories import MOST_BYTES, Directories, DirectorySum, Limits, largest
 from jwqlscan.names import Classifier
-from jwqlscan.scanning.ledger import SPARE_ROWS, Account, Ledger
+from jwqlscan.scanning.ledger import LONGEST_TOLD, SPARE_ROWS, Account, Ledger
 from jwqlscan.scanning.measure import scan
 from jwqlscan.scanning.mounts import read_mount_table
 from jwqlscan.scanning.pool import Pool
@@ -112,12 +112,20 @@ def test_one_directory_shared_by_many_workers_is_added_up(tmp_path, reader):
     )
 
 
+@pytest.fixture
+def chain_top(tmp_path):
+    """A directory that is removed here: what is so deep pytest can't remove."""
+    top = tmp_path / "t"
+    top.mkdir()
+    yield top
+    subprocess.run(["rm", "-rf", "--", top], check=True)
+
+
 @readers
-def test_a_chain_of_a_thousand_directories_is_told(tmp_path, reader):
-    (tmp_path / "t").mkdir()
-    make_chain(tmp_path / "t", 1000, 10)
-    tree = walk(tmp_path / "t", reader, 2, ScanRules(directories=Limits(1, 10, 2))).tree
-    top = f"{tmp_path}/t"
+def test_a_chain_of_a_thousand_directories_is_told(chain_top, reader):
+    make_chain(chain_top, 1000, 10)
+    tree = walk(chain_top, reader, 2, ScanRules(directories=Limits(1, 10, 2))).tree
+    top = str(chain_top)
     assert {path: total.files for path, total in tree.upper.items()} == {
         top: 1000,
         f"{top}/d": 1000,
@@ -270,3 +278,14 @@ async def test_areas_that_nest_and_repeat_each_have_their_own_directories(tmp_pa
         by_find(f"{top}/out/x/y")[f"{top}/out/x/y"]
     )
     assert f"{top}/logs/a/b/c" in union.lower
+
+
+@readers
+def test_of_a_chain_beyond_any_path_the_far_end_is_not_told_and_takes_no_memory(chain_top, reader):
+    make_chain(chain_top, 400, 10, name="n" * 200)
+    limits = Limits(1, 10, 1000)
+    tree = walk(chain_top, reader, 2, ScanRules(directories=limits)).tree
+    longest = max(len(os.fsencode(path)) for path in tree.lower)
+    assert longest <= LONGEST_TOLD < longest + 201
+    assert len(tree.lower) + tree.lower_dropped == 399
+    assert tree.upper[str(chain_top)].files == 400

@@ -302,7 +302,7 @@ async def test_insight_can_be_turned_off_and_bounded(tmp_path):
     config = config_for(tmp_path, insight="enabled = false")
     outcome = await run(config, with_report=False)
     assert not outcome.snapshot.areas[0].tally.cube and not outcome.snapshot.areas[0].tally.tree
-    with pytest.raises(ConfigError, match="growth needs two runs with \\[insight\\]"):
+    with pytest.raises(ConfigError, match="two runs, and there are none that kept insight"):
         await grown(config.database_url, "last", "owner")
     config = config_for(tmp_path, insight="max_extensions = 3\nmax_directories = 4")
     await run(config, with_report=False)
@@ -350,6 +350,7 @@ async def test_growth_is_printed_for_people_and_for_programs(tmp_path):
     assert found["rows"][0]["apparent_bytes_change"] == 8000
     for arguments, words in (
         (["--since", "frog"], "neither last, nor a date"),
+        (["--since", "2099-01-01"], "no run is newer than 2099-01-01"),
         (["--area", "archive/nowhere"], "no run looked into archive/nowhere; there are archive"),
         (["--by", "colour"], "'colour' is not one of"),
     ):

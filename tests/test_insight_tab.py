@@ -208,3 +208,9 @@ def test_without_insight_the_tab_says_how_to_get_it():
     page = render(HISTORY)[PAGE]
     assert 'id="insight"' not in page
     assert page.count("Nothing is known of this yet") == 1
+
+
+def test_next_to_something_huge_what_is_tiny_has_an_empty_box():
+    boxes = squarified([3 * (2**63 - 1), 2.0, 1.0], FRAME)
+    assert len(boxes) == 3
+    assert boxes[0].width * boxes[0].height == pytest.approx(FRAME.width * FRAME.height)

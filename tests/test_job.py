@@ -190,6 +190,17 @@ async def test_a_report_that_can_not_be_written_leaves_the_snapshot_stored(tree)
     assert len(rows(tree, "SELECT id FROM filesystem_general")) == 1
 
 
+async def test_a_bug_in_the_report_leaves_the_snapshot_stored_and_is_told(tree, monkeypatch):
+    async def fail(*args, **more):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("jwqlscan.job.write_report", fail)
+    outcome = await run(make_config(tree))
+    assert outcome.exit_code == ExitCode.REPORT_FAILED
+    assert "the report: a bug: ZeroDivisionError" in outcome.warnings[-1]
+    assert len(rows(tree, "SELECT id FROM filesystem_general")) == 1
+
+
 async def test_totals_that_fall_too_far_are_stored_as_suspect_until_they_are_accepted(tree):
     for number in range(10):
         write(tree / f"archive/public/{number}", 10)

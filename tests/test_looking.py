@@ -59,6 +59,23 @@ async def test_the_first_run_has_changed_since_nothing(url):
     assert one.totals[0].files_change is None
 
 
+async def test_a_run_is_compared_with_the_complete_one_before_it(url):
+    half_read = make_snapshot(1, make_area(tally=make_tally(3), state="partial"))
+    await record(url, grown(0, 10), half_read, grown(2, 12))
+    found = await status(url, 5)
+    assert [one.totals[0].files_change for one in found.runs] == [2, -7, None]
+
+
+async def test_a_run_that_failed_since_is_told(url):
+    await record(url, grown(0, 10), grown(2, 12))
+    async with open_store(url) as store:
+        await store.record_failure(START + timedelta(days=1), START + timedelta(days=1), "")
+    assert (await status(url, 5)).failed is None
+    async with open_store(url) as store:
+        await store.record_failure(START + timedelta(days=3), START + timedelta(days=3), "")
+    assert (await status(url, 5)).failed == START + timedelta(days=3)
+
+
 async def test_samples_are_no_runs(url):
     await record(url, grown(0, 10, sample=True), grown(1, 11))
     [one] = (await status(url, 5)).runs

@@ -273,3 +273,32 @@ def test_the_order_of_names_does_not_matter(opened, order):
         pool._add_link(root, Link(1, 5, len(order), 4096))
     assert pool.linked_bytes() == {0b111: 4096}
     assert not pool._links, "an inode whose names were all seen is forgotten"
+
+
+def test_a_system_that_has_no_more_threads_leaves_those_that_there_are(opened, monkeypatch):
+    start, started = threading.Thread.start, []
+
+    def start_a_few(thread):
+        if len(started) == 4:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_a_few)
+    done = threading.Event()
+    reader = ScriptedReader(trees(range(100), 1), 1)
+    pool = Pool(reader, roots(opened, 1), [0], 16, 16.0, slow=True, finished=done.set)
+    run(pool, done)
+    assert sum(reader.read_paths.values()) == 101
+    assert pool.most_active == 4
+
+
+def test_a_system_without_any_thread_is_an_error(opened, monkeypatch):
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    reader = ScriptedReader({}, 1)
+    pool = Pool(reader, roots(opened, 1), [0], 2, 1.0, slow=True, finished=lambda: None)
+    with pytest.raises(RuntimeError):
+        pool.start()

@@ -4,6 +4,7 @@ Each test has a companion in which `naive_walk`, or a reader with one safeguard 
 under the same conditions: a test that the naive walker passes would prove nothing.
 """
 
+import gc
 import os
 import subprocess
 import sys
@@ -439,3 +440,24 @@ def test_a_directory_replaced_by_a_symlink_after_it_was_listed_has_vanished(tmp_
     tally = read_alone(tmp_path / "root", reader, pool=Between(swap))
     assert (tally.apparent_bytes, tally.directories, tally.vanished) == (len(MANY), 1, 1)
     assert tally.complete
+
+
+def test_a_file_that_vanished_keeps_its_directory_open_no_longer(tmp_path, monkeypatch):
+    make_tree(tmp_path / "t", {f"d{number}": {"a": 1, "b": 1} for number in range(20)})
+    list_more = scandir_reader._list_more
+
+    def list_and_remove(here, listing, listed, batch):
+        more = list_more(here, listing, listed, batch)
+        for entry in listed:
+            if entry.is_file():
+                os.unlink(entry.name, dir_fd=here.parent.fd)
+        return more
+
+    monkeypatch.setattr(scandir_reader, "_list_more", list_and_remove)
+    gc.disable()  # else it may hide what is held in a circle
+    try:
+        before = len(os.listdir("/proc/self/fd"))
+        assert walk(tmp_path / "t", "scandir", 1).vanished == 40
+        assert len(os.listdir("/proc/self/fd")) == before
+    finally:
+        gc.enable()

@@ -131,12 +131,12 @@ def make_socket(path: bytes) -> None:
         os.close(directory)
 
 
-def make_chain(root: Path, levels: int, size: int) -> None:
+def make_chain(root: Path, levels: int, size: int, name: str = "d") -> None:
     """Make a directory in a directory in a directory..., with a file in each but the root."""
     here = os.open(root, ROOT_FLAGS)
     for _ in range(levels):
-        os.mkdir("d", dir_fd=here)
-        deeper = os.open("d", ROOT_FLAGS, dir_fd=here)
+        os.mkdir(name, dir_fd=here)
+        deeper = os.open(name, ROOT_FLAGS, dir_fd=here)
         os.close(here)
         here = deeper
         with open(os.open("f", os.O_WRONLY | os.O_CREAT, dir_fd=here), "wb") as file:

@@ -53,6 +53,9 @@ def squarified(sizes: Sequence[float], box: Box) -> list[Box]:
     start = 0
     while start < len(parts):
         side = min(box.width, box.height)
+        if side <= 0:  # of what is left, next to something huge, rounding leaves nothing
+            boxes += [Box(box.x, box.y, 0.0, 0.0)] * (len(parts) - start)
+            break
         end, total = start + 1, parts[start]
         while end < len(parts):
             longer = total + parts[end]

@@ -46,6 +46,7 @@ enum {
     NAME_BYTES = 256,          /* NAME_MAX + 1 */
     DIRECTORY_OPERATIONS = 4,  /* open, stat, and at least two listings */
     BURST_NS = 10000000,       /* unused slots of this long may be made up for */
+    LONGEST_TOLD = 4096,       /* bytes: of a lower directory whose path is longer nothing is told */
     SPARE_ROWS = 64,           /* of a table of directories, before the smallest are dropped */
 };
 
@@ -121,6 +122,7 @@ typedef struct Account {
     Ledger *ledger;
     Dir *dir;
     struct Account *upper; /* the nearest of the ledger's depth, itself perhaps */
+    size_t path_length;    /* bytes */
     struct Account *live_before, *live_after;
     uint32_t level; /* 0: a root */
     Sums sums;      /* here, and of what is finished below; of the upper ones also of the lower ones
@@ -276,6 +278,12 @@ account_open(Ledger *ledger, Dir *dir)
     account->ledger = ledger;
     account->dir = dir;
     account->level = parent == NULL ? 0 : parent->level + 1;
+    account->path_length = dir->length;
+    if (parent != NULL) {
+        const Dir *above = dir->parent;
+        bool slashed = above->length > 0 && above->name[above->length - 1] == '/';
+        account->path_length += parent->path_length + !slashed;
+    }
     account->upper = account->level > ledger->depth ? parent->upper : account;
     if (account->upper == account) {
         pthread_mutex_lock(&ledger->lock);
@@ -326,7 +334,10 @@ account_close(Dir *dir)
         sums_add(&parent->sums, &account->sums);
     }
     bool is_told = is_upper || account->sums.of[SUM_APPARENT] > 0;
-    if (is_told && !told_add(is_upper ? &ledger->upper : &ledger->lower, account)) {
+    if (is_told && !is_upper && account->path_length > LONGEST_TOLD) {
+        ledger->lower.dropped++;
+    }
+    else if (is_told && !told_add(is_upper ? &ledger->upper : &ledger->lower, account)) {
         ledger->no_memory = true;
     }
     pthread_mutex_unlock(&ledger->lock);

@@ -7,6 +7,7 @@ memory is that of the directories that are being read, and of as many as are to 
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -15,6 +16,10 @@ from jwqlscan.directories import MOST_BYTES, Directories, DirectorySum, Limits
 
 # Of a table of directories, before the smallest are dropped.
 SPARE_ROWS = 64
+
+# Bytes: of a lower directory whose path is longer nothing is told. A chain of directories, as deep
+# as anyone may make it, would else take memory by the square of its depth: a path at each level.
+LONGEST_TOLD = 4096
 
 
 class _Live(NamedTuple):
@@ -46,8 +51,10 @@ class Ledger:
         total = _total(sums)
         if is_upper:
             finished.upper[path] = total
-        elif total.apparent_bytes:
+        elif total.apparent_bytes and path:
             finished.lower[path] = total
+        elif total.apparent_bytes:
+            finished.lower_dropped += 1
         if (
             len(finished.upper) > 2 * limits.most + SPARE_ROWS
             or len(finished.lower) > 2 * limits.largest + SPARE_ROWS
@@ -94,6 +101,8 @@ class Account:
         self._upper = self._sums
         if parent is not None and self._level > ledger.limits.depth:
             self._upper = parent._upper
+            if len(os.fsencode(path)) > LONGEST_TOLD:
+                self._path = ""
         else:
             above = 0 if parent is None else id(parent._sums)
             with ledger.lock:

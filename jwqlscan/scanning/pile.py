@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left, bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from itertools import compress
 from stat import S_IFDIR, S_IFLNK, S_IFREG
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 # S_IFMT of stat(7), without a call an entry.
 KIND = 0o170000
+
+# What a broken filesystem says is allocated is held to this, as in the compiled reader.
+MOST_ALLOCATED = (2**63 - 1) // 512 * 512
 
 
 class Pile:
@@ -136,23 +140,20 @@ class PileCounter:
     def _count_fits(self, pile: Pile, files: _Files, tally: Tally) -> list[Product | None]:
         """Count FITS files by product, and return their products."""
         endings = self._classifier.endings
-        fits = [index for index, name in enumerate(files.names) if name.endswith(endings)]
-        if len(fits) == len(files.names):
-            names, sizes, places = files.names, files.sizes, files.places
-        else:
-            names = [files.names[index] for index in fits]
-            sizes = [files.sizes[index] for index in fits]
-            places = [files.places[index] for index in fits]
+        are_fits = [name.endswith(endings) for name in files.names]
+        names = list(compress(files.names, are_fits))
+        sizes = list(compress(files.sizes, are_fits))
         tally.fits_files += len(names)
         tally.fits_bytes += sum(sizes)
         found = self._classifier.lookup(names)
-        size_of: dict[Product | None, int] = {}
+        sizes_of: defaultdict[Product | None, list[int]] = defaultdict(list)
         for product, size in zip(found, sizes, strict=True):
-            size_of[product] = size_of.get(product, 0) + size
-        for product, count in Counter(found).items():
+            sizes_of[product].append(size)
+        for product, some in sizes_of.items():
             if product is not None:
-                tally.add_product(product, count, size_of[product])
-        if None in size_of:
+                tally.add_product(product, len(some), sum(some))
+        if None in sizes_of:
+            places = compress(files.places, are_fits)
             for product, name, place in zip(found, names, places, strict=True):
                 if product is None:
                     tally.add_unrecognized(shape(name), pile.path(place))
@@ -217,6 +218,8 @@ def _files(pile: Pile, batch: Batch) -> _Files:
     if min(sizes, default=0) < 0:  # what a broken filesystem says: as du has it
         sizes = tuple([max(size, 0) for size in sizes])
     allocated = [stat.st_blocks * 512 for stat in stats]
+    if min(allocated, default=0) < 0 or max(allocated, default=0) > MOST_ALLOCATED:
+        allocated = [min(max(size, 0), MOST_ALLOCATED) for size in allocated]
     batch.tally.allocated_bytes += sum(allocated)
     if max(links) > 1:
         for index, stat in enumerate(stats):

@@ -266,8 +266,18 @@ class Pool:
         return new
 
     def _start(self, meters: list[Meter]) -> None:
-        for meter in meters:  # daemons, since one stuck in the kernel can't be joined
-            threading.Thread(target=self._work, args=(meter,), daemon=True).start()
+        for number, meter in enumerate(meters):
+            try:  # daemons, since one stuck in the kernel can't be joined
+                threading.Thread(target=self._work, args=(meter,), daemon=True).start()
+            except RuntimeError:  # the system has no more: those that there are will do
+                with self._lock:
+                    missing = set(map(id, meters[number:]))
+                    self._meters = [one for one in self._meters if id(one) not in missing]
+                    self._alive -= len(missing)
+                    self._workers = self._limit = max(1, len(self._meters))
+                    if not self._meters:
+                        raise
+                return
 
     def _settle(self, added: int) -> None:
         """Wake those who can go on, and say how many more could (under the lock)."""

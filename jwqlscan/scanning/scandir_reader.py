@@ -247,7 +247,9 @@ class ScandirReader:
         meter.answered = ()
         meter.gauges[ANSWERS] += len(stats)
         meter.gauges[ENTRIES] += len(block)
-        names = [entry.name for entry in block if entry not in lost]
+        if lost:
+            block = [entry for entry in block if entry not in lost]
+        names = [entry.name for entry in block]
         if self._rules.follow_file_symlinks:
             stats = [_followed(here, *one) for one in zip(names, stats, strict=True)]
         this.pile.add(here.path, names, stats, here.account)
@@ -344,13 +346,18 @@ def _followed(here: Work, name: str, stat: os.stat_result) -> os.stat_result:
 
 
 def _stat_again(entry: os.DirEntry[str], error: OSError) -> os.stat_result | OSError:
-    """Stat an entry again if its failure may pass; return the last error if it did not."""
+    """Stat an entry again if its failure may pass; return the last error if it did not.
+
+    Without its traceback: that would hold the caller, who holds the error, and so keep the
+    directory open until garbage is collected.
+    """
+    error = error.with_traceback(None)
     for _ in range(TRANSIENT_RETRIES if error.errno in TRANSIENT else 0):
         time.sleep(TRANSIENT_PAUSE_S)
         try:
             return entry.stat(follow_symlinks=False)
         except OSError as next_error:
-            error = next_error
+            error = next_error.with_traceback(None)
     return error
 
 

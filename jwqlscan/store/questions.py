@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
+from jwqlscan.store import MONITOR_NAME
 from jwqlscan.store.rows import EARLIEST
 from jwqlscan.units import TIB_BYTES
 
@@ -139,6 +140,10 @@ _CENTRAL = (
     " LEFT JOIN scan_run r ON r.date = {date:t.date}"
     " WHERE {text:area} = $2 AND {date:t.date} >= {date:$1} ORDER BY 1"
 ).replace("{told}", _TOLD)
+_LAST_FAILURE = (
+    "SELECT max({date:start_time}) FROM monitor"
+    " WHERE monitor_name = $1 AND status = 'FAILURE' AND start_time > {date:$2}"
+)
 _ARCHIVE_AREA = (
     "SELECT {date:r.date},"
     " {told},"
@@ -170,6 +175,12 @@ async def last_complete_run(store: Asked) -> RunRow | None:
     """Return the newest run that read everything, without its areas."""
     rows = await store.select(_LAST_COMPLETE, 1)
     return _run(rows[0]) if rows else None
+
+
+async def last_failure(store: Asked, since: datetime) -> datetime | None:
+    """Return when the newest run began that failed, of those that began after a date."""
+    [(date,)] = await store.select(_LAST_FAILURE, MONITOR_NAME, since)
+    return None if date is None else _date(date)
 
 
 async def archive_points(store: Asked, since: datetime | None = None) -> list[Point]:

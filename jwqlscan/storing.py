@@ -1,0 +1,82 @@
+"""Storing: a snapshot goes to the spool, then all that waits there goes to the store."""
+
+from __future__ import annotations
+
+import os
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from jwqlscan import spool
+from jwqlscan.config import Config
+from jwqlscan.errors import ExitCode, JwqlscanError, StoreDamagedError, StoreError
+from jwqlscan.paths import shown
+from jwqlscan.snapshot import Snapshot
+from jwqlscan.store import Store
+
+_ACCEPT = "see what is missing or, if it was removed, run once with --allow-drop"
+
+
+class Stored(NamedTuple):
+    """What became of the snapshot; `errors` are logged already, `warnings` are not."""
+
+    codes: list[ExitCode]
+    warnings: list[str]
+    errors: tuple[str, ...]
+    location: str
+
+
+async def store_snapshot(config: Config, store: Store, snapshot: Snapshot) -> Stored:
+    """Spool the snapshot, then store all that the spool holds."""
+    codes = [] if snapshot.status == "complete" else [ExitCode.INCOMPLETE]
+    warnings = [f"incomplete: {reason}" for reason in snapshot.incomplete_reasons]
+    warnings += [f"suspect: {doubt}; {_ACCEPT}" for doubt in snapshot.suspicions]
+    directory = os.path.join(config.state_path, "spool")
+    try:
+        spooled = await spool.put(directory, snapshot)
+    except StoreError as error:
+        # Measuring took hours, perhaps: another disk, or a server, may take what this one can't.
+        warnings += await _store_at_once(store, snapshot, error)
+        return Stored(codes, warnings, (), store.location)
+    try:
+        async with store:
+            flushed = await spool.store_waiting(directory, store)
+    except StoreError as error:
+        codes.append(ExitCode.SPOOLED)
+        reason = await said(store, error)
+        warnings.append(f"{reason}; kept in {shown(spooled)}, the next run stores it")
+        return Stored(codes, warnings, (), spooled)
+    warnings += flushed.warnings
+    errors = tuple(flushed.set_aside.values())
+    if spooled not in flushed.set_aside:
+        return Stored(codes, warnings, errors, store.location)
+    # The store will never take this one: it is kept, but nobody is to think that all is well.
+    codes.append(ExitCode.FAILED)
+    return Stored(codes, warnings, errors, os.path.join(directory, spool.BAD))
+
+
+async def _store_at_once(store: Store, snapshot: Snapshot, unspooled: StoreError) -> list[str]:
+    """Store what the spool can't keep; what waits in the spool waits on. Return warnings."""
+    try:
+        async with store, store.exclusive():
+            warnings = await store.record(snapshot)
+    except StoreError as error:
+        raise StoreError(f"{unspooled}; nor is it stored: {error}") from error
+    return [*warnings, f"{unspooled}; it is stored all the same"]
+
+
+async def thin(config: Config, store: Store, now: datetime) -> list[str]:
+    """Thin old insight; failing that loses nothing, and the next run does it."""
+    before = datetime.fromtimestamp(max(0, now.timestamp() - config.insight.thin_after_s), UTC)
+    try:
+        async with store:
+            await store.thin_insight(before)
+    except StoreError as error:
+        return [f"old insight is not thinned: {error}"]
+    return []
+
+
+async def said(store: Store, error: JwqlscanError) -> str:
+    """Return what is to be said of a failure; a damaged store is moved aside first."""
+    if isinstance(error, StoreDamagedError):
+        return await store.keep_aside() or str(error)
+    return str(error)
