@@ -194,6 +194,8 @@ def directory_text(path: str, area_path: str) -> str:
 
 def plain(key: str) -> str:
     """Return the text that a key of a program or directory stands for."""
+    if "\\" not in key:
+        return key
     text: str = json.loads(f'"{key}"')
     return text
 
