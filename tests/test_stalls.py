@@ -244,11 +244,11 @@ def test_the_time_allowed_ends_a_run_whose_storage_hangs(tmp_path, central, hang
     )
     with mounted(tmp_path / "archive", nodes, statfs_hangs=hangs == "statfs"):
         began = time.monotonic()
-        command = [sys.executable, "-m", "jwqlscan", "run", "-c", config, "--max-runtime", "3s"]
+        command = [sys.executable, "-m", "jwqlscan", "run", "-c", config, "--max-runtime", "6s"]
         done = subprocess.run(
             [*command, "--no-report"], capture_output=True, text=True, timeout=120
         )
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 6 + MARGIN_S
         assert done.returncode == 3, done.stderr
         assert those_that_can_be_ended() == []
     areas, _ = stored(tmp_path)

@@ -38,10 +38,14 @@ from jwqlscan.tally import ScanError, Tally
 # A root that can't even be opened in this time is on a filesystem that hangs.
 SURVEY_SECONDS = 60.0
 
+# A root that hangs must leave the others some of the time allowed in all.
+SURVEY_SHARE = 0.5
+
 
 def survey_seconds(settings: ScanSettings) -> float:
     """Return how long the roots may take to be opened."""
-    return min(SURVEY_SECONDS, settings.stall_timeout_s, settings.max_runtime_s or math.inf)
+    allowed = settings.max_runtime_s or math.inf
+    return min(SURVEY_SECONDS, settings.stall_timeout_s, SURVEY_SHARE * allowed)
 
 
 @dataclass(frozen=True, slots=True)
