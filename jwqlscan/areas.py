@@ -55,7 +55,7 @@ def choose_areas(
             if path and found[path].errno in NOT_THERE:
                 problem = os.strerror(found[path].errno)
                 raise ConfigError(
-                    f"{shown(path)} ({key}{config.source}): {problem}; mount it, or name another"
+                    f"{shown(path)} ({config.where(key)}): {problem}; mount it, or name another"
                 )
     archive = config.archive_areas
     if archive is None:
@@ -69,8 +69,7 @@ def choose_areas(
             number = found[area.path].errno
             if number and number != errno.ETIMEDOUT:  # hangs: the others are measured all the same
                 raise ScanFailedError(
-                    f"{shown(area.path)} ({shown(area.key)}{config.source}): "
-                    f"{os.strerror(number)}; {_NEXT}"
+                    f"{shown(area.path)} ({config.where(area.key)}): {os.strerror(number)}; {_NEXT}"
                 )
     return areas
 
@@ -78,7 +77,7 @@ def choose_areas(
 def check_not_emptied(
     measures: Sequence[AreaMeasure],
     last: Mapping[tuple[str, str], LastArea] | None,
-    source: str,
+    config: Config,
 ) -> None:
     """Refuse an area without files that had some last time, or of which nothing is known.
 
@@ -95,7 +94,7 @@ def check_not_emptied(
             before = f"the last run found {files:,}"
         else:
             continue
-        where = f"{shown(one.area.path)} ({shown(one.area.key)}{source})"
+        where = f"{shown(one.area.path)} ({config.where(one.area.key)})"
         raise ScanFailedError(f"{where}: no files, and {before}; {_NEXT}")
 
 

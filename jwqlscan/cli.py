@@ -346,9 +346,10 @@ def scan(
 
             print_json(scan_object(result, questions, top))
         else:
-            from jwqlscan.tables import print_scan, stdout_console
+            from jwqlscan.tables import print_scan
+            from jwqlscan.terminal import Terminal
 
-            print_scan(result, stdout_console(), questions, top)
+            print_scan(result, Terminal(), questions, top)
         if any(one.state != "complete" for one in result.areas):
             raise typer.Exit(ExitCode.INCOMPLETE)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -45,6 +45,13 @@ def _db() -> None:
     )
 )
 def flush(
+    from_others: Annotated[
+        bool,
+        typer.Option(
+            "--from-others",
+            help="Also those measured for another database: it was moved or renamed.",
+        ),
+    ] = False,
     config: ConfigFile = None,
     database: Database = None,
     json: Json = False,
@@ -62,7 +69,7 @@ def flush(
         from jwqlscan.signals import run_until_signalled
 
         settings = load_config(config, Overrides(database=database))
-        flushed = run_until_signalled(_flush, settings)
+        flushed = run_until_signalled(_flush, settings, from_others)
         for warning in flushed.warnings:
             logging.getLogger(__name__).warning("%s", warning)
         if json:
@@ -114,7 +121,7 @@ async def _migrate(database_url: str) -> tuple[str, int]:
         return store.location, migrations("sqlite")[-1].version
 
 
-async def _flush(config: Config) -> Flushed:
+async def _flush(config: Config, from_others: bool) -> Flushed:
     import os
 
     from jwqlscan.lock import run_lock
@@ -123,4 +130,7 @@ async def _flush(config: Config) -> Flushed:
 
     with run_lock(os.path.join(config.state_path, "lock")):
         async with open_store(config.database_url) as store:
-            return await store_waiting(os.path.join(config.state_path, "spool"), store)
+            spool = os.path.join(config.state_path, "spool")
+            return await store_waiting(
+                spool, store, configured=config.names_database, from_others=from_others
+            )

@@ -75,9 +75,10 @@ def status(
 
             print_json(status_object(found))
         else:
-            from jwqlscan.tables import print_status, stdout_console
+            from jwqlscan.tables import print_status
+            from jwqlscan.terminal import Terminal
 
-            print_status(found, stdout_console())
+            print_status(found, Terminal())
 
 
 @app.command(
@@ -171,9 +172,10 @@ def growth(
 
             print_json(growth_object(found))
         else:
-            from jwqlscan.tables import print_growth, stdout_console
+            from jwqlscan.tables import print_growth
+            from jwqlscan.terminal import Terminal
 
-            print_growth(found, stdout_console())
+            print_growth(found, Terminal())
 
 
 def _start(since: str) -> str | datetime | timedelta:
@@ -207,6 +209,7 @@ def _print_series(series: Series, form: Format) -> None:
         writer.writerow(Point._fields)
         writer.writerows((point.date.isoformat(), *point[1:]) for point in series.points)
     else:
-        from jwqlscan.tables import print_series, stdout_console
+        from jwqlscan.tables import print_series
+        from jwqlscan.terminal import Terminal
 
-        print_series(series, stdout_console())
+        print_series(series, Terminal())

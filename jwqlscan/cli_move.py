@@ -232,8 +232,9 @@ async def _prune(
 
     from jwqlscan.lock import run_lock
     from jwqlscan.pruning import prune as prune_store
-    from jwqlscan.store import open_store
+    from jwqlscan.store import Tables, open_store
 
     with run_lock(os.path.join(config.state_path, "lock")):
-        async with open_store(config.database_url) as store, store.exclusive():
+        opening = open_store(config.database_url, Tables.EXPECTED)
+        async with opening as store, store.exclusive():
             return await prune_store(store, before, weekly_before, dry=dry)

@@ -67,9 +67,10 @@ def bench(
 
             print_json(bench_object(result))
         else:
-            from jwqlscan.tables import print_bench, stdout_console
+            from jwqlscan.tables import print_bench
+            from jwqlscan.terminal import Terminal
 
-            print_bench(result, stdout_console())
+            print_bench(result, Terminal())
 
 
 @app.command(epilog=examples("jwqlscan demo", "jwqlscan demo /tmp/jwqlscan-demo"))

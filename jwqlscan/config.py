@@ -75,6 +75,8 @@ class Config:
     insight : InsightSettings
     schemes : tuple of Scheme
         All that `scan.scheme` may name.
+    options : frozenset of str
+        The keys whose values come from an option, or its environment variable.
     """
 
     file: str
@@ -94,11 +96,29 @@ class Config:
     notices: Notices = field(default_factory=Notices)
     insight: InsightSettings = field(default_factory=InsightSettings)
     schemes: tuple[Scheme, ...] = tuple(BUILT_IN.values())
+    options: frozenset[str] = frozenset()
 
     @property
     def source(self) -> str:
         """`` in FILE``, for messages that name a key; "" without a file."""
         return f" in {shown(self.file)}" if self.file else ""
+
+    @property
+    def names_database(self) -> bool:
+        """Whether the database is the configuration's (its default too), not an option's."""
+        return "database.url" not in self.options
+
+    def named(self, key: str) -> str:
+        """Return what a value is set by: its key or, if that was used, an option: ``--archive``."""
+        if self.archive_areas is None and key.startswith("archive.areas."):
+            key = "archive.path"  # these follow from it
+        option = "--database" if key == "database.url" else f"--{key.partition('.')[0]}"
+        return option if key in self.options else shown(key)
+
+    def where(self, key: str) -> str:
+        """Return where a value is to be changed: ``KEY in FILE``, or an option."""
+        name = self.named(key)
+        return name if name.startswith("--") else f"{name}{self.source}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +273,16 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
         notices=take_notices(notify),
         insight=take_insight(insight),
         schemes=tuple(schemes.values()),
+        options=frozenset(
+            key
+            for key, value in (
+                ("archive.path", over.archive),
+                ("central.path", over.central),
+                ("outputs.path", over.outputs),
+                ("database.url", over.database),
+            )
+            if value
+        ),
     )
     parts = (archive, central, scan, database, outputs, df, log, state, check, metrics)
     for part in (*parts, notify, insight):

@@ -84,7 +84,7 @@ def _try_to_write(key: str, directory: str, config: Config) -> None:
         try_to_write(directory)
     except OSError as error:
         raise JwqlscanError(
-            f"{key}{config.source}: {shown(directory)}: {error.strerror}; make it, writable for who"
+            f"{config.where(key)}: {shown(directory)}: {error.strerror}; make it, writable for who"
             " runs jwqlscan, or name another"
         ) from None
 
@@ -155,7 +155,7 @@ async def _notices(config: Config) -> str:
         else:
             reason = distrust(program, os.stat(program))
         if reason:
-            raise JwqlscanError(f"notify.command{config.source}: {shown(program)} {reason}")
+            raise JwqlscanError(f"{config.where('notify.command')}: {shown(program)} {reason}")
         told.append(shown(program))
     return ", ".join(told) or "nobody: metrics.path, notify.ping_url and notify.command are not set"
 

@@ -35,7 +35,7 @@ from jwqlscan.scanning.measure import AreaMeasure, Measurement, measure, survey_
 from jwqlscan.scanning.scanner import Scanner
 from jwqlscan.settings import ScanSettings
 from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot, worst_state
-from jwqlscan.store import LastArea, Store, open_store
+from jwqlscan.store import LastArea, Store, Tables, open_store
 from jwqlscan.storing import said, store_snapshot, thin
 from jwqlscan.units import format_bytes, format_count, format_seconds
 
@@ -232,7 +232,7 @@ async def report(
     ReportError
         If a file can't be written.
     """
-    async with open_store(config.database_url) as store:
+    async with open_store(config.database_url, Tables.LOOKED_AT) as store:
         history = replace(await store.history(since), insight=await store.insight())
     return tuple(await write_report(history, config.outputs, socket.gethostname(), note))
 
@@ -302,7 +302,7 @@ async def _measure(
     finally:
         scanner.close()
     if not allow_empty:
-        check_not_emptied(measurement.areas, last, config.source)
+        check_not_emptied(measurement.areas, last, config)
     return _snapshot(config, this, measurement, capacities, time.monotonic() - started)
 
 

@@ -29,6 +29,7 @@ from jwqlscan.store.questions import (
     archive_points,
     central_points,
     last_failure,
+    last_products,
     last_runs,
     product_points,
 )
@@ -126,7 +127,7 @@ async def series(
     Raises
     ------
     ConfigError
-        If there is no such area, or it is not kept by product.
+        If there is no such area or product, or the area is not kept by product.
     """
     group, _, name = (area or "archive").partition("/")
     if group not in ("archive", "central") or (area and area.endswith("/")):
@@ -141,16 +142,40 @@ async def series(
     points: Sequence[Point] = ()
     with contextlib.suppress(StoreMissingError):
         async with open_store(database_url, Tables.LOOKED_AT) as store:
-            if instrument or filetype:
-                labels = (instrument.casefold(), filetype.casefold())
-                points = await product_points(store, *labels, since)
-            elif group == "central":
-                points = await central_points(store, name or ALL, since)
-            elif name:
-                points = await archive_area_points(store, name, since)
-            else:
-                points = await archive_points(store, since)
+            asked = (group, name, instrument.casefold(), filetype.casefold())
+            points = await _points(store, *asked, since)
+            if not points and not await _points(store, *asked, None):
+                await _check_known(store, *asked)
     return Series(area or "archive", instrument, filetype, tuple(points))
+
+
+async def _points(
+    store: Store, group: str, name: str, instrument: str, filetype: str, since: datetime | None
+) -> list[Point]:
+    if instrument or filetype:
+        return await product_points(store, instrument, filetype, since)
+    if group == "central":
+        return await central_points(store, name or ALL, since)
+    if name:
+        return await archive_area_points(store, name, since)
+    return await archive_points(store, since)
+
+
+async def _check_known(store: Store, group: str, name: str, instrument: str, filetype: str) -> None:
+    """Refuse what the newest run knows nothing of, now that nothing is stored of it either."""
+    products = await last_products(store) if instrument or filetype else []
+    for what, label, known in (
+        ("instrument", instrument, [one for one, _ in products]),
+        ("filetype", filetype, [one for _, one in products]),
+    ):
+        if label and known and label not in known:
+            there = shown(", ".join(sorted(set(known))))
+            raise ConfigError(f"no {what} {shown(label)} is stored; there are {there}")
+    areas = [area for run in await last_runs(store, 1) for area in run.areas]
+    if areas and not any((one.group, one.name) == (group, name or ALL) for one in areas):
+        wanted = f"{group}/{name}" if name else group
+        there = shown(", ".join(one.label for one in areas))
+        raise ConfigError(f"no run measured {shown(wanted)}; there are {there}")
 
 
 async def grown(

@@ -101,7 +101,7 @@ def _check_places(config: Config) -> None:
     except OSError as error:
         key, path = place
         raise ConfigError(
-            f"{key}{config.source}: {shown(path)}: {error.strerror}; outputs.path and state.path"
+            f"{config.where(key)}: {shown(path)}: {error.strerror}; outputs.path and state.path"
             " must be directories that can be written"
         ) from None
 
@@ -112,7 +112,7 @@ def _check_trust(config: Config) -> None:
         place, reason = distrust_way(path)
         if reason:
             way = "" if place == path else f", on the way to {shown(path)},"
-            raise ConfigError(f"{key}{config.source}: {shown(place)}{way} {reason}")
+            raise ConfigError(f"{config.where(key)}: {shown(place)}{way} {reason}")
 
 
 def _places(config: Config) -> Iterator[tuple[str, str]]:
@@ -132,9 +132,9 @@ def _check_outside(config: Config, roots: Mapping[tuple[int, int], Area]) -> Non
         for device_inode in _identities(path):
             if area := roots.get(device_inode):
                 raise ConfigError(
-                    f"{key}{config.source}: {shown(path)} is inside {shown(area.path)}"
-                    f" ({shown(area.key)}), which is measured: name a directory elsewhere, or set"
-                    " outputs.allow_inside = true"
+                    f"{config.where(key)}: {shown(path)} is inside {shown(area.path)}"
+                    f" ({config.named(area.key)}), which is measured: name a directory elsewhere,"
+                    " or set outputs.allow_inside = true"
                 )
 
 

@@ -15,6 +15,7 @@ import stat
 import time
 import types
 import uuid
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass
 from datetime import datetime
@@ -27,12 +28,17 @@ from jwqlscan.files import write_atomically
 from jwqlscan.paths import shown
 from jwqlscan.snapshot import Snapshot
 from jwqlscan.store import Store
+from jwqlscan.store.dsn import same_place
 from jwqlscan.units import format_bytes
 
 log = logging.getLogger(__name__)
 
 SPOOL_MODE = 0o600
 BAD = "bad"
+
+# Beside the snapshot's own keys: the location of the store that it is for, and whether that is the
+# one that the configuration names, not an option.
+_FOR, _CONFIGURED = "for_store", "configured"
 
 # A daily run's snapshot is some 100 kB. These are months without a store.
 MANY_FILES = 100
@@ -55,7 +61,7 @@ class Flushed:
         A file that was moved to ``bad`` (the path it had) to a line that says why. These lines
         are logged as errors already.
     warnings : tuple of str
-        The store's, and those of :func:`crowding`.
+        The store's, those of :func:`crowding`, and what waits for another store.
     """
 
     stored: int
@@ -63,8 +69,19 @@ class Flushed:
     warnings: tuple[str, ...]
 
 
-async def put(directory: str, snapshot: Snapshot) -> str:
+async def put(
+    directory: str, snapshot: Snapshot, location: str = "", *, configured: bool = True
+) -> str:
     """Write a snapshot to the spool and return its file.
+
+    Parameters
+    ----------
+    directory : str
+    snapshot : Snapshot
+    location : str
+        That of the store it is for; "" is any.
+    configured : bool
+        Whether that is the store that the configuration names, not an option.
 
     Raises
     ------
@@ -75,7 +92,9 @@ async def put(directory: str, snapshot: Snapshot) -> str:
     path = os.path.join(directory, f"{stamp}-{snapshot.run_id}.json")
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
-        await write_atomically(path, json.dumps(snapshot.to_record()), mode=SPOOL_MODE, group=None)
+        wanted = {_FOR: location, _CONFIGURED: configured}
+        content = json.dumps({**wanted, **snapshot.to_record()})
+        await write_atomically(path, content, mode=SPOOL_MODE, group=None)
     except OSError as error:
         raise StoreError(
             f"spool {shown(directory)}: {error.strerror}: the snapshot is not kept there; make room"
@@ -135,11 +154,25 @@ async def flush(directory: str, store: Store) -> list[str]:
     return [*flushed.set_aside.values(), *flushed.warnings]
 
 
-async def store_waiting(directory: str, store: Store) -> Flushed:
+async def store_waiting(
+    directory: str, store: Store, *, configured: bool = True, from_others: bool = False
+) -> Flushed:
     """Store what waits, oldest first; other hosts that use the same store wait meanwhile.
 
     A file is removed only once the store has committed it; storing it twice changes nothing. What
     is no snapshot, or one that the store refuses for good, is set aside, and the rest goes on.
+
+    Parameters
+    ----------
+    directory : str
+    store : Store
+        Entered.
+    configured : bool
+        Whether the store is the one that the configuration names, not an option: then it takes what
+        was measured for one that the configuration named before. Else each takes its own: a run
+        that is tried on another store must not take what waits for the one that is down.
+    from_others : bool
+        Take all the same.
 
     Raises
     ------
@@ -151,17 +184,28 @@ async def store_waiting(directory: str, store: Store) -> Flushed:
         return Flushed(0, {}, ())
     stored = 0
     set_aside: dict[str, str] = {}
+    left: Counter[str] = Counter()
     warnings = crowding(directory)
     async with store.exclusive():
         for path in files:
             try:
-                warnings += await store.record(await to_thread.run_sync(_read, path))
+                snapshot, wanted, was_configured = await to_thread.run_sync(_read, path)
+                its_own = same_place(wanted, store.location) or (configured and was_configured)
+                if not (its_own or from_others):
+                    left[wanted] += 1
+                    continue
+                warnings += await store.record(snapshot)
             except (_NoSnapshotError, SnapshotRefusedError) as error:
                 set_aside[path] = await _set_aside(path, str(error))
                 log.error("%s", set_aside[path])
                 continue
             stored += 1
             warnings += await to_thread.run_sync(_remove, path)
+    for wanted, number in left.items():
+        warnings.append(
+            f"snapshots that wait in {shown(directory)} for {shown(wanted)}: {number}; if that is"
+            f" {store.location} now, `jwqlscan db flush --from-others`"
+        )
     return Flushed(stored, set_aside, tuple(warnings))
 
 
@@ -169,8 +213,11 @@ class _NoSnapshotError(Exception):
     """A file holds no snapshot; says why."""
 
 
-def _read(path: str) -> Snapshot:
-    """Read a snapshot; a name that leads elsewhere, or to what is no file, is not followed."""
+def _read(path: str) -> tuple[Snapshot, str, bool]:
+    """Read a snapshot, the location of the store it is for, and whether that was the configured.
+
+    A name that leads elsewhere, or to what is no file, is not followed.
+    """
     try:
         fd = os.open(path, _READ_FLAGS)
         try:
@@ -187,14 +234,20 @@ def _read(path: str) -> Snapshot:
         what = "a symbolic link" if error.errno == errno.ELOOP else f"unreadable: {error.strerror}"
         raise _NoSnapshotError(what) from error
     try:
-        snapshot = Snapshot.from_record(json.loads(content, parse_constant=_refuse_constant))
+        record = json.loads(content, parse_constant=_refuse_constant)
+        if not isinstance(record, dict):
+            raise _NoSnapshotError("no snapshot: no JSON object")
+        wanted, configured = record.pop(_FOR, ""), record.pop(_CONFIGURED, True)
+        _check_types(wanted, str, _FOR)
+        _check_types(configured, bool, _CONFIGURED)
+        snapshot = Snapshot.from_record(record)
         _check_types(snapshot, Snapshot, "snapshot")
         uuid.UUID(snapshot.run_id)
     except KeyError as error:
         raise _NoSnapshotError(f"no snapshot: {error} is missing") from error
     except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise _NoSnapshotError(f"no snapshot: {shown(str(error))}") from error
-    return snapshot
+    return snapshot, wanted, configured
 
 
 def _refuse_constant(name: str) -> float:

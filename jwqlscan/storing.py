@@ -32,14 +32,15 @@ async def store_snapshot(config: Config, store: Store, snapshot: Snapshot) -> St
     warnings += [f"suspect: {doubt}; {_ACCEPT}" for doubt in snapshot.suspicions]
     directory = os.path.join(config.state_path, "spool")
     try:
-        spooled = await spool.put(directory, snapshot)
+        configured = config.names_database
+        spooled = await spool.put(directory, snapshot, store.location, configured=configured)
     except StoreError as error:
         # Measuring took hours, perhaps: another disk, or a server, may take what this one can't.
         warnings += await _store_at_once(store, snapshot, error)
         return Stored(codes, warnings, (), store.location)
     try:
         async with store:
-            flushed = await spool.store_waiting(directory, store)
+            flushed = await spool.store_waiting(directory, store, configured=configured)
     except StoreError as error:
         codes.append(ExitCode.SPOOLED)
         reason = await said(store, error)

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from jwqlscan.cube import OTHER, Cube, Sum
@@ -16,6 +14,7 @@ from jwqlscan.paths import shown
 from jwqlscan.projections import ORDERED, projection
 from jwqlscan.settings import AUTO
 from jwqlscan.snapshot import ALL
+from jwqlscan.terminal import Listing, Terminal
 from jwqlscan.units import format_age, format_bytes, format_count, format_seconds
 
 if TYPE_CHECKING:
@@ -27,23 +26,21 @@ if TYPE_CHECKING:
 
 UNRECOGNIZED_SHOWN = 5
 ERRORS_SHOWN = 5
-PIPE_WIDTH = 200
-BAR_WIDTH = 30
 SPARKS = "▁▂▃▄▅▆▇█"
 SPARK_WIDTH = 15
 
 
 def print_scan(
-    measurement: Measurement, console: Console, questions: Sequence[str] = (), top: int = 20
+    measurement: Measurement, console: Terminal, questions: Sequence[str] = (), top: int = 20
 ) -> None:
     """Print a scan: a row an area, then products, then what could not be read or recognized.
 
     With `questions` also these projections of the cube, of the long ones the `top` largest rows.
     """
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("area", overflow="fold")
-    for heading in ("files", "size", "allocated", "directories", "FITS", "FITS size", "links"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = Listing(
+        *("area", ">files", ">size", ">allocated", ">directories", ">FITS", ">FITS size", ">links"),
+        folded=True,
+    )
     for one in measurement.areas:
         tally = one.tally
         table.add_row(
@@ -56,18 +53,18 @@ def print_scan(
             format_bytes(tally.fits_bytes),
             format_count(tally.symlinks),
         )
-    console.print(table)
+    console.show(table, expendable=(7, 4, 3, 6))  # files, sizes and FITS are what most ask for
     union = measurement.union(measurement.areas)
     if union.products:
         console.print()
-        console.print(_products(union))
+        console.show(_products(union))
     for by in questions:
         console.print()
         if by == BY_DIRECTORY:
             for one in measurement.areas:
-                console.print(_directories(one.tally, top))
+                console.show(_directories(one.tally, top, console.bar_width), expendable=(3, 2))
         else:
-            console.print(_projection(union.cube, by, top))
+            console.show(_projection(union.cube, by, top, console.bar_width))
     for line in _remarks(union):
         console.print(Text(line), soft_wrap=True)  # as it is: no markup, no emoji, no wrapping
     console.print(
@@ -79,13 +76,9 @@ def print_scan(
     )
 
 
-def print_bench(result: Benchmark, console: Console) -> None:
+def print_bench(result: Benchmark, console: Terminal) -> None:
     """Print rates as a table with a bar each, then what to set."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("reader")
-    for heading in ("workers", "entries/s", "slowest", "fastest"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("")
+    table = Listing("reader", ">workers", ">entries/s", ">slowest", ">fastest", "")
     fastest = max(rate.entries_per_second for rate in result.rates)
     for rate in result.rates:
         table.add_row(
@@ -94,10 +87,10 @@ def print_bench(result: Benchmark, console: Console) -> None:
             format_count(round(rate.entries_per_second)),
             format_count(round(rate.slowest)),
             format_count(round(rate.fastest)),
-            Text("█" * max(1, round(BAR_WIDTH * rate.entries_per_second / fastest))),
+            Text("█" * max(1, round(console.bar_width * rate.entries_per_second / fastest))),
             style="green" if rate is result.recommended else "",
         )
-    console.print(table)
+    console.show(table)
     best = result.recommended
     console.print(
         f"\n{format_count(result.entries)} entries, median of {result.rounds} rounds. Recommended: "
@@ -106,21 +99,17 @@ def print_bench(result: Benchmark, console: Console) -> None:
     )
 
 
-def print_status(status: Status, console: Console) -> None:
+def print_status(status: Status, console: Terminal) -> None:
     """Print the newest runs, a row a run and group, and why the newest is incomplete."""
     if not status.runs:
         console.print(
             Text(f"no runs in {shown(status.store)} yet: `jwqlscan run` makes one"), soft_wrap=True
         )
         return
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 1, 0, 0))
-    for heading in ("run (UTC)", "status"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("age", "took"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("area", no_wrap=True)
-    for heading in ("files", "change", "size", "change", "available"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    table = Listing(
+        *("run (UTC)", "status", ">age", ">took"),
+        *("area", ">files", ">change", ">size", ">change", ">available"),
+    )
     for one in status.runs:
         head: list[str | Text] = [
             f"{one.run.date:%Y-%m-%d %H:%M}",
@@ -141,7 +130,7 @@ def print_status(status: Status, console: Console) -> None:
                 "unknown" if available is None else format_bytes(available),
             )
             head = ["", "", "", ""]
-    console.print(table)
+    console.show(table, expendable=(3, 6, 2, 9))
     if status.failed:
         at = f"{status.failed:%Y-%m-%d %H:%M}"
         failed = Text(f"a run failed since, at {at} UTC: nothing is stored of it", "bold red")
@@ -150,7 +139,7 @@ def print_status(status: Status, console: Console) -> None:
         console.print(Text(f"incomplete: {reason}"), soft_wrap=True)
 
 
-def print_series(series: Series, console: Console) -> None:
+def print_series(series: Series, console: Terminal) -> None:
     """Print a series, a row a date; columns without any number are left out."""
     if not series.points:
         console.print("nothing is stored of that, so far back")
@@ -158,16 +147,12 @@ def print_series(series: Series, console: Console) -> None:
     sizes = ("bytes", "fits_bytes", "size_bytes", "used_bytes", "available_bytes")
     headings = {"bytes": "size", "fits_files": "FITS files", "fits_bytes": "FITS size"}
     headings |= {"size_bytes": "capacity", "used_bytes": "used", "available_bytes": "available"}
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("date (UTC)", no_wrap=True)
-    table.add_column("status", no_wrap=True)
     names = [
         name
         for name in series.points[0]._fields[2:]
         if any(getattr(point, name) is not None for point in series.points)
     ]
-    for name in names:
-        table.add_column(headings.get(name, name), justify="right", no_wrap=True)
+    table = Listing("date (UTC)", "status", *(f">{headings.get(name, name)}" for name in names))
     for point in series.points:
         cells = []
         for name in names:
@@ -175,10 +160,10 @@ def print_series(series: Series, console: Console) -> None:
             known = format_bytes if name in sizes else format_count
             cells.append("" if value is None else known(value))
         table.add_row(f"{point.date:%Y-%m-%d %H:%M}", point.status or "JWQL", *cells)
-    console.print(table)
+    console.show(table, expendable=range(len(table.headings) - 1, 3, -1))
 
 
-def print_growth(found: Growth, console: Console) -> None:
+def print_growth(found: Growth, console: Terminal) -> None:
     """Print what changed most between two runs, and what a reader of that must know."""
     area = found.group if found.name == ALL else f"{found.group}/{found.name}"
     files = found.after.files - found.before.files
@@ -192,7 +177,9 @@ def print_growth(found: Growth, console: Console) -> None:
     )
     if found.rows:
         console.print()
-        console.print(_growth_table(found))
+        table = _growth_table(found, console.bar_width // 2)
+        # The bar, the trend if there is one, whether it is new, the files' change.
+        console.show(table, expendable=[*range(len(table.headings) - 1, 5, -1), 1, 3])
     else:
         console.print(f"no {found.by} changed")
     if found.by == "directory" and found.changed > len(found.rows):
@@ -207,20 +194,15 @@ def print_growth(found: Growth, console: Console) -> None:
         console.print(Text(line), soft_wrap=True)
 
 
-def _growth_table(found: Growth) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(found.by, overflow="fold")
-    table.add_column("")
-    for heading in ("files", "change", "size", "change"):
-        table.add_column(heading, justify="right", no_wrap=True)
+def _growth_table(found: Growth, bar_width: int) -> Listing:
+    trends = ["trend"] if len(found.dates) > 2 else []
+    headings = (found.by, "", ">files", ">change", ">size", ">change", *trends, "")
+    table = Listing(*headings, folded=True)
     most = max((abs(row.bytes_change) for row in found.rows), default=0) or 1
-    if len(found.dates) > 2:
-        table.add_column("trend", no_wrap=True)
-    table.add_column("")
     for row in (*found.rows, *([found.rest] if found.rest else [])):
         style = "green" if row.bytes_change < 0 else "red" if row.bytes_change > 0 else ""
         is_rest = row is found.rest
-        bar = "" if is_rest else "█" * round(BAR_WIDTH / 2 * abs(row.bytes_change) / most)
+        bar = "" if is_rest else "█" * round(bar_width * abs(row.bytes_change) / most)
         cells: list[str | Text] = [
             Text(row.label or "(all of it)"),
             Text("" if row.kind == "changed" or is_rest else row.kind, style="dim"),
@@ -230,7 +212,7 @@ def _growth_table(found: Growth) -> Table:
             ("" if row.exact else "~ ")
             + (_signed_bytes(row.bytes_change) if row.bytes_change else ""),
         ]
-        if len(found.dates) > 2:
+        if trends:
             cells.append(_spark(row.series))
         table.add_row(*cells, Text(bar, style=style), style="dim" if is_rest else "")
     return table
@@ -254,12 +236,8 @@ def _spark(series: Sequence[int | None]) -> str:
     )
 
 
-def _products(tally: Tally) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("instrument")
-    table.add_column("filetype")
-    table.add_column("files", justify="right")
-    table.add_column("size", justify="right")
+def _products(tally: Tally) -> Listing:
+    table = Listing("instrument", "filetype", ">files", ">size")
     previous = ""
     for product, amount in sorted(tally.products.items(), key=itemgetter(0)):
         table.add_row(
@@ -272,17 +250,13 @@ def _products(tally: Tally) -> Table:
     return table
 
 
-def _projection(cube: Cube, by: str, top: int) -> Table:
+def _projection(cube: Cube, by: str, top: int, bar_width: int) -> Listing:
     rows = projection(cube, by)
     top = len(rows) if by in ORDERED else top
     most = max((row.sum.apparent_bytes for row in rows), default=0) or 1
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column(by, overflow="fold")
-    for heading in ("files", "size"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("")
+    table = Listing(by, ">files", ">size", "", folded=True)
     for label, total in rows[:top]:
-        bar = "█" * round(BAR_WIDTH * total.apparent_bytes / most)
+        bar = "█" * round(bar_width * total.apparent_bytes / most)
         size = format_bytes(total.apparent_bytes)
         table.add_row(Text(shown(label)), format_count(total.files), size, Text(bar))
     if len(rows) > top:
@@ -293,19 +267,15 @@ def _projection(cube: Cube, by: str, top: int) -> Table:
     return table
 
 
-def _directories(tally: Tally, top: int) -> Table:
+def _directories(tally: Tally, top: int, bar_width: int) -> Listing:
     """Return the largest directories as a tree: what people know from du, ncdu and dust."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("directory", overflow="fold")
-    headings = ["size", "share", "files"] + (["FITS"] if tally.fits_bytes else [])
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("")
+    headings = [">size", ">share", ">files"] + ([">FITS"] if tally.fits_bytes else [])
+    table = Listing("directory", *headings, "", folded=True)
     lines = branches(tally.tree, top)
     whole = max((line.sum.apparent_bytes for line in lines), default=0) or 1
     for line in lines:
         size, fits = line.sum.apparent_bytes, line.sum.fits_bytes
-        bar = round(BAR_WIDTH * size / whole)
+        bar = round(bar_width * size / whole)
         kind = round(bar * fits / size) if size else 0
         numbers = [format_bytes(size), f"{100 * size / whole:.1f} %", format_count(line.sum.files)]
         if tally.fits_bytes:
@@ -337,18 +307,3 @@ def _remarks(tally: Tally) -> list[str]:
     if tally.vanished:
         lines.append(f"\nvanished while reading: {format_count(tally.vanished)}")
     return lines
-
-
-class _StdoutConsole(Console):
-    def on_broken_pipe(self) -> None:
-        """Raise what is being handled, where rich would exit as if the command had failed."""
-        raise
-
-
-def stdout_console() -> Console:
-    """Return a console for standard output.
-
-    It is never narrower than a table needs: rich would cut numbers off, a terminal wraps the line.
-    """
-    console = _StdoutConsole()
-    return console if console.width >= PIPE_WIDTH else _StdoutConsole(width=PIPE_WIDTH)

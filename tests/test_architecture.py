@@ -37,6 +37,7 @@ LAYERS = [
         " moving moving_insight jwql_import pruning",
     ),
     ("the use cases", "job doctor"),
+    ("how tables are shown", "terminal"),
     ("showing", "progress tables json_output benchmark demo"),
     ("the command line", "cli_common cli_* cli __main__ __init__"),
 ]
@@ -46,7 +47,7 @@ ONLY_IN = {
     "bokeh": "reporting.* demo",
     "asyncpg": "store.postgresql*",
     "sqlite3": "store.sqlite*",
-    "rich": "progress tables cli_common",
+    "rich": "progress tables terminal cli_common",
     "typer": "cli cli_*",
     "aiofiles": "files",
     "threading": "scanning.* signals notices",

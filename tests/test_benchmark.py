@@ -10,7 +10,8 @@ from trees import make_tree
 from jwqlscan.benchmark import Benchmark, Rate, benchmark, recommended
 from jwqlscan.errors import JwqlscanError, ScanFailedError
 from jwqlscan.scanning.readers import available_readers
-from jwqlscan.tables import print_bench, stdout_console
+from jwqlscan.tables import print_bench
+from jwqlscan.terminal import Terminal
 
 JWQLSCAN = [sys.executable, "-m", "jwqlscan"]
 TREE = {f"d{d}": {f"{n}.fits": 1 for n in range(20)} for d in range(10)}
@@ -64,7 +65,7 @@ async def test_a_directory_that_is_not_there_is_told(tmp_path):
 
 def test_the_table_has_a_bar_for_each_setting_and_the_recommendation(capsys):
     all_ = rates((1, 1000.0), (8, 5000.0))
-    print_bench(Benchmark(5000, 3, tuple(all_), all_[1]), stdout_console())
+    print_bench(Benchmark(5000, 3, tuple(all_), all_[1]), Terminal())
     _, one, eight, _, last, _ = capsys.readouterr().out.split("\n")
     assert one.split()[:3] == ["native", "1", "1,000"]
     assert eight.count("█") == 5 * one.count("█") > 0

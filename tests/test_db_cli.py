@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from functools import partial
 
 import anyio
 import pytest
@@ -63,6 +64,16 @@ def test_flush_with_a_configuration_file_of_its_own(state, tmp_path):
     file.write_text(f'[state]\npath = "state"\n[database]\nurl = "sqlite:///{tmp_path}/o.db"\n')
     assert flush(state, "--config", file).stdout == "snapshots stored: 2\n"
     assert (tmp_path / "o.db").exists()
+
+
+def test_flush_leaves_what_waits_for_another_database_until_told(state):
+    theirs = "postgresql://jwql@dbhost/jwql"
+    put = partial(spool.put, configured=False)
+    anyio.run(put, str(state / "spool"), make_snapshot(day=5), theirs)
+    done = flush(state)
+    assert (done.returncode, done.stdout) == (0, "snapshots stored: 2\n")
+    assert theirs in done.stderr and "`jwqlscan db flush --from-others`" in done.stderr
+    assert flush(state, "--from-others").stdout == "snapshots stored: 1\n"
 
 
 def test_flush_to_a_database_that_is_down_exits_4_and_keeps_the_spool(state):

@@ -12,7 +12,7 @@ import pytest
 from proxy import proxied
 from snapshots import damage
 
-from jwqlscan.config import Overrides, load_config
+from jwqlscan.config import load_config
 from jwqlscan.display import Display
 from jwqlscan.errors import ConfigError, ExitCode, LockedError, ScanFailedError
 from jwqlscan.job import report, run
@@ -30,14 +30,17 @@ def write(path, size):
         file.truncate(size)
 
 
-def make_config(tmp_path, text="", **overrides):
+def make_config(
+    tmp_path, text="", *, archive="archive", outputs="outputs", database="sqlite:///store.db"
+):
     file = tmp_path / "config.toml"
     file.write_text(
-        '[archive]\npath = "archive"\n[central]\npath = "central"\n'
-        '[central.areas]\nlogs = "logs"\n[database]\nurl = "sqlite:///store.db"\n'
-        '[outputs]\npath = "outputs"\n[state]\npath = "state"\n' + text
+        f'[archive]\npath = "{archive}"\n[central]\npath = "central"\n'
+        f'[central.areas]\nlogs = "logs"\n[database]\nurl = "{database}"\n'
+        f'[outputs]\npath = "{outputs}"\n[state]\npath = "state"\n{text}'
     )
-    return load_config(str(file), Overrides(**overrides))
+    file.chmod(0o600)
+    return load_config(str(file))
 
 
 @pytest.fixture
@@ -137,7 +140,7 @@ async def test_an_area_that_is_gone_fails_the_run(tree):
     config = make_config(tree)
     await run(config, with_report=False)
     (tree / "archive/public").rename(tree / "elsewhere")
-    with pytest.raises(ScanFailedError, match=r"archive/public \(archive.areas.public in "):
+    with pytest.raises(ScanFailedError, match=r"archive/public \(archive.path in "):
         await run(config, with_report=False)
     assert len(rows(tree, "SELECT id FROM filesystem_general")) == 1
     outcome = await run(config, with_report=False, allow_empty=True)
@@ -237,6 +240,8 @@ async def test_bytes_that_fall_too_far_make_a_run_suspect_too(tree):
 
 async def test_the_report_can_be_written_from_an_empty_store(tree):
     (tree / "outputs").mkdir()
+    async with open_store(make_config(tree).database_url):
+        pass
     written = await report(make_config(tree))
     assert os.path.exists(written[0])
 
@@ -414,7 +419,9 @@ async def test_the_record_in_the_spool_is_the_snapshot(tree):
     config = make_config(tree, database="postgresql://nobody@127.0.0.1:1/none")
     outcome = await run(config)
     with open(outcome.store, encoding="utf-8") as file:
-        assert json.load(file) == outcome.snapshot.to_record()
+        record = json.load(file)
+    assert record.pop("for_store") == config.database_url and record.pop("configured")
+    assert record == outcome.snapshot.to_record()
     assert os.stat(outcome.store).st_mode & 0o777 == 0o600
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 from datetime import timedelta
@@ -129,6 +130,27 @@ async def test_history_of_an_area_of_the_archive(url):
     await record(url, grown(0, 10))
     [point] = (await series(url, "archive/public")).points
     assert point.files == 10
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (("archive/pubic",), "no run measured archive/pubic; there are archive, archive/public"),
+        (("central/log",), "no run measured central/log; there are archive, archive/public"),
+        (("", "nircm"), "no instrument nircm is stored; there are"),
+        (("", "NIRCam", "call"), "no filetype call is stored; there are"),
+    ],
+)
+async def test_a_name_that_nothing_is_stored_of_is_told_with_those_there_are(url, asked, told):
+    await record(url, make_snapshot(0))
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        await series(url, *asked)
+
+
+async def test_what_is_known_but_older_than_asked_for_is_no_mistake(url):
+    await record(url, make_snapshot(0))
+    for asked in ("archive/public", "central/logs"):
+        assert (await series(url, asked, since=START + timedelta(days=1))).points == ()
 
 
 async def test_history_of_a_filetype_sums_its_instruments(url):

@@ -115,7 +115,7 @@ def test_a_configuration_file_is_found_and_flags_override_it(archive, home, tmp_
     [
         (["run"], "nothing to measure"),
         (["run", "-c", "/no/such.toml"], "/no/such.toml: No such file"),
-        (["run", "--archive", "/no/such/archive"], "/no/such/archive (archive.path)"),
+        (["run", "--archive", "/no/such/archive"], "/no/such/archive (--archive)"),
         (["run", "--archive", "/usr", "--database", "mysql://x"], "database.url: expected"),
         (["report", "--since", "yesterday"], "not a duration"),
         (["run", "--workers", "0"], "--workers"),
@@ -128,6 +128,32 @@ def test_bad_input_is_told_and_exits_2(arguments, message, home):
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+def test_what_an_option_said_is_told_by_the_option_and_a_key_by_its_file(archive, home, tmp_path):
+    config = tmp_path / "c.toml"
+    config.write_text('archive.path = "/nowhere"\ncentral.path = "/nowhere"\n')
+    done = jwqlscan("run", "-c", config, env=home)
+    assert f"/nowhere (archive.path in {config})" in done.stderr
+    done = jwqlscan("run", "-c", config, "--archive", archive, "--central", "/gone", env=home)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("jwqlscan: /gone (--central): ")
+    done = jwqlscan("run", "-c", config, env={**home, "JWQLSCAN_ARCHIVE": "/gone"})
+    assert done.stderr.startswith("jwqlscan: /gone (--archive): ")
+    done = jwqlscan("run", "--archive", archive, "--outputs", archive / "out", env=home)
+    assert f"{archive}/out is inside {archive}/public" not in done.stderr
+    (archive / "public/out").mkdir()
+    done = jwqlscan("run", "--archive", archive, "--outputs", archive / "public/out", env=home)
+    assert "--outputs: " in done.stderr and f"is inside {archive}/public (--archive)" in done.stderr
+
+
+@pytest.mark.parametrize("command", [("report",), ("db", "prune", "--keep", "1y")])
+def test_a_mistyped_store_is_told_and_not_made(home, tmp_path, command):
+    url = f"sqlite:///{tmp_path}/mistyped.db"
+    done = jwqlscan(*command, "--database", url, env=home)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"jwqlscan: {url}: is not there: check the path\n"
+    assert not (tmp_path / "mistyped.db").exists()
 
 
 def test_a_password_never_shows(archive, home):

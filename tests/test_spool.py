@@ -21,9 +21,10 @@ from jwqlscan.store import open_store
 class FakeStore:
     """Keeps what it is given; fails where it is told to."""
 
-    def __init__(self, failures=None):
+    def __init__(self, failures=None, location="sqlite:////fake.db"):
         self.runs = []
         self.failures = failures or {}
+        self.location = location
 
     @asynccontextmanager
     async def exclusive(self):
@@ -84,7 +85,7 @@ def changed_area(**fields):
     [
         ("", "Expecting value"),
         ("{", "Expecting property name"),
-        ("[]", "indices"),
+        ("[]", "no JSON object"),
         ("{}", "'record_version' is missing"),
         ("[" * 100_000, "recursion"),
         (b"\xff", "decode"),
@@ -197,6 +198,44 @@ async def test_a_snapshot_that_is_refused_for_good_is_set_aside_and_the_rest_goe
     assert list(flushed.set_aside) == [paths[1]]
     assert "it does not fit" in reason(tmp_path, os.path.basename(paths[1]))
     assert os.listdir(directory) == ["bad"]
+
+
+ARCHIVE, TRIAL = "postgresql://jwql@dbhost/jwql", "sqlite:////tmp/trial.db"
+
+
+async def test_a_run_tried_on_another_store_does_not_take_what_waits(tmp_path):
+    directory = str(tmp_path)
+    theirs, ours, anyones = (make_snapshot(day) for day in range(3))
+    waits = await spool.put(directory, theirs, ARCHIVE)
+    await spool.put(directory, ours, TRIAL, configured=False)
+    await spool.put(directory, anyones)
+    store = FakeStore(location=TRIAL)
+    flushed = await spool.store_waiting(directory, store, configured=False)
+    assert store.runs == [ours.run_id, anyones.run_id]
+    assert spool.waiting(directory) == [waits]
+    [warning] = flushed.warnings
+    assert f"for {ARCHIVE}: 1; if that is {TRIAL} now" in warning
+    # Another user of the same database is no other store.
+    store = FakeStore(location="postgresql://owner@dbhost/jwql")
+    assert (await spool.store_waiting(directory, store, configured=False)).warnings == ()
+    assert store.runs == [theirs.run_id] and spool.waiting(directory) == []
+
+
+async def test_what_waits_for_a_store_that_was_tried_does_not_go_to_the_configured_one(tmp_path):
+    directory = str(tmp_path)
+    waits = await spool.put(directory, make_snapshot(), TRIAL, configured=False)
+    store = FakeStore(location=ARCHIVE)
+    [warning] = (await spool.store_waiting(directory, store)).warnings
+    assert TRIAL in warning and spool.waiting(directory) == [waits]
+    flushed = await spool.store_waiting(directory, store, from_others=True)
+    assert (flushed.stored, flushed.warnings, spool.waiting(directory)) == (1, (), [])
+
+
+async def test_a_corrected_configuration_takes_what_was_measured_before(tmp_path):
+    directory = str(tmp_path)
+    await spool.put(directory, make_snapshot(), "postgresql://jwql@mistyped/jwql")
+    flushed = await spool.store_waiting(directory, FakeStore(location=ARCHIVE))
+    assert (flushed.stored, flushed.warnings, spool.waiting(directory)) == (1, (), [])
 
 
 @pytest.mark.parametrize("error", [StoreError("corrupt"), StoreUnavailableError("down")])

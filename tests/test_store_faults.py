@@ -40,6 +40,7 @@ from jwqlscan.errors import (
     StoreError,
     StoreUnavailableError,
 )
+from jwqlscan.looking import status
 from jwqlscan.store import open_store, schema, sqlite
 from jwqlscan.store.dsn import default_sslmode
 from jwqlscan.store.postgresql import PostgresqlStore
@@ -685,6 +686,8 @@ async def test_a_damaged_file_is_kept_aside_and_nothing_is_made_in_its_place(tmp
     with pytest.raises(StoreError, match="was damaged, and is kept as"):
         async with SqliteStore(str(path)) as store:
             await spool.flush(directory, store)
+    with pytest.raises(StoreError, match="was damaged, and is kept as"):  # not: no runs yet
+        await status(f"sqlite:///{path}", 5)
     assert len(spool.waiting(directory)) == 1 and not path.exists()
     # Somebody who looked puts a backup in its place: all goes on from there.
     aside.rename(tmp_path / "elsewhere")

@@ -1,4 +1,4 @@
-"""PostgreSQL URLs: without their secrets, and whether they ask for TLS."""
+"""PostgreSQL URLs: without their secrets, which are one place, and whether they ask for TLS."""
 
 from __future__ import annotations
 
@@ -32,6 +32,18 @@ def redacted(url: str) -> str:
     if "@" in options or "@" in account or not _PLACE.fullmatch(place) or not _USER.fullmatch(user):
         return _HIDDEN
     return f"postgresql://{user}{at}{place}"
+
+
+def same_place(location: str, other: str) -> bool:
+    """Tell whether two locations (`Store.location`) can be one store: whoever opens it.
+
+    Where one of them shows nothing, it can.
+    """
+    return bool({"", _HIDDEN} & {location, other}) or _anybody(location) == _anybody(other)
+
+
+def _anybody(location: str) -> str:
+    return re.sub("(?<=://)[^/]*@", "", location)
 
 
 def check_form(url: str) -> None:

@@ -161,6 +161,13 @@ _PRODUCT = (
 ).replace("{told}", _TOLD)
 
 
+_LAST_PRODUCTS = (
+    "SELECT DISTINCT {text:instrument}, {text:filetype} FROM filesystem_instrument"
+    " WHERE date = (SELECT date FROM filesystem_instrument ORDER BY date DESC LIMIT $1)"
+    " ORDER BY 1, 2"
+)
+
+
 async def last_runs(store: Asked, count: int) -> list[RunRow]:
     """Return the newest runs, the newest first, with their areas."""
     runs = [_run(row) for row in await store.select(_LAST_RUNS, count)]
@@ -169,6 +176,11 @@ async def last_runs(store: Asked, count: int) -> list[RunRow]:
         area = _area(row)
         areas.get(area.run_id, []).append(area)  # a run stored between the two questions has none
     return [replace(run, areas=tuple(areas[run.run_id])) for run in runs]
+
+
+async def last_products(store: Asked) -> list[tuple[str, str]]:
+    """Return the instruments and filetypes of the newest date that has any."""
+    return [(row[0], row[1]) for row in await store.select(_LAST_PRODUCTS, 1)]
 
 
 async def last_complete_run(store: Asked) -> RunRow | None:

@@ -258,6 +258,9 @@ class SqliteStore:
     def _open(self) -> sqlite3.Connection:
         if sqlite3.sqlite_version_info < _STRICT_SINCE:
             raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: 3.37 is needed")
+        if aside := sqlite_damage.aside_of(self._path):
+            damage = sqlite_damage.explained(self._path, aside)
+            raise StoreError(f"{self.location}: {damage}")
         if self._tables is not Tables.MADE and not os.path.exists(self._path):
             raise StoreMissingError(f"{self.location}: is not there: check the path")
         path = _private_file(self._path, self.location)
@@ -350,8 +353,6 @@ def _private_file(path: str, location: str) -> str:
     path = os.path.abspath(path)  # also keeps SQLite from seeing a special name in ":memory:"
     try:
         Path(path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if aside := sqlite_damage.aside_of(path):
-            raise StoreError(f"{location}: {sqlite_damage.explained(path, aside)}")
         # Made without opening it: closing a descriptor of an SQLite file drops the locks that
         # another connection of this process holds (https://www.sqlite.org/howtocorrupt.html, 2.2).
         with suppress(FileExistsError):

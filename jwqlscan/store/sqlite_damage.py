@@ -21,10 +21,10 @@ def aside_of(path: str) -> str:
     """Return the newest file that was moved aside from where nothing is now; "" if none."""
     if os.path.lexists(path):
         return ""
-    directory, name = os.path.split(path)
+    directory, name = os.path.split(os.path.abspath(path))
     try:
         names = os.listdir(directory)
-    except PermissionError:  # to make a file there, it need not be readable
+    except (OSError, ValueError):  # to make a file there it need not be readable; or it can't be
         return ""
     found = [
         other
