@@ -10,7 +10,7 @@ from jwqlscan.errors import JwqlscanError
 from jwqlscan.scanning.measure import scan
 from jwqlscan.settings import ScanSettings
 
-DEFAULT_WORKERS = (1, 2, 4, 8, 16, 32, 64)
+DEFAULT_WORKERS = (0, 1, 2, 4, 8, 16, 32, 64)
 
 # What counts as equally fast: less than the difference between two runs of the same on a host that
 # is in use. Of equally fast settings the one with the fewest workers is the best neighbour.
@@ -50,7 +50,7 @@ class Benchmark:
     rounds : int
     rates : tuple of Rate
     recommended : Rate
-        The fewest workers of those that are within 5 % of the fastest.
+        The fewest workers of those that are as fast as the fastest; auto before all.
     """
 
     entries: int
@@ -102,9 +102,17 @@ async def benchmark(
 
 
 def recommended(rates: Sequence[Rate]) -> Rate:
-    """Return the setting with the fewest workers of those within 5 % of the fastest."""
-    enough = max(rate.entries_per_second for rate in rates) * EQUALLY_FAST
-    return min((rate for rate in rates if rate.entries_per_second >= enough), key=_cost)
+    """Return the setting with the fewest workers of those that are as fast as the fastest.
+
+    That is within 5 % of it, or so unsteady that its fastest round reaches it.
+    """
+    best = max(rate.entries_per_second for rate in rates)
+    as_fast = [
+        rate
+        for rate in rates
+        if rate.entries_per_second >= best * EQUALLY_FAST or rate.fastest >= best
+    ]
+    return min(as_fast, key=_cost)
 
 
 def _cost(rate: Rate) -> tuple[int, float]:

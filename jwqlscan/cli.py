@@ -420,13 +420,13 @@ def _scan_overrides(
 def _summarize(outcome: Outcome) -> None:
     """Say to a person at the terminal how it went."""
     from jwqlscan.paths import shown
-    from jwqlscan.units import format_bytes, format_count, format_seconds
+    from jwqlscan.units import counted, format_bytes, format_seconds
 
     snapshot = outcome.snapshot
     for area in snapshot.areas:
         if area.name == "all":
             sys.stderr.write(
-                f"{area.group}: {format_count(area.tally.files)} files, "
+                f"{area.group}: {counted(area.tally.files, 'file')}, "
                 f"{format_bytes(area.tally.apparent_bytes)}\n"
             )
     sys.stderr.write(

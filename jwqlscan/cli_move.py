@@ -182,8 +182,10 @@ def prune(
 
             print_json(pruned_object(pruned, dry_run))
             return
+        from jwqlscan.units import counted
+
         done = "would be removed" if dry_run else "removed"
-        print_line(f"{pruned.store}: {pruned.runs:,} runs {done}, {pruned.kept:,} left")
+        print_line(f"{pruned.store}: {counted(pruned.runs, 'run')} {done}, {pruned.kept:,} left")
         if pruned.jwql_dates:
             print_line(f"dates that only JWQL's monitor had rows of: {pruned.jwql_dates:,} {done}")
 

@@ -34,7 +34,7 @@ def bench(
     workers: Annotated[
         str,
         typer.Option(metavar="N,N,...", help="Numbers of workers to try; auto may be one."),
-    ] = "1,2,4,8,16,32,64",
+    ] = "auto,1,2,4,8,16,32,64",
     reader: ReaderOption = None,
     rounds: Annotated[
         int, typer.Option(min=1, max=100, metavar="N", help="Scans of each setting.")

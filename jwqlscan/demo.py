@@ -21,7 +21,7 @@ from jwqlscan.paths import shown
 from jwqlscan.snapshot import AreaSnapshot, Snapshot
 from jwqlscan.store import open_store
 from jwqlscan.tally import Amount, Tally
-from jwqlscan.units import TIB_BYTES, format_bytes, format_count
+from jwqlscan.units import TIB_BYTES, counted, format_bytes, format_count
 
 MARKER = ".made-by-jwqlscan-demo"
 SEED = 20211225  # the launch
@@ -135,7 +135,7 @@ async def run_demo(directory: str, say: Callable[[str], object]) -> Demonstratio
     for area in outcome.snapshot.areas:
         tally = area.tally
         say(
-            f"measured {area.group} {area.name}: {format_count(tally.files)} files, "
+            f"measured {area.group} {area.name}: {counted(tally.files, 'file')}, "
             f"{format_bytes(tally.apparent_bytes)}, {format_count(tally.fits_files)} FITS"
         )
     if new:

@@ -29,7 +29,7 @@ from jwqlscan.paths import shown
 from jwqlscan.snapshot import Snapshot
 from jwqlscan.store import Store
 from jwqlscan.store.dsn import same_place
-from jwqlscan.units import format_bytes
+from jwqlscan.units import counted, format_bytes
 
 log = logging.getLogger(__name__)
 
@@ -140,8 +140,9 @@ def crowding(directory: str) -> list[str]:
     if len(found) <= MANY_FILES and size <= MANY_BYTES and age_s <= OLD_S:
         return []
     return [
-        f"{len(found)} snapshots ({format_bytes(size)}) wait in {shown(directory)}, the oldest for"
-        f" {int(age_s // 86400)} days: the store must be reached, then `jwqlscan db flush`"
+        f"{counted(len(found), 'snapshot')} ({format_bytes(size)}) wait in {shown(directory)}, the"
+        f" oldest for {counted(int(age_s // 86400), 'day')}: the store must be reached, then"
+        " `jwqlscan db flush`"
     ]
 
 

@@ -15,7 +15,7 @@ from jwqlscan.projections import ORDERED, projection
 from jwqlscan.settings import AUTO
 from jwqlscan.snapshot import ALL
 from jwqlscan.terminal import Listing, Terminal
-from jwqlscan.units import format_age, format_bytes, format_count, format_seconds
+from jwqlscan.units import counted, format_age, format_bytes, format_count, format_seconds
 
 if TYPE_CHECKING:
     from jwqlscan.benchmark import Benchmark
@@ -93,8 +93,8 @@ def print_bench(result: Benchmark, console: Terminal) -> None:
     console.show(table)
     best = result.recommended
     console.print(
-        f"\n{format_count(result.entries)} entries, median of {result.rounds} rounds. Recommended: "
-        f"--reader {best.reader} --workers {best.workers or AUTO}",
+        f"\n{format_count(result.entries)} entries, median of {counted(result.rounds, 'round')}."
+        f" Recommended: --reader {best.reader} --workers {best.workers or AUTO}",
         highlight=False,
     )
 

@@ -39,6 +39,11 @@ def format_count(count: int) -> str:
     return f"{count:,}"
 
 
+def counted(count: int, noun: str) -> str:
+    """Return ``1 run``, ``1,234 runs``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def format_seconds(seconds: float) -> str:
     """Return a duration as ``0.42 s``, ``1 min 05 s`` or ``2 h 03 min``."""
     if round(seconds, 2) < 60:

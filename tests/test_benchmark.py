@@ -49,6 +49,12 @@ def test_of_equally_fast_settings_the_one_with_the_fewest_workers_is_recommended
     assert recommended(rates((1, 100.0), (2, 189.0), (4, 200.0))).workers == 4
 
 
+def test_a_difference_within_the_noise_is_none():
+    steady = [Rate("native", 32, 200.0, 195.0, 210.0), Rate("native", 1, 100.0, 99.0, 101.0)]
+    assert recommended([*steady, Rate("native", 0, 180.0, 120.0, 201.0)]).workers == 0
+    assert recommended([*steady, Rate("native", 0, 180.0, 120.0, 199.0)]).workers == 32
+
+
 def test_auto_is_recommended_where_it_is_as_fast():
     assert recommended(rates((0, 191.0), (2, 190.0), (4, 200.0))).workers == 0
 

@@ -159,10 +159,9 @@ async def test_the_command_removes_only_what_it_is_told_to(tmp_path):
     home = {"HOME": str(tmp_path)}
     done = jwqlscan("db", "prune", "--keep", "10y", "--dry-run", **home)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == f"{url}: 1 runs would be removed, 3 left\n"
+    assert done.stdout == f"{url}: 1 run would be removed, 3 left\n"
     assert (
-        jwqlscan("db", "prune", "--keep", "10y", **home).stdout
-        == f"{url}: 1 runs removed, 3 left\n"
+        jwqlscan("db", "prune", "--keep", "10y", **home).stdout == f"{url}: 1 run removed, 3 left\n"
     )
     assert '"runs": 0' in jwqlscan("db", "prune", "--keep", "10y", "--json", **home).stdout
     assert "give --keep" in told(jwqlscan("db", "prune", **home), 2)
