@@ -56,6 +56,8 @@ class ScriptedReader:
                 time.sleep(0.0005)
             if meter.pool.wanted[0] or self._random.random() < 0.2:
                 break
+            if not work and chance < 0.8:
+                work += meter.pool.more(root)
         batch.left += work
         return batch
 
@@ -173,6 +175,55 @@ def test_those_who_wait_are_told_to_those_who_work(opened):
     pool = Pool(Looking(), roots(opened, 1), [0], 4, 1.0, slow=True, finished=done.set)
     run(pool, done, adjust=False)
     assert seen == [3]
+
+
+@pytest.mark.parametrize(("slow", "parts"), [(True, 8), (False, 0)])
+def test_slow_storage_wants_a_directory_split_before_workers_run_dry(opened, slow, parts):
+    seen = []
+
+    class Listing:
+        name = "listing"
+
+        def read(self, work, meter):
+            pool = meter.pool
+            if work[0].path == "0":
+                seen.append(pool.wanted[1])
+                pool.share([work[0]._replace(path="waits")] * 20)
+                seen.append(pool.wanted[1])  # enough waits
+            return Batch()
+
+    done = threading.Event()
+    pool = Pool(Listing(), roots(opened, 1), [0], 8, 1.0, slow=slow, finished=done.set)
+    run(pool, done, adjust=False)
+    assert seen == [parts, 0]
+
+
+def test_a_worker_goes_on_with_work_of_its_root_until_there_is_none(opened):
+    taken = []
+
+    class Asking:
+        name = "asking"
+
+        def read(self, work, meter):
+            pool, root = meter.pool, work[0].root
+            if not taken:
+                own = [work[0]._replace(path=f"own {n}") for n in range(3)]
+                pool.share([*own, work[0]._replace(root=others, path="other's"), *own])
+                while more := pool.more(root):
+                    taken.append([one.path for one in more])
+            else:
+                taken.append([one.path for one in work])
+            return Batch()
+
+    first, others = roots(opened, 2)
+    done = threading.Event()
+    pool = Pool(Asking(), [first, others], [0, 0], 1, 1.0, slow=True, finished=done.set)
+    pool._stack.pop()  # the other root's own
+    run(pool, done, adjust=False)
+    own = ["own 0", "own 1", "own 2"]
+    # What the other root has lies below that: this root is handed in first.
+    assert taken[:2] == [own, ["other's"]]
+    assert sorted(path for some in taken[2:] for path in some) == own
 
 
 def test_no_more_workers_are_active_than_asked_for(opened):

@@ -173,11 +173,14 @@ class Alone:
     """What a reader sees of a pool that nobody else works in; given work waits here."""
 
     def __init__(self, wanted: int = 0) -> None:
-        self.wanted = array("i", [wanted])
+        self.wanted = array("i", [wanted, 0])
         self.shared: list[Work] = []
 
     def share(self, work: list[Work]) -> None:
         self.shared.extend(work)
+
+    def more(self, root: Root) -> list[Work]:
+        return []
 
 
 def read_alone(

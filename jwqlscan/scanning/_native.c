@@ -761,6 +761,13 @@ wanted(const Walk *walk)
     return atomic_load_explicit(walk->wanted, memory_order_relaxed);
 }
 
+/* Into how many parts a directory with more to list is to be split before others run out of work. */
+static int
+wanted_soon(const Walk *walk)
+{
+    return atomic_load_explicit(walk->wanted + 1, memory_order_relaxed);
+}
+
 /* Make room for one more in an array that doubles; false (and no_memory) if there is none. */
 static bool
 grow(Walk *walk, void **array, size_t *room, size_t used, size_t size)
@@ -1411,10 +1418,13 @@ count_items(Walk *walk, Dir *dir, const Item *items, size_t count, bool more)
             if (others > 0 && walk->depth > 0) {
                 share_dirs(walk, others, true);
             }
-            else if (others > 0 && count - i > LEAST_SHARE) {
-                count = i + share_items(walk, dir, items + i, count - i, others, more);
-                if (count == i) {
-                    break;
+            else {
+                int parts = others == 0 && more ? wanted_soon(walk) : others;
+                if (parts > 0 && count - i > LEAST_SHARE) {
+                    count = i + share_items(walk, dir, items + i, count - i, parts, more);
+                    if (count == i) {
+                        break;
+                    }
                 }
             }
             if (stopped(walk)) {
@@ -2232,9 +2242,9 @@ reader_read(PyObject *self, PyObject *args)
         .classes = classes,
         .deadline = now_ns() + (int64_t)(seconds * 1e9),
     };
-    if (flag.len < (Py_ssize_t)sizeof(atomic_int)
+    if (flag.len < (Py_ssize_t)(2 * sizeof(atomic_int))
         || gauges.len < (Py_ssize_t)(2 * sizeof(uint64_t))) {
-        PyErr_SetString(PyExc_ValueError, "wanted must hold a C int, gauges two uint64");
+        PyErr_SetString(PyExc_ValueError, "wanted must hold two C ints, gauges two uint64");
         goto done;
     }
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(chunks); i++) {

@@ -140,9 +140,11 @@ class PileCounter:
     def _count_fits(self, pile: Pile, files: _Files, tally: Tally) -> list[Product | None]:
         """Count FITS files by product, and return their products."""
         endings = self._classifier.endings
-        are_fits = [name.endswith(endings) for name in files.names]
-        names = list(compress(files.names, are_fits))
-        sizes = list(compress(files.sizes, are_fits))
+        names, sizes = files.names, files.sizes
+        are_fits = [name.endswith(endings) for name in names]
+        if False in are_fits:
+            names = list(compress(names, are_fits))
+            sizes = list(compress(sizes, are_fits))
         tally.fits_files += len(names)
         tally.fits_bytes += sum(sizes)
         found = self._classifier.lookup(names)
@@ -206,17 +208,19 @@ class PileCounter:
 def _files(pile: Pile, batch: Batch) -> _Files:
     """Return the regular files of a pile; count what is none, note inodes of several names."""
     names, stats = pile.names, pile.stats
-    # os.stat_result is a tuple of these ten; st_blocks is no part of it.
-    modes, _, _, links, _, _, sizes, _, _, _ = zip(*stats, strict=True)
+    # Column by column: zip(*stats) would make all ten, for half as much time again.
+    modes = [stat.st_mode for stat in stats]
+    links = [stat.st_nlink for stat in stats]
+    sizes = [stat.st_size for stat in stats]
     places: Sequence[int] = range(len(stats))
     if any(mode & KIND != S_IFREG for mode in set(modes)):
         places = [index for index, mode in enumerate(modes) if mode & KIND == S_IFREG]
         _count_others(modes, batch.tally)
         names = [names[index] for index in places]
         stats = [stats[index] for index in places]
-        sizes = tuple([sizes[index] for index in places])
+        sizes = [sizes[index] for index in places]
     if min(sizes, default=0) < 0:  # what a broken filesystem says: as du has it
-        sizes = tuple([max(size, 0) for size in sizes])
+        sizes = [max(size, 0) for size in sizes]
     allocated = [stat.st_blocks * 512 for stat in stats]
     if min(allocated, default=0) < 0 or max(allocated, default=0) > MOST_ALLOCATED:
         allocated = [min(max(size, 0), MOST_ALLOCATED) for size in allocated]

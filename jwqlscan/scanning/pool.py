@@ -30,7 +30,14 @@ LOW_LOAD = 0.6
 # workers wait (voluntary context switches), or that next to no processor time is used at all:
 # at 100 ms an answer one worker waits ten times a second, less than once an interval.
 IDLE_LOAD = 0.05
-LEAST_INTERVAL_S = 0.004
+
+# Between two looks at that, if the last one changed something and if nothing has changed for some
+# time: each takes the interpreter's lock from a worker some times.
+LEAST_INTERVAL_S = 0.01
+MOST_INTERVAL_S = 0.08
+
+# As many workers a core wait for storage most of the time.
+MANY_WORKERS = 4
 
 # A processor that is busy with the workers of slow storage looks like one that is busy with workers
 # in each other's way. While storage keeps so many of them waiting, they are not.
@@ -126,7 +133,7 @@ class Pool:
         slow: bool,
         finished: Callable[[], object],
     ) -> None:
-        self.wanted = array("i", [0])
+        self.wanted = array("i", [0, 0])
         self.failure: BaseException | None = None
         self.segments = {root.number: Segment() for root in roots}
         self._reader = reader
@@ -147,6 +154,7 @@ class Pool:
         self._linked: dict[int, int] = {}
         self._meters: list[Meter] = []
         self._clock = _Clock.now()
+        self.next_look = LEAST_INTERVAL_S
 
     def start(self) -> None:
         """Start the workers that can be active now; `adjust` starts more when they can be."""
@@ -159,6 +167,13 @@ class Pool:
         with self._lock:
             self._stack.extend(work)
             self._settle(len(work))
+
+    def more(self, root: Root) -> list[Work]:
+        """Return more work of a root for a worker that has done its own; [] if it is to hand in."""
+        with self._lock:
+            if self._busy > self._limit or self.failure is not None:
+                return []
+            return self._pick(root)
 
     @property
     def most_active(self) -> int:
@@ -193,12 +208,12 @@ class Pool:
     def adjust(self) -> None:
         """Let as many workers be active as the storage and the processor can use.
 
-        Called every few milliseconds. Threads that wait for storage cost nothing, so all may be
+        Called every `next_look` seconds. Threads that wait for storage cost nothing, so all may be
         active; threads that wait for the GIL slow each other down, and show as a busy processor.
         """
         clock, before = _Clock.now(), self._clock
         elapsed = clock.wall - before.wall
-        if elapsed < LEAST_INTERVAL_S:
+        if elapsed < self.next_look / 2:
             return
         self._clock = clock
         load = (clock.cpu - before.cpu) / elapsed / self._cores
@@ -217,6 +232,10 @@ class Pool:
             limit = max(least, limit // 2)
         elif more:
             limit = min(self._workers, limit * 2)
+        if limit == self._limit:
+            self.next_look = min(MOST_INTERVAL_S, 2 * self.next_look)
+            return
+        self.next_look = LEAST_INTERVAL_S
         with self._lock:
             self._limit = limit
             self._settle(self._workers)
@@ -285,6 +304,10 @@ class Pool:
         if self._stack and room > 0 and added > 0:
             self._ready.notify(min(added, room))
         self.wanted[0] = 0 if self._stack else max(0, room)
+        # All workers of slow storage would run dry together while the one that lists a directory
+        # for them reads a block itself.
+        slow = self._limit >= MANY_WORKERS * self._cores
+        self.wanted[1] = self._limit if slow and 2 * len(self._stack) < self._limit else 0
 
     def _work(self, meter: Meter) -> None:
         meter.thread = threading.get_native_id()
@@ -315,16 +338,20 @@ class Pool:
                 self._ready.notify_all()
                 return None
             self._busy += 1
-            stack = self._stack
-            count = max(1, min(TAKE_ITEMS, len(stack) // (2 * self._limit)))
-            root = stack[-1].root
-            work: list[Work] = []
-            while stack and len(work) < count and stack[-1].root is root:
-                work.append(stack.pop())
-            work.reverse()
-            meter.root = root.number
-            self._settle(0)
+            work = self._pick(self._stack[-1].root)
+            meter.root = work[0].root.number
             return work
+
+    def _pick(self, root: Root) -> list[Work]:
+        """Take a share of the work of one root that lies on top (under the lock)."""
+        stack = self._stack
+        count = max(1, min(TAKE_ITEMS, len(stack) // (2 * self._limit)))
+        work: list[Work] = []
+        while stack and len(work) < count and stack[-1].root is root:
+            work.append(stack.pop())
+        work.reverse()
+        self._settle(0)
+        return work
 
     @property
     def _over(self) -> bool:

@@ -144,10 +144,15 @@ class WorkShare(Protocol):
     """What a reader sees of the pool."""
 
     wanted: array[int]
-    """One C int: how many workers could go on if they had work; read often, without a lock."""
+    """Two C ints, read often, without a lock: how many workers could go on if they had work; and
+    into how many parts a directory with more to list is to be split before they have none."""
 
     def share(self, work: list[Work]) -> None:
         """Give work to the other workers."""
+        ...
+
+    def more(self, root: Root) -> list[Work]:
+        """Return more work of a root, for a reader that has done its own but has time; or []."""
         ...
 
 
@@ -200,7 +205,7 @@ class Meter:
         self.files = 0
         self.apparent_bytes = 0
         self.path = ""
-        self.block_entries = 8
+        self.block_entries = 32
         self.pool = pool
 
 

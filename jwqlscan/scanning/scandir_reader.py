@@ -11,10 +11,9 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from functools import partial
 from itertools import islice
 from stat import S_IFLNK, S_IFREG
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeAlias, TypeVar
 
 from jwqlscan.directories import Directories
 from jwqlscan.scanning.ledger import Ledgers
@@ -43,10 +42,14 @@ OPEN_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O
 # Entries held at a time: a larger directory is streamed, smaller ones are counted together.
 CHUNK_ENTRIES = 1024
 
-# Between two looks at whether others want work: as many entries as take this long, on storage of
-# any speed, and so few at first and at least.
-BLOCK_SECONDS = 0.004
-LEAST_ENTRIES = 8
+# Between two looks at whether others want work: as many entries as take this long, and so few at
+# first and at least. On storage of 0.5 ms a stat, blocks of 8 made threads wait for the
+# interpreter's lock twice as often, blocks that shrink while they wait for it even more.
+BLOCK_SECONDS = 0.016
+LEAST_BLOCK = 32
+
+# What is given away at least.
+LEAST_SHARE = 8
 
 # What reading a directory costs in metadata operations beside its entries: open, stat, and at
 # least two listings.
@@ -56,6 +59,7 @@ DIRECTORY_OPERATIONS = 4
 LIMIT_RETRIES = 50
 LIMIT_PAUSE_S = 0.02
 
+Given = ParamSpec("Given")
 Result = TypeVar("Result")
 Entries: TypeAlias = "list[os.DirEntry[str]]"
 if TYPE_CHECKING:
@@ -105,6 +109,8 @@ class ScandirReader:
                 self._read_entries(item, list(item.entries), False, this)
             if meter.pool.wanted[0] or time.monotonic() > deadline:
                 break
+            if not work:  # to count much at a time, where others give away little at a time
+                work.extend(meter.pool.more(item.root))
         self._count(this)
         this.batch.left = work
         return this.batch
@@ -140,7 +146,7 @@ class ScandirReader:
         here = Work(item.root, item.path, "", opened, stat.st_dev, None, account)
         listed: Entries = []
         try:
-            listing = _patiently(partial(_begin_listing, fd, listed))
+            listing = _patiently(_begin_listing, fd, listed)
         except OSError as error:
             if error.errno != errno.ENOENT:  # removed since it was opened, so empty
                 _fail(batch, item.path, "list", error)
@@ -203,8 +209,10 @@ class ScandirReader:
                 half = (len(work) + 1) // 2
                 meter.pool.share(work[:half])
                 del work[:half]
-            elif wanted and len(entries) > LEAST_ENTRIES:
-                _share_entries(here, entries, wanted, more, meter)
+            elif len(entries) > LEAST_SHARE:
+                parts = wanted or (more and meter.pool.wanted[1])
+                if parts:
+                    _share_entries(here, entries, parts, more, meter)
             size = meter.block_entries
             block = entries[-size:]
             del entries[-size:]
@@ -218,7 +226,7 @@ class ScandirReader:
     def _next_size(self, read: int, size: int, seconds: float) -> int:
         """Return the size of the next block, for it to take about `BLOCK_SECONDS`."""
         if seconds > 2 * BLOCK_SECONDS:
-            return max(LEAST_ENTRIES, size // 2)
+            return max(LEAST_BLOCK, size // 2)
         if read == size and seconds < BLOCK_SECONDS / 2 and not self._pace.interval_ns:
             return min(CHUNK_ENTRIES, size * 2)
         return size
@@ -284,7 +292,7 @@ class ScandirReader:
             batch.tally.add_skipped(barred)
             return -1
         try:
-            return _patiently(partial(_open_below, item.parent.fd, item.name))
+            return _patiently(_open_below, item.parent.fd, item.name)
         except OSError as error:
             if error.errno not in VANISHED:
                 batch.tally.directories += 1
@@ -312,12 +320,12 @@ class ScandirReader:
         return True
 
 
-def _patiently(call: Callable[[], Result]) -> Result:
+def _patiently(call: Callable[Given, Result], *given: Given.args, **named: Given.kwargs) -> Result:
     """Call something that takes a descriptor, again while there is none or storage fails."""
     no_descriptor = transient = 0
     while True:
         try:
-            return call()
+            return call(*given, **named)
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE) and no_descriptor < LIMIT_RETRIES:
                 no_descriptor += 1
@@ -416,10 +424,10 @@ def _open_below(fd: int, path: str) -> int:
 
 
 def _share_entries(
-    here: Work, entries: Entries, wanted: int, everything: bool, meter: Meter
+    here: Work, entries: Entries, parts: int, everything: bool, meter: Meter
 ) -> None:
     """Give entries away in equal parts; the first part is kept, unless it is to be everything."""
-    size = max(LEAST_ENTRIES, -(-len(entries) // (wanted + (not everything))))
+    size = max(LEAST_SHARE, -(-len(entries) // (parts + (not everything))))
     kept = 0 if everything else size
     given = entries[: len(entries) - kept]
     del entries[: len(entries) - kept]

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import json
 import os
 import resource
@@ -47,13 +48,16 @@ from jwqlscan.settings import AUTO_WORKERS, JWST, Scheme
 if TYPE_CHECKING:
     from jwqlscan.schemes import NameClassifier
 
-# How often the number of active workers is looked at, and the parent told of progress.
-ADJUST_SECONDS = 0.01
+# How often the parent is told of progress, about.
 PROGRESS_SECONDS = 0.1
 
 # A root that took this long to open and look into is on storage that answers slowly: all workers
 # are of use from the start. From a warm cache it takes 0.1 ms.
 SLOW_SURVEY_SECONDS = 0.001
+
+# New objects between two searches for garbage. A scan makes next to none that is cyclic, and its
+# stats, of which each worker holds some hundred for a moment, would cause one search after another.
+YOUNG_OBJECTS = 50_000
 
 # Roots are opened following symlinks: a root may be one. Nothing below it is.
 ROOT_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -61,6 +65,7 @@ ROOT_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NONBLOCK | os.O_CLOEXEC
 
 def main() -> None:
     """Serve the parent until it closes standard input."""
+    gc.set_threshold(YOUNG_OBJECTS)
     descriptors = _raise_descriptor_limit()
     with contextlib.suppress(BrokenPipeError):  # the parent is gone, and nobody is left to tell
         _Child(descriptors).serve()
@@ -131,7 +136,7 @@ class _Child:
         pending = b""
         next_progress = 0.0
         while True:
-            wait = None if self._pool is None else ADJUST_SECONDS
+            wait = None if self._pool is None else self._pool.next_look
             ready, _, _ = select.select([0, self._wake_read], [], [], wait)
             if 0 in ready:
                 data = os.read(0, 1 << 16)
