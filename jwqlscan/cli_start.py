@@ -158,6 +158,7 @@ def doctor(
     epilog=examples(
         "(crontab -l; jwqlscan schedule --cron) | crontab -",
         "jwqlscan schedule --systemd --config /etc/jwqlscan/config.toml",
+        codes="0 printed · 2 usage or configuration",
     )
 )
 def schedule(

@@ -25,7 +25,11 @@ app = typer.Typer()
 
 
 @app.command(
-    epilog=examples("jwqlscan bench /data/jwst/public", "jwqlscan bench . --workers 8,32,auto")
+    epilog=examples(
+        "jwqlscan bench /data/jwst/public",
+        "jwqlscan bench . --workers 8,32,auto",
+        codes="0 measured · 1 can't be measured · 2 usage",
+    )
 )
 def bench(
     directory: Annotated[
@@ -73,7 +77,13 @@ def bench(
             print_bench(result, Terminal())
 
 
-@app.command(epilog=examples("jwqlscan demo", "jwqlscan demo /tmp/jwqlscan-demo"))
+@app.command(
+    epilog=examples(
+        "jwqlscan demo",
+        "jwqlscan demo /tmp/jwqlscan-demo",
+        codes="0 done · 1 failed · 2 the directory is not its own · 5 done, but the report failed",
+    )
+)
 def demo(
     directory: Annotated[
         str, typer.Argument(metavar="DIR", help="Made if it does not exist.")

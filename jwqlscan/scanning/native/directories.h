@@ -1,0 +1,350 @@
+/* Directories that wait, are read or have others below them, and what they sum up to. */
+#pragma once
+
+#include "platform.h"
+
+/* What is in a directory and below it: as DirectorySum in jwqlscan/directories.py. */
+enum { SUM_FILES, SUM_APPARENT, SUM_ALLOCATED, SUM_FITS_FILES, SUM_FITS_BYTES, SUMS };
+
+typedef struct {
+    uint64_t of[SUMS];
+} Sums;
+
+typedef struct {
+    char *path;
+    Sums sums;
+} Told;
+
+/* The largest of some directories; up to twice as many, until the smallest are dropped. */
+typedef struct {
+    Told *rows;
+    size_t used, room, most;
+    uint64_t dropped;
+    bool is_cut;
+    uint64_t least; /* with is_cut: apparent bytes of the smallest one kept */
+} ToldTable;
+
+struct Account;
+
+/* What the directories of one root sum up to. Its lock is held for no system call. */
+typedef struct Ledger {
+    atomic_int refs; /* the reader and the root directory */
+    pthread_mutex_t lock;
+    int root_number;
+    uint32_t depth;
+    bool no_memory;
+    ToldTable upper, lower; /* down to the depth, and below: what is finished */
+    struct Account *live;   /* the upper ones that are not */
+    struct Ledger *next;
+} Ledger;
+
+/* A directory that waits to be read, or is read, or was and has others waiting below it. */
+typedef struct Dir {
+    atomic_int refs;  /* who may ask for its path */
+    atomic_int users; /* who needs it open: itself while it is read, and those that wait below */
+    bool waiting;     /* not opened yet: it is one of its parent's users */
+    int fd;           /* -1: not open */
+    struct Dir *parent; /* NULL: a root */
+    dev_t device;       /* of the directory itself once it is open */
+    struct Account *account; /* NULL: it is not read yet, or directories are not told */
+    size_t length;
+    char name[]; /* of a root: its whole path */
+} Dir;
+
+/* What a directory that is read comes to; apart from it, as many more may wait to be read. Its
+ * numbers and its place among the live ones are under the ledger's lock. */
+typedef struct Account {
+    Ledger *ledger;
+    Dir *dir;
+    struct Account *upper; /* the nearest of the ledger's depth, itself perhaps */
+    size_t path_length;    /* bytes */
+    struct Account *live_before, *live_after;
+    uint32_t level; /* 0: a root */
+    Sums sums;      /* here, and of what is finished below; of the upper ones also of the lower ones
+                       below them */
+} Account;
+
+static char *path_of(const Dir *dir, const char *name);
+
+static Dir *
+dir_new(Dir *parent, const char *name, size_t length)
+{
+    Dir *dir = malloc(sizeof(Dir) + length + 1);
+    if (dir == NULL) {
+        return NULL;
+    }
+    atomic_init(&dir->refs, 1);
+    atomic_init(&dir->users, 1);
+    dir->waiting = parent != NULL;
+    dir->fd = -1;
+    dir->parent = parent;
+    dir->device = parent == NULL ? 0 : parent->device;
+    dir->account = NULL;
+    dir->length = length;
+    memcpy(dir->name, name, length);
+    dir->name[length] = '\0';
+    if (parent != NULL) {
+        atomic_fetch_add_explicit(&parent->refs, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&parent->users, 1, memory_order_relaxed);
+    }
+    return dir;
+}
+
+/* One that needed the directory open does no longer; the last one closes it. */
+static void
+dir_unuse(Dir *dir)
+{
+    if (atomic_fetch_sub_explicit(&dir->users, 1, memory_order_acq_rel) == 1 && dir->fd >= 0) {
+        close(dir->fd);
+        dir->fd = -1;
+    }
+}
+
+/* It has been opened, or can't be: its parent need not stay open for it. */
+static void
+dir_arrived(Dir *dir)
+{
+    if (dir->waiting) {
+        dir->waiting = false;
+        dir_unuse(dir->parent);
+    }
+}
+
+/* No sum grows beyond what a database's column holds. */
+static void
+sums_add(Sums *sums, const Sums *more)
+{
+    for (int i = 0; i < SUMS; i++) {
+        uint64_t room = INT64_MAX - sums->of[i];
+        sums->of[i] += more->of[i] < room ? more->of[i] : room;
+    }
+}
+
+/* The larger first, of equal ones the first by path. */
+static int
+told_order(const void *first, const void *second)
+{
+    const Told *a = first, *b = second;
+    uint64_t of_a = a->sums.of[SUM_APPARENT], of_b = b->sums.of[SUM_APPARENT];
+    if (of_a != of_b) {
+        return of_a > of_b ? -1 : 1;
+    }
+    return strcmp(a->path, b->path);
+}
+
+static void
+told_cut(ToldTable *table)
+{
+    if (table->used <= table->most) {
+        return; /* always so with none to be kept: then none is added */
+    }
+    qsort(table->rows, table->used, sizeof(Told), told_order);
+    for (size_t i = table->most; i < table->used; i++) {
+        free(table->rows[i].path);
+    }
+    table->dropped += table->used - table->most;
+    table->used = table->most;
+    table->is_cut = true;
+    table->least = table->rows[table->most - 1].sums.of[SUM_APPARENT];
+}
+
+/* Keep a finished directory's sums, if there are not that many larger ones; false: no memory. */
+static bool
+told_add(ToldTable *table, const Account *account)
+{
+    const Sums *sums = &account->sums;
+    if (table->most == 0 || (table->is_cut && sums->of[SUM_APPARENT] < table->least)) {
+        table->dropped++;
+        return true;
+    }
+    if (table->used == table->room) {
+        if (table->room >= 2 * table->most + SPARE_ROWS) {
+            told_cut(table);
+        }
+        else {
+            size_t room = table->room == 0 ? SPARE_ROWS : table->room * 2;
+            room = room < 2 * table->most + SPARE_ROWS ? room : 2 * table->most + SPARE_ROWS;
+            Told *rows = realloc(table->rows, room * sizeof(Told));
+            if (rows == NULL) {
+                return false;
+            }
+            table->rows = rows;
+            table->room = room;
+        }
+    }
+    char *path = path_of(account->dir, NULL);
+    if (path == NULL) {
+        return false;
+    }
+    table->rows[table->used++] = (Told){path, *sums};
+    return true;
+}
+
+static void
+told_clear(ToldTable *table)
+{
+    for (size_t i = 0; i < table->used; i++) {
+        free(table->rows[i].path);
+    }
+    free(table->rows);
+}
+
+static void
+ledger_release(Ledger *ledger)
+{
+    if (ledger != NULL
+        && atomic_fetch_sub_explicit(&ledger->refs, 1, memory_order_acq_rel) == 1) {
+        told_clear(&ledger->upper);
+        told_clear(&ledger->lower);
+        pthread_mutex_destroy(&ledger->lock);
+        free(ledger);
+    }
+}
+
+/* It is read here, and told from then on; false: no memory. */
+static bool
+account_open(Ledger *ledger, Dir *dir)
+{
+    Account *parent = dir->parent == NULL ? NULL : dir->parent->account;
+    Account *account = calloc(1, sizeof(Account));
+    if (account == NULL) {
+        return false;
+    }
+    account->ledger = ledger;
+    account->dir = dir;
+    account->level = parent == NULL ? 0 : parent->level + 1;
+    account->path_length = dir->length;
+    if (parent != NULL) {
+        const Dir *above = dir->parent;
+        bool slashed = above->length > 0 && above->name[above->length - 1] == '/';
+        account->path_length += parent->path_length + !slashed;
+    }
+    account->upper = account->level > ledger->depth ? parent->upper : account;
+    if (account->upper == account) {
+        pthread_mutex_lock(&ledger->lock);
+        account->live_after = ledger->live;
+        if (ledger->live != NULL) {
+            ledger->live->live_before = account;
+        }
+        ledger->live = account;
+        pthread_mutex_unlock(&ledger->lock);
+    }
+    dir->account = account;
+    return true;
+}
+
+/* Some of the files that lie in it have been read. */
+static void
+account_add(Account *account, const Sums *own)
+{
+    pthread_mutex_lock(&account->ledger->lock);
+    sums_add(&account->sums, own);
+    if (account->upper != account) {
+        sums_add(&account->upper->sums, own);
+    }
+    pthread_mutex_unlock(&account->ledger->lock);
+}
+
+/* All that is below it has been read, or never will be. */
+static void
+account_close(Dir *dir)
+{
+    Account *account = dir->account;
+    if (account == NULL) {
+        return;
+    }
+    Account *parent = dir->parent == NULL ? NULL : dir->parent->account;
+    Ledger *ledger = account->ledger;
+    bool is_upper = account->upper == account;
+    pthread_mutex_lock(&ledger->lock);
+    if (is_upper) {
+        *(account->live_before != NULL ? &account->live_before->live_after : &ledger->live) =
+            account->live_after;
+        if (account->live_after != NULL) {
+            account->live_after->live_before = account->live_before;
+        }
+    }
+    /* The upper ones know of what is in the lower ones already. */
+    if (parent != NULL && (is_upper || parent->upper != parent)) {
+        sums_add(&parent->sums, &account->sums);
+    }
+    bool is_told = is_upper || account->sums.of[SUM_APPARENT] > 0;
+    if (is_told && !is_upper && account->path_length > LONGEST_TOLD) {
+        ledger->lower.dropped++;
+    }
+    else if (is_told && !told_add(is_upper ? &ledger->upper : &ledger->lower, account)) {
+        ledger->no_memory = true;
+    }
+    pthread_mutex_unlock(&ledger->lock);
+    free(account);
+    dir->account = NULL;
+    if (dir->parent == NULL) {
+        ledger_release(ledger);
+    }
+}
+
+static void
+dir_release(Dir *dir)
+{
+    /* A loop, not a recursion: a chain may be as deep as the tree. */
+    while (dir != NULL
+           && atomic_fetch_sub_explicit(&dir->refs, 1, memory_order_acq_rel) == 1) {
+        Dir *parent = dir->parent;
+        dir_arrived(dir);
+        account_close(dir);
+        if (dir->fd >= 0) {
+            close(dir->fd);
+        }
+        free(dir);
+        dir = parent;
+    }
+}
+
+/* A chunk of a directory's entries needs it open, too. */
+static Dir *
+dir_hold_open(Dir *dir)
+{
+    atomic_fetch_add_explicit(&dir->refs, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&dir->users, 1, memory_order_relaxed);
+    return dir;
+}
+
+static void
+dir_release_open(Dir *dir)
+{
+    if (dir != NULL) {
+        dir_unuse(dir);
+        dir_release(dir);
+    }
+}
+
+/* Return the path of an entry (or, with name NULL, of the directory itself); NULL: no memory. */
+static char *
+path_of(const Dir *dir, const char *name)
+{
+    size_t size = name == NULL ? 1 : strlen(name) + 2;
+    for (const Dir *d = dir; d != NULL; d = d->parent) {
+        size += d->length + 1;
+    }
+    char *path = malloc(size);
+    if (path == NULL) {
+        return NULL;
+    }
+    char *end = path + size - 1;
+    *end = '\0';
+    if (name != NULL) {
+        size_t length = strlen(name);
+        end -= length;
+        memcpy(end, name, length);
+    }
+    for (const Dir *d = dir; d != NULL; d = d->parent) {
+        bool slashed = d->length > 0 && d->name[d->length - 1] == '/'; /* the root "/" */
+        if (*end != '\0' && !slashed) {
+            *--end = '/';
+        }
+        end -= d->length;
+        memcpy(end, d->name, d->length);
+    }
+    memmove(path, end, strlen(end) + 1);
+    return path;
+}
