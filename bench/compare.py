@@ -12,8 +12,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import platform
+import random
 import re
 import shutil
 import signal
