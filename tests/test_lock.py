@@ -70,7 +70,7 @@ async def test_a_run_that_waits_gets_it_when_it_is_free(path, holder):
     with pytest.raises(LockedError, match=f"process {holder.pid} since"):
         async with waited_lock(path, 0.5):
             pass
-    assert 0.5 <= time.monotonic() - began < 3
+    assert 0.5 <= time.monotonic() - began < 20
     async with anyio.create_task_group() as tasks:
 
         async def release():
@@ -88,7 +88,7 @@ def test_a_command_waits_as_long_as_it_is_told(tmp_path, path, holder):
     (tmp_path / "archive").mkdir()
     (tmp_path / "archive/a.fits").write_text("x")
     command = [sys.executable, "-m", "jwqlscan", "run", "--no-report"]
-    command += ["--archive", str(tmp_path / "archive"), "--max-runtime", "3s"]
+    command += ["--archive", str(tmp_path / "archive"), "--max-runtime", "6s"]
     environment = {**os.environ, "XDG_DATA_HOME": str(tmp_path)}
     os.rename(tmp_path / "state", tmp_path / "jwqlscan")
     kwargs = {"env": environment, "capture_output": True, "text": True, "timeout": 60}
@@ -100,11 +100,11 @@ def test_a_command_waits_as_long_as_it_is_told(tmp_path, path, holder):
         assert (time.monotonic() - began > 1) or not options
     began = datetime.now(UTC)
     # It waits for longer than it may run: that counts from when it has the lock.
-    threading.Timer(4, holder.kill).start()
+    threading.Timer(8, holder.kill).start()
     done = subprocess.run([*command, "--wait", "1min", "--json"], **kwargs)
     assert done.returncode == 0, done.stderr
     measured = datetime.fromisoformat(json.loads(done.stdout)["timestamp"])
-    assert (measured - began).total_seconds() > 3
+    assert (measured - began).total_seconds() > 7
 
 
 def test_it_is_free_when_the_run_has_ended(path, holder):

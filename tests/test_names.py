@@ -419,10 +419,10 @@ def test_a_valid_name_with_one_more_character_agrees_too(pair, at, character):
 )
 def test_no_hostile_name_keeps_the_classifier_long(start, piece):
     hostile = [(start + piece * 255)[: 250 - len(end)] + end for end in ("", "!", "_cal", "_image")]
-    began = time.perf_counter()
+    began = time.thread_time()
     for end in hostile:
         CLASSIFIER.classify(f"{end}.fits")
-    assert time.perf_counter() - began < 0.1  # about 0.1 ms; a runaway pattern takes ages
+    assert time.thread_time() - began < 0.5  # about 0.1 ms; a runaway pattern takes ages
 
 
 def test_the_cache_is_bounded_and_right_after_it_was_full(monkeypatch):

@@ -100,9 +100,9 @@ def test_a_pattern_that_people_write_is_taken_and_is_quick(text):
     regex = read_pattern(text).regex
     for piece in ("a", "_", "a_", "0", "-a", "_a_b", "seg000", "a0-", "cal"):
         for end in ("", "!", "_", "\n"):
-            began = time.perf_counter()
+            began = time.thread_time()
             regex.fullmatch((piece * 255)[: 255 - len(end)] + end)
-            assert time.perf_counter() - began < 0.1
+            assert time.thread_time() - began < 0.5
 
 
 # ---- any pattern ----
