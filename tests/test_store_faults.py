@@ -909,6 +909,7 @@ class Faulty:
     def __init__(self, store, words, refused, stored):
         self._store, self._words, self._refused = store, words, refused
         self._stored = stored  # by earlier flushes: no store refuses what it has
+        self.location = store.location
         self.order = []
 
     def exclusive(self):
