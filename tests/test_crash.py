@@ -302,30 +302,43 @@ def disk(tmp_path):
         if os.environ.get("CI"):
             pytest.fail("this test needs to mount: run it as root")
         pytest.skip("only root may mount; with CI set this fails")
-    image, copy = tmp_path / "image", tmp_path / "copy"
-    here, there = tmp_path / "disk", tmp_path / "after"
-    here.mkdir()
-    there.mkdir()
-    with image.open("wb") as file:
-        file.truncate(64 * 2**20)
+    below, here, there = (tmp_path / name for name in ("below", "disk", "after"))
+    image, copy = below / "image", below / "copy"
     quiet = {"check": True, "capture_output": True}
-    subprocess.run([required("mkfs.ext4"), "-q", image], **quiet)
-    subprocess.run(["mount", "-o", "loop", image, here], **quiet)
+
+    def mount(file, place):
+        subprocess.run(["mount", "-o", "loop", file, place], **quiet)
+
+    def make(program, file, size):
+        with file.open("wb") as opened:
+            opened.truncate(size)
+        subprocess.run([required(program), "-q", file], **quiet)
 
     @contextlib.contextmanager
     def after_power_loss():
-        # What the kernel has not written is not in the backing file, as it is not on a disk.
-        subprocess.run(["cp", "--sparse=always", image, copy], **quiet)
-        subprocess.run(["mount", "-o", "loop", copy, there], **quiet)
+        # What the kernel has not written is not in the backing file, as it is not on a disk. The
+        # copy is of one moment: one that takes a while is of a disk that never was.
+        copy.unlink(missing_ok=True)
+        subprocess.run(["cp", "--reflink=always", image, copy], **quiet)
+        mount(copy, there)
         try:
             yield there
         finally:
             subprocess.run(["umount", there], **quiet)
 
+    for place in (below, here, there):
+        place.mkdir()
+    make("mkfs.btrfs", tmp_path / "pool", 2**30)
+    mount(tmp_path / "pool", below)
     try:
-        yield here, after_power_loss
+        make("mkfs.ext4", image, 64 * 2**20)
+        mount(image, here)
+        try:
+            yield here, after_power_loss
+        finally:
+            subprocess.run(["umount", "-l", here], **quiet)
     finally:
-        subprocess.run(["umount", "-l", here], **quiet)
+        subprocess.run(["umount", "-l", below], **quiet)
 
 
 @pytest.mark.case("P02")
