@@ -43,7 +43,7 @@ def _run_app() -> int | str | None:
         return code if isinstance(code, int) else 0
     except SystemExit as end:
         return end.code
-    except Exception as error:
+    except Exception as error:  # Typer's own are told by what they have: it is not imported here
         if not hasattr(error, "format_message"):  # as Typer's own have: about the command line
             raise
         problem, command = usage_problem(error)
@@ -80,7 +80,7 @@ def _prepare_streams() -> None:
         os.set_inheritable(fd, True)
     os.close(fd)
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - it lives as long as we
-    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115 - as above
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 

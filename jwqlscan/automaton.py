@@ -49,7 +49,7 @@ _NOTHING = _Part(Counter(), Counter(), 1)
 class Automaton:
     """The positions of a pattern, and which can follow which."""
 
-    def __init__(self, tree: Any, regex: re.Pattern[str]) -> None:  # noqa: ANN401
+    def __init__(self, tree: Any, regex: re.Pattern[str]) -> None:  # noqa: ANN401 - re's own parse tree
         self._names = {number: name for name, number in regex.groupindex.items()}
         self._within: list[str] = []
         self._ignoring_case = bool(regex.flags & re.IGNORECASE)
@@ -64,13 +64,13 @@ class Automaton:
 
     # ---- made from the tree ----
 
-    def _sequence(self, items: Any) -> _Part:  # noqa: ANN401
+    def _sequence(self, items: Any) -> _Part:  # noqa: ANN401 - re's own parse tree
         part = _NOTHING
         for operation, argument in items:
             part = self._then(part, self._item(operation.name, argument))
         return part
 
-    def _item(self, operation: str, argument: Any) -> _Part:  # noqa: ANN401
+    def _item(self, operation: str, argument: Any) -> _Part:  # noqa: ANN401 - re's own parse tree
         if operation in ("LITERAL", "NOT_LITERAL", "ANY", "IN"):
             return self._position(characters(operation, argument))
         if operation == "AT":
@@ -137,7 +137,7 @@ class Automaton:
             last += part.last
         return _Part(first, last, sum(part.empty for part in parts))
 
-    def _repetition(self, least: int, most: int, items: Any) -> _Part:  # noqa: ANN401
+    def _repetition(self, least: int, most: int, items: Any) -> _Part:  # noqa: ANN401 - re's own parse tree
         if most == 0:
             return _NOTHING
         if most == 1:
@@ -312,7 +312,7 @@ def _times(counts: Counter[int], factor: int) -> Counter[int]:
     return Counter({key: count * factor for key, count in counts.items()} if factor else {})
 
 
-def _word(items: Any, ignoring_case: bool) -> str | None:  # noqa: ANN401
+def _word(items: Any, ignoring_case: bool) -> str | None:  # noqa: ANN401 - re's own parse tree
     """Return the characters of items that are literals all."""
     if not all(operation.name == "LITERAL" for operation, _ in items):
         return None
@@ -320,7 +320,7 @@ def _word(items: Any, ignoring_case: bool) -> str | None:  # noqa: ANN401
     return word.lower() if ignoring_case else word
 
 
-def _is_plain(items: Any) -> bool:  # noqa: ANN401
+def _is_plain(items: Any) -> bool:  # noqa: ANN401 - re's own parse tree
     """Tell whether items are characters one after the other, without any choice."""
     return all(
         operation.name in ("LITERAL", "NOT_LITERAL", "ANY", "IN")

@@ -10,6 +10,7 @@ from jwqlscan.errors import JwqlscanError
 from jwqlscan.scanning.measure import scan
 from jwqlscan.settings import ScanSettings
 
+# 0 is auto.
 DEFAULT_WORKERS = (0, 1, 2, 4, 8, 16, 32, 64)
 
 # What counts as equally fast: less than the difference between two runs of the same on a host that

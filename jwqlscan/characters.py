@@ -20,7 +20,7 @@ _WORD = _bits(chr(code) for code in range(128) if chr(code).isalnum() or chr(cod
 _CATEGORIES = {"DIGIT": DIGITS, "SPACE": _SPACES, "WORD": _WORD}
 
 
-def characters(operation: str, argument: Any) -> int:  # noqa: ANN401
+def characters(operation: str, argument: Any) -> int:  # noqa: ANN401 - re's own parse tree
     """Return the characters that a literal, a dot or a set takes."""
     if operation == "ANY":
         return ALL

@@ -83,7 +83,7 @@ def check(
             raise
         except JwqlscanError as error:
             verdict = unknown(str(error))
-        except Exception as error:
+        except Exception as error:  # whatever it is, a plugin says UNKNOWN in its one line
             if debug:
                 raise
             verdict = unknown(f"a bug: {type(error).__name__}; --debug shows where")

@@ -240,7 +240,7 @@ def told(
         raise typer.Exit(128 + 13) from None
     except (typer.Exit, typer.BadParameter, typer.Abort):
         raise
-    except Exception as error:
+    except Exception as error:  # a bug: one line, and the way to its traceback
         if debug:
             raise
         tell(f"a bug: {type(error).__name__}; --debug shows where", form, run_id)

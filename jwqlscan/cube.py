@@ -120,7 +120,7 @@ class Cube:
         """Tell whether both hold the same."""
         return isinstance(other, Cube) and self.to_record() == other.to_record()
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # it changes: no key of a dict
 
     def __bool__(self) -> bool:
         """Tell whether anything was counted."""

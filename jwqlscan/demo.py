@@ -224,7 +224,7 @@ def _program_names(rng: random.Random, program: str) -> Iterator[str]:
 
 def _samples(snapshot: Snapshot) -> Iterator[Snapshot]:
     """Yield made-up earlier snapshots: the real one, shrunk the more the older."""
-    rng = random.Random(SEED)  # noqa: S311
+    rng = random.Random(SEED)  # noqa: S311 - the same demonstration everywhere
     older = range(HISTORY_DAYS, DAILY_DAYS, -HISTORY_STEP_DAYS)
     share = 0.0
     for days in (*older, *range(DAILY_DAYS, 0, -1)):

@@ -91,7 +91,7 @@ class Directories:
         """Tell whether both hold the same."""
         return isinstance(other, Directories) and self.to_record() == other.to_record()
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # it changes: no key of a dict
 
     def __bool__(self) -> bool:
         """Tell whether there is any."""

@@ -114,7 +114,7 @@ async def _write(
                 await _run(_settle, file.fileno(), mode, gid)
             here = {"src_dir_fd": directory_fd, "dst_dir_fd": directory_fd}
             await _run(partial(os.rename if replace else _rename_new, temporary, name, **here))
-        except BaseException:
+        except BaseException:  # cancelled, too: no litter, and it goes on
             await _run(_remove, directory_fd, temporary)
             raise
         await _run(os.fsync, directory_fd)

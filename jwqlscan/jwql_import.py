@@ -130,7 +130,7 @@ async def import_jwql(source: Store, target: Store, zone: ZoneInfo) -> Moved:
 
 
 async def _our_dates(source: Store) -> frozenset[str]:
-    rows = neutral_rows(await source.select(f"SELECT date FROM {RUNS}"))  # noqa: S608
+    rows = neutral_rows(await source.select(f"SELECT date FROM {RUNS}"))  # noqa: S608 - names of our own
     return frozenset(str(date) for (date,) in rows)
 
 
@@ -146,7 +146,7 @@ async def _rows(
     columns = columns_in_both(table, catalog, into)
     if missing := set(into[table]) - {*columns, "id"}:
         raise StoreError(f"{source.location}: {table} has no {', '.join(sorted(missing))}")
-    question = f"SELECT {', '.join(columns)} FROM {table} ORDER BY id"  # noqa: S608
+    question = f"SELECT {', '.join(columns)} FROM {table} ORDER BY id"  # noqa: S608 - names of our own
     begun = min(ours, default="")
     dated = [place for place, name in enumerate(columns) if name.endswith(("date", "_time"))]
     when = columns.index(date_column(table))

@@ -156,7 +156,7 @@ def layout_of(source: Catalog, target: Catalog) -> _Layout:
 async def _compare_runs(source: Store, target: Store, layout: _Layout) -> tuple[list[Row], int]:
     """Return the rows of `scan_run` that the target lacks, the oldest first; how many it has."""
     columns = layout.columns[RUNS]
-    question = f"SELECT {', '.join(columns)} FROM {RUNS} ORDER BY date"  # noqa: S608
+    question = f"SELECT {', '.join(columns)} FROM {RUNS} ORDER BY date"  # noqa: S608 - names of our own
     place, date = columns.index("run_id"), columns.index("date")
     there = neutral_rows(await target.select(question))
     by_id = {row[place]: row for row in there}
@@ -185,13 +185,13 @@ async def _pieces(source: Store, layout: _Layout, runs: Sequence[Row]) -> list[_
     weights: Counter[str] = Counter()
     dates = {str(row[place]): str(row[date]) for row in runs}
     for table in layout.of_runs:
-        question = f"SELECT {{text:run_id}}, count(*) FROM {table} GROUP BY run_id"  # noqa: S608
+        question = f"SELECT {{text:run_id}}, count(*) FROM {table} GROUP BY run_id"  # noqa: S608 - names of our own
         for run_id, count in await source.select(question):
             if run_id in dates:
                 weights[dates[run_id]] += count
     for table in layout.dated:
         column = date_column(table)
-        question = f"SELECT {column}, count(*) FROM {table} GROUP BY {column}"  # noqa: S608
+        question = f"SELECT {column}, count(*) FROM {table} GROUP BY {column}"  # noqa: S608 - names of our own
         for value, count in await source.select(question):
             weights[str(neutral(value))] += count
     for moment in dates.values():
@@ -224,7 +224,7 @@ async def _run_rows(source: Store, layout: _Layout, piece: _Piece) -> list[Table
             some = ids[start : start + _RUNS_A_QUESTION]
             marks = ", ".join(f"${number}" for number, _ in enumerate(some, 1))
             names = ", ".join(layout.columns[table])
-            question = f"SELECT {names} FROM {table} WHERE run_id IN ({marks})"  # noqa: S608
+            question = f"SELECT {names} FROM {table} WHERE run_id IN ({marks})"  # noqa: S608 - names of our own
             rows += neutral_rows(await source.select(question, *some))
         tables.append(TableRows(table, layout.columns[table], rows))
     return tables

@@ -78,7 +78,7 @@ async def _looked(store: Store, columns: tuple[str, ...]) -> dict[Area, list[Row
     """Return the rows of `scan_insight` by area."""
     group, area = columns.index("area_group"), columns.index("area")
     areas: dict[Area, list[Row]] = {}
-    question = f"SELECT {', '.join(columns)} FROM {LOOKED}"  # noqa: S608
+    question = f"SELECT {', '.join(columns)} FROM {LOOKED}"  # noqa: S608 - names of our own
     for row in neutral_rows(await store.select(question)):
         areas.setdefault((str(row[group]), str(row[area])), []).append(row)
     return areas
@@ -105,7 +105,7 @@ class _Portion:
         self._names = (*own, *(name for name in columns[VALUES] if name not in own))
         # Of a run that was stored meanwhile the spans that were read know nothing.
         self.expected = (
-            f"SELECT count(*) FROM {LOOKED} WHERE area_group = $1 AND area = $2",  # noqa: S608
+            f"SELECT count(*) FROM {LOOKED} WHERE area_group = $1 AND area = $2",  # noqa: S608 - names of our own
             area,
             known,
         )
@@ -159,7 +159,7 @@ class _Portion:
         for store, ids in ((self._source, here), (self._target, there)):
             keys = {number: key for key, number in ids.items()}
             question = (
-                f"SELECT series_id, count(*) FROM {VALUES}"  # noqa: S608
+                f"SELECT series_id, count(*) FROM {VALUES}"  # noqa: S608 - names of our own
                 " WHERE last_us >= $1 AND first_us <= $2 GROUP BY series_id"
             )
             for number, count in await store.select(question, *self._span):
@@ -182,7 +182,7 @@ class _Portion:
         for some in _in_portions(sorted(numbers), _PARAMETERS):
             marks = ", ".join(f"${number}" for number, _ in enumerate(some, 3))
             rows = await store.select(
-                f"SELECT {', '.join(self._names)} FROM {VALUES}"  # noqa: S608
+                f"SELECT {', '.join(self._names)} FROM {VALUES}"  # noqa: S608 - names of our own
                 f" WHERE last_us >= $1 AND first_us <= $2 AND series_id IN ({marks})"
                 " ORDER BY series_id, first_us",
                 *self._span,
@@ -200,7 +200,7 @@ def _removing(gone: Sequence[tuple[int, int]]) -> Iterator[tuple[str, Sequence[o
             f"(series_id = ${2 * number + 1} AND first_us = ${2 * number + 2})"
             for number, _ in enumerate(some)
         )
-        yield f"DELETE FROM {VALUES} WHERE {where}", [part for pair in some for part in pair]  # noqa: S608
+        yield f"DELETE FROM {VALUES} WHERE {where}", [part for pair in some for part in pair]  # noqa: S608 - names of our own
 
 
 def _in_portions(some: Sequence[T], size: int) -> Iterator[Sequence[T]]:

@@ -153,7 +153,7 @@ async def announced(notices: Notices, run_id: str) -> AsyncIterator[Announcement
         yield announcement
     except LockedError:
         raise
-    except Exception as error:
+    except Exception as error:  # whatever ended the run is told, and goes on
         code = getattr(error, "exit_code", ExitCode.FAILED)
         await announcement.end(Ending("failed", code, f"failed with exit code {int(code)}"))
         raise
@@ -181,7 +181,7 @@ def ping(url: str, body: str, timeout_s: float) -> str:
             break
         try:
             request = Request(url, body.encode(), headers)  # noqa: S310 - http or https, see config
-            with urlopen(request, timeout=min(left, TRY_TIMEOUT_S)):  # noqa: S310
+            with urlopen(request, timeout=min(left, TRY_TIMEOUT_S)):  # noqa: S310 - http or https: the configuration was checked
                 return ""
         except HTTPError as error:
             problem = f"HTTP status {error.code}"

@@ -79,7 +79,7 @@ def read_pattern(text: str) -> Pattern:
     return Pattern(regex, kept, with_program)
 
 
-def _place(tree: Any, group: int) -> tuple[int, int]:  # noqa: ANN401
+def _place(tree: Any, group: int) -> tuple[int, int]:  # noqa: ANN401 - re's own parse tree
     """Return where a group always is; anywhere if it is not always at the same place."""
     for index, (operation, argument) in enumerate(tree):
         if operation.name == "SUBPATTERN" and argument[0] == group:

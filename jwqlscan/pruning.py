@@ -156,11 +156,11 @@ def _thinned_dates(
 
 
 async def _dates_of(store: Store, table: str) -> set[datetime]:
-    rows = await store.select(f"SELECT DISTINCT date FROM {table}")  # noqa: S608
+    rows = await store.select(f"SELECT DISTINCT date FROM {table}")  # noqa: S608 - names of our own
     return {_date(date) for (date,) in neutral_rows(rows)}
 
 
-def _date(text: Any) -> datetime:  # noqa: ANN401
+def _date(text: Any) -> datetime:  # noqa: ANN401 - either store's
     return datetime.fromisoformat(str(text))
 
 
@@ -172,7 +172,7 @@ def _pieces(dates: Sequence[datetime]) -> Iterator[Sequence[datetime]]:
 def _older_than(last: datetime) -> Iterator[Statement]:
     """Yield what removes everything up to a date, that included."""
     for table in (*KEYS, RUNS):
-        yield f"DELETE FROM {table} WHERE {{date:date}} <= {{date:$1}}", (last,)  # noqa: S608
+        yield f"DELETE FROM {table} WHERE {{date:date}} <= {{date:$1}}", (last,)  # noqa: S608 - names of our own
     yield (
         "DELETE FROM monitor WHERE {date:start_time} <= {date:$1} AND monitor_name = $2",
         (last, MONITOR_NAME),
@@ -186,6 +186,6 @@ def _at(dates: Sequence[datetime], tables: Sequence[str]) -> Iterator[Statement]
         if table == MONITOR:
             ours = f" AND monitor_name = ${len(dates) + 1}"
             where = f"{{date:start_time}} IN ({marks}){ours}"
-            yield f"DELETE FROM monitor WHERE {where}", (*dates, MONITOR_NAME)  # noqa: S608
+            yield f"DELETE FROM monitor WHERE {where}", (*dates, MONITOR_NAME)  # noqa: S608 - names of our own
         else:
-            yield f"DELETE FROM {table} WHERE {{date:date}} IN ({marks})", dates  # noqa: S608
+            yield f"DELETE FROM {table} WHERE {{date:date}} IN ({marks})", dates  # noqa: S608 - names of our own

@@ -106,7 +106,7 @@ def systemd_units(config: Config, program: Sequence[str], user: str) -> dict[str
             # A leading minus: a directory that is not there yet is no error of the unit.
             writable=" ".join(_quoted(f"-{place}") for place in sorted(places)),
             home="no" if _below(places, HOMES) else "read-only",
-            private_tmp="no" if _below(places | read, ("/tmp", "/var/tmp")) else "yes",  # noqa: S108
+            private_tmp="no" if _below(places | read, ("/tmp", "/var/tmp")) else "yes",  # noqa: S108 - none is made there
             # root reads everything without owning it; any other user needs no capability
             capabilities="CAP_DAC_READ_SEARCH CAP_CHOWN CAP_FOWNER" if user == "root" else "",
         ),

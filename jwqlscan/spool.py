@@ -255,7 +255,7 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no number")
 
 
-def _check_types(value: Any, wanted: Any, where: str) -> None:  # noqa: ANN401
+def _check_types(value: Any, wanted: Any, where: str) -> None:  # noqa: ANN401 - what JSON has
     """Refuse a value that is not of the type that the records' classes say; JSON has its own.
 
     Raises

@@ -35,7 +35,7 @@ class Table:
         label = f"{self._name}.{key}" if self._name else key
         return ConfigError(f"{shown(self._file)}: {shown(label)}: {problem}")
 
-    def take(self, key: str, kind: type | tuple[type, ...], what: str, default: object) -> Any:  # noqa: ANN401
+    def take(self, key: str, kind: type | tuple[type, ...], what: str, default: object) -> Any:  # noqa: ANN401 - what TOML has
         """Take a value of a type, or the default where there is none."""
         self._known.append(key)
         if key not in self._values:

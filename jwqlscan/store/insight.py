@@ -40,7 +40,7 @@ _LOOKS = (
 # Of what lasts from run to run, what some runs had: of the runs themselves, not of those between.
 RUNS_AT_ONCE = 4
 _VALUES = (  # what is put in are numbers of parameters
-    "SELECT s.kind, s.key, v.first_us, v.last_us, v.files, v.apparent_bytes, v.allocated_bytes,"  # noqa: S608
+    "SELECT s.kind, s.key, v.first_us, v.last_us, v.files, v.apparent_bytes, v.allocated_bytes,"  # noqa: S608 - names of our own
     " v.fits_files, v.fits_bytes FROM scan_value v JOIN scan_series s ON s.id = v.series_id"
     " WHERE s.area_group = $1 AND s.area = $2 AND v.last_us >= $3 AND ("
     + " OR ".join(f"v.first_us <= ${n} AND v.last_us >= ${n}" for n in range(3, 3 + RUNS_AT_ONCE))
@@ -54,7 +54,7 @@ _CELLS_OVER_TIME = (
 )
 KEYS_AT_ONCE = 20
 _KEYS_OVER_TIME = (
-    "SELECT s.key, v.first_us, v.last_us, v.apparent_bytes"  # noqa: S608
+    "SELECT s.key, v.first_us, v.last_us, v.apparent_bytes"  # noqa: S608 - names of our own
     " FROM scan_series s JOIN scan_value v ON v.series_id = s.id"
     " WHERE s.area_group = $1 AND s.area = $2 AND s.kind = $3 AND v.last_us >= $4"
     " AND v.first_us <= $5"

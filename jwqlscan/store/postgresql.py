@@ -271,7 +271,7 @@ class PostgresqlStore:
         columns = ", ".join(run.columns)
         marks = ", ".join(f"${number}" for number, _ in enumerate(run.columns, 1))
         inserted = await connection.fetchval(
-            f"INSERT INTO scan_run ({columns}) VALUES ({marks})"  # noqa: S608
+            f"INSERT INTO scan_run ({columns}) VALUES ({marks})"  # noqa: S608 - names of our own
             " ON CONFLICT DO NOTHING RETURNING true",
             *run.rows[0],
         )
@@ -330,7 +330,7 @@ class PostgresqlStore:
                         if isinstance(error.__context__, asyncio.CancelledError):
                             raise error.__context__ from None
                         raise
-            except BaseException as error:
+            except BaseException as error:  # cancelled, too: what it was in is unknown now
                 connection.terminate()
                 self._connection = None
                 failure = _failure(error, self.location)
@@ -375,7 +375,7 @@ class PostgresqlStore:
                 " (verify-ca and verify-full need sslrootcert=FILE), and"
                 " percent-encode special characters in user and password"
             ) from None
-        except Exception as error:
+        except Exception as error:  # asyncpg's, and what its parsers raise: sorted by `_failure`
             failure = _failure(error, location)
             if failure is None:
                 raise

@@ -42,7 +42,7 @@ class Connection(Protocol):
         """Return the rows."""
         ...
 
-    async def fetchval(self, query: str, *args: object) -> Any:  # noqa: ANN401
+    async def fetchval(self, query: str, *args: object) -> Any:  # noqa: ANN401 - what a column has
         """Return the first value of the first row, None if there is none."""
         ...
 
@@ -216,7 +216,7 @@ async def history(connection: Connection, since: datetime) -> History:
     )
     runs = table_rows.run_columns(rows)
     newest_samples = await connection.fetch(
-        "SELECT unrecognized_samples, error_samples FROM scan_area"  # noqa: S608
+        "SELECT unrecognized_samples, error_samples FROM scan_area"  # noqa: S608 - names of our own
         f" WHERE area = 'all' AND run_id = {_NEWEST}",
         since,
     )
@@ -244,7 +244,7 @@ async def _filesystems(connection: Connection, since: datetime) -> dict[str, Fil
         since,
     )
     areas = await connection.fetch(
-        f"SELECT target, area_group, area FROM scan_area WHERE run_id = {_NEWEST}"  # noqa: S608
+        f"SELECT target, area_group, area FROM scan_area WHERE run_id = {_NEWEST}"  # noqa: S608 - names of our own
         " AND target <> '' ORDER BY area_group, area",
         since,
     )

@@ -107,9 +107,9 @@ _RUN_COLUMNS = (
     " CASE WHEN suspicions = '[]' THEN status ELSE 'suspect' END, incomplete_reasons, suspicions"
 )
 # The ids apart: a LIMIT within IN (...) is fine for both dialects, and the index on date serves it.
-_LAST_RUNS = f"SELECT {_RUN_COLUMNS} FROM scan_run WHERE NOT sample ORDER BY date DESC LIMIT $1"  # noqa: S608
+_LAST_RUNS = f"SELECT {_RUN_COLUMNS} FROM scan_run WHERE NOT sample ORDER BY date DESC LIMIT $1"  # noqa: S608 - names of our own
 _LAST_COMPLETE = (
-    f"SELECT {_RUN_COLUMNS} FROM scan_run"  # noqa: S608
+    f"SELECT {_RUN_COLUMNS} FROM scan_run"  # noqa: S608 - names of our own
     " WHERE NOT sample AND status = 'complete' ORDER BY date DESC LIMIT $1"
 )
 _AREAS = (

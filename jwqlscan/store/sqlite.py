@@ -276,7 +276,7 @@ class SqliteStore:
             self._check_ours(connection)
             _set_journal(connection, "WAL" if fstype(path) in LOCAL_FSTYPES else "DELETE")
             self._migrate(connection)
-        except BaseException:
+        except BaseException:  # whatever it was goes on, with the file closed
             connection.close()
             raise
         return connection

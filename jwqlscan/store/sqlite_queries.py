@@ -35,7 +35,7 @@ def transaction(connection: sqlite3.Connection, mode: str) -> Iterator[None]:
     try:
         yield
         connection.execute("COMMIT")
-    except BaseException:
+    except BaseException:  # whatever it was goes on, with nothing half done
         if connection.in_transaction:  # SQLite itself rolls back when the disk is full or fails
             connection.execute("ROLLBACK")
         raise
@@ -55,7 +55,7 @@ def insert(connection: sqlite3.Connection, wanted: TableRows, conflict: str = ""
     """Insert rows and return how many; table and column names are constants of ours."""
     columns = ", ".join(wanted.columns)
     marks = ", ".join("?" * len(wanted.columns))
-    sql = f"INSERT INTO {wanted.table} ({columns}) VALUES ({marks}) {conflict}"  # noqa: S608
+    sql = f"INSERT INTO {wanted.table} ({columns}) VALUES ({marks}) {conflict}"  # noqa: S608 - names of our own
     rows = (
         [date_text(value) if isinstance(value, datetime) else value for value in row]
         for row in wanted.rows
@@ -121,7 +121,7 @@ def _filesystems(
         (start,),
     )
     areas = connection.execute(
-        f"SELECT target, area_group, area FROM scan_area WHERE run_id = {_NEWEST}"  # noqa: S608
+        f"SELECT target, area_group, area FROM scan_area WHERE run_id = {_NEWEST}"  # noqa: S608 - names of our own
         " AND target <> '' ORDER BY area_group, area",
         (start,),
     )
@@ -133,7 +133,7 @@ def _filesystems(
 def _samples(connection: sqlite3.Connection, start: str) -> Samples:
     return table_rows.samples(
         connection.execute(
-            "SELECT unrecognized_samples, error_samples FROM scan_area"  # noqa: S608
+            "SELECT unrecognized_samples, error_samples FROM scan_area"  # noqa: S608 - names of our own
             f" WHERE area = 'all' AND run_id = {_NEWEST}",
             (start,),
         )
