@@ -17,6 +17,7 @@ TOPICS = {
     "F": "What filesystems do",
     "P": "What happens to processes, databases and disks",
     "S": "Who wants in, or wants to know",
+    "W": "What the page meets in pairs",
 }
 
 # What jwqlscan does in each case.
@@ -59,6 +60,12 @@ CASES = {
     "F36": "df: names with spaces and newlines, no inodes, settings of the caller",
     "F37": "errors name the path, never a descriptor's number",
     "F38": "roots that are missing, no directory, symlinks, repeated or nested",
+    "F39": "areas that are btrfs subvolumes of one filesystem: its capacity counts once",
+    "F40": "directory quotas that differ on one filesystem: each is reported, totals add them",
+    "F41": "a filesystem of size 0: its capacity is unknown, never full",
+    "F42": (
+        "a directory entry type that contradicts stat: same numbers from both readers, an error"
+    ),
     "P01": "killed at any moment: the old report or the new one, a sound database, a next run",
     "P02": "power lost: the old file or the new one, never half of it",
     "P03": "a file is on disk before its name is, and the name before anything relies on it",
@@ -82,6 +89,29 @@ CASES = {
     "P21": "storing the same snapshot again changes nothing",
     "P22": "a bug in one of many workers ends the scan, and is told",
     "P23": "processes are started as programs, never forked from threads",
+    "P24": (
+        "clocks that are wrong: reported; ages and comparisons use the newest run not in the future"
+    ),
+    "P25": "a name service that blocks: one time limit for all names, then numbers",
+    "P26": "our own files on a mount that hangs: reported within a limit, SIGTERM works",
+    "P27": (
+        "few descriptors, threads or little memory: the lack is named, what was measured is kept"
+    ),
+    "P28": "standard output on a full disk: one line, and an exit code of its own",
+    "P29": (
+        "no /proc, no current directory, no passwd entry, no HOME, odd locales: works, or one line"
+    ),
+    "P30": "sequences behind the rows, ENUMs that lack a label, NaN and infinity in rows of others",
+    "P31": (
+        "damage that shows as a constraint or a wrong answer: quick_check decides what is at fault"
+    ),
+    "P32": "PgBouncer with session and transaction pooling",
+    "P33": "readers without write permission: another user, a read-only mount",
+    "P34": "records of an older version are read, those of a newer one kept and reported",
+    "P35": "other processes create, rename and remove files in our directories: skipped",
+    "P36": "rows of two origins in one table: no trend or comparison across the step",
+    "P37": "one baseline for every command and the page, whatever the newest runs were",
+    "P38": "whatever fails in a run, its cause is in `status`, `check`, metrics and the page",
     "S01": "no password in a process list, or in what df is given",
     "S02": "no password in messages, tracebacks, logs, reports or the spool",
     "S03": "what is written is its user's alone, whatever the umask",
@@ -97,6 +127,8 @@ CASES = {
     "S13": "no program is looked up in the caller's PATH",
     "S14": "nothing that is read can run: the spool is JSON",
     "S15": "the compiled reader is hardened, and fuzzed under sanitizers",
+    "S16": ("files named as modules of the standard library never come from the current directory"),
+    "W01": "conditions of the page in pairs: each works as alone",
 }
 
 # What could be expected of a case, is not done, and why.
