@@ -116,6 +116,32 @@ def test_schemas_are_schemas_and_allow_what_later_versions_add(file):
     assert '"additionalProperties": false' not in text
 
 
+def undescribed(part, where=""):
+    """Yield the fields of a schema that have no description, by their paths."""
+    if isinstance(part, list):
+        for one in part:
+            yield from undescribed(one, where)
+    elif isinstance(part, dict):
+        for name, field in part.get("properties", {}).items():
+            if not field.get("description"):
+                yield f"{where}/{name}"
+        for key, value in part.items():
+            yield from undescribed(value, f"{where}/{key}")
+
+
+@pytest.mark.parametrize("file", sorted(SCHEMAS.iterdir(), key=str), ids=lambda file: file.name)
+def test_every_field_of_a_schema_is_described(file):
+    assert list(undescribed(json.loads(file.read_text(encoding="utf-8")))) == []
+
+
+def test_a_field_without_a_description_is_found_wherever_it_is():
+    field = {"description": "", "items": {"properties": {"inner": {"type": "string"}}}}
+    assert list(undescribed({"properties": {"outer": field}})) == [
+        "/outer",
+        "/properties/outer/items/inner",
+    ]
+
+
 def test_scan(home):
     validated(["scan"], home / "archive", home=home)
     by = "extension filetype instrument stage owner group program age size directory".split()
