@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 
+from jwqlscan.baseline import COMPLETE, baseline
+from jwqlscan.clock import future_warning, latest_date
 from jwqlscan.errors import StoreMissingError
 from jwqlscan.settings import Limits, Thresholds
 from jwqlscan.snapshot import ALL
@@ -23,6 +25,7 @@ from jwqlscan.store.questions import (
     RunRow,
     archive_points,
     central_points,
+    future_dates,
     last_complete_run,
     last_failure,
     last_runs,
@@ -82,9 +85,6 @@ RECENT = timedelta(days=90)
 # Among so many there is one that is complete, or the last complete one is too old anyway.
 RUNS = 30
 
-# What a trend is not drawn through: made up, or not all there.
-UNTRUSTED = ("sample", "incomplete", "suspect")
-
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -100,22 +100,27 @@ class Evidence:
         The recent past by group.
     failed : datetime or None
         When the newest run began that failed after all of these.
+    future : sequence of datetime
+        Dates of runs in the future, newest first; they are in none of the above.
     """
 
     runs: Sequence[RunRow]
     complete: RunRow | None
     points: Mapping[str, Sequence[Point]] = field(default_factory=dict)
     failed: datetime | None = None
+    future: Sequence[datetime] = ()
 
     @property
     def before(self) -> RunRow | None:
-        """The run that the newest is compared with: the complete one before it.
+        """The run that the newest is compared with.
 
-        None if there is none, or the newest did not read everything: it has less, of course.
+        None if there is no complete run before, the newest did not read everything (it has less, of
+        course), or its totals were accepted as they are.
         """
-        if self.runs[0].status == "incomplete":
+        newest = self.runs[0]
+        if newest.status == "incomplete" or newest.accepted:
             return None
-        return next((run for run in self.runs[1:] if run.complete), None)
+        return baseline(self.runs, newest)
 
     def days_until_full(self, group: str) -> float | None:
         """Return how long a group's filesystem lasts from its newest run on.
@@ -146,19 +151,20 @@ def unknown(problem: str) -> Verdict:
     return Verdict((Finding(Level.UNKNOWN, problem),))
 
 
-async def gather(database_url: str) -> Evidence:
+async def gather(database_url: str, now: datetime | None = None) -> Evidence:
     """Ask the store for what `judge` needs; where there is none yet, none is made."""
     try:
-        return await _gather(open_store(database_url, Tables.LOOKED_AT))
+        return await _gather(open_store(database_url, Tables.LOOKED_AT), latest_date(now))
     except StoreMissingError:
         return Evidence((), None)
 
 
-async def _gather(opening: Store) -> Evidence:
+async def _gather(opening: Store, until: datetime) -> Evidence:
     async with opening as store:
-        runs = await last_runs(store, RUNS)
+        future = await future_dates(store, until)
+        runs = await last_runs(store, RUNS, until)
         if not runs:
-            return Evidence((), None)
+            return Evidence((), None, future=future)
         since = runs[0].date - RECENT
         # central_storage has no column for what df says is used: it is what is not available.
         central = [
@@ -170,21 +176,29 @@ async def _gather(opening: Store) -> Evidence:
             for p in await central_points(store, ALL, since)
         ]
         archive = await archive_points(store, since)
+        # Only complete runs of ours: in a trend through JWQL's rows too the switch is a step, as
+        # JWQL added up the df of every area.
         points = {
-            "archive": [p for p in archive if p.status not in UNTRUSTED],
-            "central": [p for p in central if p.status not in UNTRUSTED],
+            group: [p for p in found if p.status == COMPLETE and p.date <= until]
+            for group, found in (("archive", archive), ("central", central))
         }
-        failed = await last_failure(store, runs[0].date)
-        return Evidence(runs, await last_complete_run(store), points, failed)
+        failed = await last_failure(store, runs[0].date, until)
+        complete = await last_complete_run(store, until)
+        return Evidence(runs, complete, points, failed, future)
 
 
 def judge(evidence: Evidence, limits: Thresholds, now: datetime | None = None) -> Verdict:
     """Compare with the thresholds; one that is None is not looked at."""
-    if not evidence.runs:
+    warning = future_warning(evidence.future)
+    future = [Finding(Level.WARNING, warning)] if warning else []
+    if not evidence.runs and not future:
         return unknown("no run is stored yet: `jwqlscan run` makes one")
     now = now or datetime.now(UTC)
+    if not evidence.runs:
+        return Verdict((Finding(Level.CRITICAL, "no other run is stored"), *future))
     newest = evidence.runs[0]
     findings = [_age(evidence.complete, limits.max_age_s, now)] if limits.max_age_s else []
+    findings += future
     if not newest.complete:
         reason = f": {newest.incomplete_reasons[0]}" if newest.incomplete_reasons else ""
         findings.append(Finding(Level.WARNING, f"the last run is {newest.status}{reason}"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,7 +15,6 @@ from jwqlscan.cli_common import (
     LogForm,
     age_in_seconds,
     examples,
-    long_ago,
     print_json,
     print_line,
     told,
@@ -25,8 +25,10 @@ from jwqlscan.logs import LogFormat
 # Less is a slip, and would remove almost all there is.
 LEAST_KEPT_S = 86400.0
 
+# Ten thousand years: more than any date goes back.
+_MAX_AGE_S = 3.2e11
+
 if TYPE_CHECKING:
-    from datetime import datetime
     from zoneinfo import ZoneInfo
 
     from jwqlscan.config import Config
@@ -135,6 +137,7 @@ def import_jwql(
     epilog=examples(
         "jwqlscan db prune --keep 10y --dry-run",
         "jwqlscan db prune --keep 10y --weekly-after 2y",
+        "jwqlscan db prune --future",
         codes="0 done · 1 failed · 2 usage · 4 the database can't be reached"
         " · 11 a run holds the lock",
     )
@@ -154,29 +157,37 @@ def prune(
             help="Keep one run a week of what is older: the newest complete one.",
         ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go.")] = False,
+    future: Annotated[
+        bool,
+        typer.Option(
+            "--future", help="Remove runs dated in the future, stored while a clock was ahead."
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only print what would be removed.")
+    ] = False,
     config: ConfigFile = None,
     database: Database = None,
     json: Json = False,
     log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """Remove old runs, and JWQL's rows of the same age.
+    """Remove old runs, and JWQL's rows of the same age; or runs dated in the future.
 
-    The newest run and the newest complete one always stay. An SQLite file does not become smaller,
-    but has room for what comes.
+    Ages count from the newest run. That and the newest complete run always stay. An SQLite file
+    does not become smaller, but its space is used again.
     """
     with told(debug, log_format):
         from jwqlscan.config import Overrides, load_config
         from jwqlscan.signals import run_until_signalled
 
-        if keep is None and weekly_after is None:
-            raise typer.BadParameter("give --keep, --weekly-after, or both")
+        if keep is None and weekly_after is None and not future:
+            raise typer.BadParameter("give --keep, --weekly-after or --future")
         if keep is not None and float(keep) < LEAST_KEPT_S:
             raise typer.BadParameter("--keep takes a day at least")
         settings = load_config(config, Overrides(database=database))
-        dates = (long_ago(keep), long_ago(weekly_after))
-        pruned = run_until_signalled(_prune, settings, *dates, dry_run)
+        ages = (_age(keep), _age(weekly_after))
+        pruned = run_until_signalled(_prune, settings, *ages, future, dry_run)
         if json:
             from jwqlscan.json_output import pruned_object
 
@@ -185,6 +196,8 @@ def prune(
         from jwqlscan.units import counted
 
         done = "would be removed" if dry_run else "removed"
+        if future:
+            print_line(f"dates in the future: {pruned.future:,} {done}")
         print_line(f"{pruned.store}: {counted(pruned.runs, 'run')} {done}, {pruned.kept:,} left")
         if pruned.jwql_dates:
             print_line(f"dates that only JWQL's monitor had rows of: {pruned.jwql_dates:,} {done}")
@@ -208,6 +221,10 @@ def _tell_moved(moved: Moved, json: bool) -> None:
         raise typer.Exit(ExitCode.INCOMPLETE)
 
 
+def _age(seconds: str | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=min(float(seconds), _MAX_AGE_S))
+
+
 async def _copy(source_url: str, target_url: str) -> Moved:
     from jwqlscan.moving import copy as copy_store
     from jwqlscan.store import Tables, open_store
@@ -228,7 +245,7 @@ async def _import(url: str, database_url: str, zone: ZoneInfo) -> Moved:
 
 
 async def _prune(
-    config: Config, before: datetime | None, weekly_before: datetime | None, dry: bool
+    config: Config, keep: timedelta | None, weekly_after: timedelta | None, future: bool, dry: bool
 ) -> Pruned:
     import os
 
@@ -239,4 +256,4 @@ async def _prune(
     with run_lock(os.path.join(config.state_path, "lock")):
         opening = open_store(config.database_url, Tables.EXPECTED)
         async with opening as store, store.exclusive():
-            return await prune_store(store, before, weekly_before, dry=dry)
+            return await prune_store(store, keep, weekly_after, future=future, dry=dry)

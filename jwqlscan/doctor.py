@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from jwqlscan import preflight
 from jwqlscan.areas import choose_areas, survey_paths
+from jwqlscan.clock import check_clock, future_warning, latest_date
 from jwqlscan.config import Config
 from jwqlscan.df import DfError, capacity
-from jwqlscan.errors import JwqlscanError
+from jwqlscan.errors import ClockError, JwqlscanError, StoreError
 from jwqlscan.files import try_to_write
 from jwqlscan.metrics import check_name
 from jwqlscan.paths import shown
 from jwqlscan.scanning.measure import survey_seconds
 from jwqlscan.scanning.readers import available_readers
 from jwqlscan.scanning.scanner import Scanner
-from jwqlscan.store import open_store
-from jwqlscan.store.questions import last_runs
+from jwqlscan.store import Tables, open_store
+from jwqlscan.store.questions import future_dates, last_runs
 from jwqlscan.trust import distrust
 from jwqlscan.units import format_bytes
 
 ROOM_BYTES = 2**30  # years of snapshots and a report are far less
-EARLIEST_CLOCK = datetime(2026, 1, 1, tzinfo=UTC)  # this version is younger
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +161,17 @@ async def _notices(config: Config) -> str:
 
 
 async def _clock(config: Config) -> str:
+    """Compare the clock with what cannot be later: this version, files, and runs."""
     now = datetime.now(UTC)
-    state = os.stat(config.state_path).st_mtime
-    if now < EARLIEST_CLOCK or state > time.time() + 86_400:
-        raise JwqlscanError(
-            f"it says {now:%Y-%m-%d %H:%M} UTC, which is past: set it, or start NTP"
+    check_clock(now)
+    written = datetime.fromtimestamp(os.stat(config.state_path).st_mtime, UTC)
+    if written > now + timedelta(days=1):
+        raise ClockError(
+            f"the system clock reads {now:%Y-%m-%d %H:%M} UTC, and {shown(config.state_path)} was"
+            f" changed on {written:%Y-%m-%d %H:%M} UTC: set the clock or enable NTP"
         )
+    with contextlib.suppress(StoreError):  # reported as the database
+        async with open_store(config.database_url, Tables.LOOKED_AT) as store:
+            if warning := future_warning(await future_dates(store, latest_date(now))):
+                raise ClockError(warning)
     return f"{now:%Y-%m-%d %H:%M} UTC"

@@ -53,6 +53,10 @@ class ConfigError(JwqlscanError):
     exit_code = ExitCode.USAGE
 
 
+class ClockError(JwqlscanError):
+    """The system clock can't be right, so nothing is dated by it and nothing is stored."""
+
+
 class ScanFailedError(JwqlscanError):
     """An area can't be measured, so nothing is stored."""
 

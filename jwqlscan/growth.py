@@ -13,6 +13,7 @@ from datetime import datetime
 from itertools import accumulate
 from typing import Any, NamedTuple
 
+from jwqlscan.baseline import JWQLSCAN
 from jwqlscan.cube import PRODUCT_EXTENSION, CellKey, Cube, Sum
 from jwqlscan.insight import AreaInsight, DirectoryRow, Growth, GrowthRow
 from jwqlscan.projections import PROJECTIONS, label_of, projection
@@ -209,7 +210,11 @@ class Look:
     ----------
     date_us : int
     date : datetime
-    complete, sample : bool
+    complete : bool
+        Whether everything in the area was read.
+    status : str
+        Of the whole run: ``complete``, ``incomplete`` or ``suspect``.
+    sample : bool
     path : str
         The area's.
     folded : dict of str to int
@@ -221,11 +226,17 @@ class Look:
     date_us: int
     date: datetime
     complete: bool
+    status: str
     sample: bool
     path: str
     folded: Mapping[str, int]
     least_bytes: int
     product_extension: str = PRODUCT_EXTENSION
+
+    @property
+    def origin(self) -> str:
+        """As `jwqlscan.baseline` has it: JWQL's monitor kept no insight."""
+        return JWQLSCAN
 
 
 def area_insight(group: str, name: str, look: Look, rows: AreaRows) -> AreaInsight:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import NamedTuple
 
+from jwqlscan.baseline import COMPLETE, INCOMPLETE, JWQL, JWQLSCAN
 from jwqlscan.insight import Insight
 from jwqlscan.tally import Product
 
@@ -96,6 +99,25 @@ class Samples:
     errors: list[tuple[str, str, str]] = field(default_factory=list)  # kind, operation, path
 
 
+class PastRun(NamedTuple):
+    """The run that a row comes from, as `jwqlscan.baseline` compares runs.
+
+    Attributes
+    ----------
+    date : datetime
+    status : str
+        ``complete`` or ``incomplete``; JWQL's monitor knew no other than complete.
+    origin : str
+    row : int
+        The row's number.
+    """
+
+    date: datetime
+    status: str
+    origin: str
+    row: int
+
+
 @dataclass(frozen=True, slots=True)
 class History:
     """What the tables hold, ready to be drawn.
@@ -127,6 +149,24 @@ class History:
     runs: RunColumns = field(default_factory=RunColumns)
     samples: Samples = field(default_factory=Samples)
     insight: Insight = field(default_factory=Insight)
+
+    @property
+    def own_dates(self) -> frozenset[datetime]:
+        """Dates of runs of ours; what has other dates was measured by JWQL's monitor."""
+        return frozenset(self.runs.date)
+
+    def runs_of(self, dates: Sequence[datetime]) -> list[PastRun]:
+        """Return the runs that rows of these dates come from, one for each row."""
+        own, incomplete = self.own_dates, self.incomplete_dates
+        return [
+            PastRun(
+                date,
+                INCOMPLETE if date in incomplete else COMPLETE,
+                JWQLSCAN if date in own else JWQL,
+                row,
+            )
+            for row, date in enumerate(dates)
+        ]
 
     @property
     def empty(self) -> bool:

@@ -16,6 +16,7 @@ import anyio
 
 from jwqlscan import __version__, preflight
 from jwqlscan.areas import check_not_emptied, choose_areas, survey_paths, suspicions
+from jwqlscan.clock import check_clock, future_warning, latest_date
 from jwqlscan.config import Config
 from jwqlscan.df import DfError, capacity
 from jwqlscan.display import Display
@@ -36,6 +37,7 @@ from jwqlscan.scanning.scanner import Scanner
 from jwqlscan.settings import ScanSettings
 from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot, worst_state
 from jwqlscan.store import LastArea, Store, Tables, open_store
+from jwqlscan.store.questions import future_dates
 from jwqlscan.storing import said, store_snapshot, thin
 from jwqlscan.units import format_bytes, format_count, format_seconds
 
@@ -121,6 +123,8 @@ async def run(
     ------
     ConfigError, LockedError
         Before anything is measured.
+    ClockError
+        The system clock was never set.
     ScanFailedError
         An area can't be measured; nothing is stored but a FAILURE row in `monitor`.
     """
@@ -154,23 +158,27 @@ async def _run(
     async with waited_lock(os.path.join(config.state_path, "lock"), wait_s):
         # Not before: it may have waited for hours.
         this.started, this.began = datetime.now(UTC), time.monotonic()
+        check_clock(this.started)
         announcement.begin()
         store = open_store(config.database_url)
-        last, complete = await _before(store)
+        last, complete, future = await _before(store, this.started)
         try:
             snapshot = await _measure(config, this, last, allow_empty, with_report, display)
         except Exception:  # whatever it was, the run failed, and the table is to say so
             await _record_failure(store, this)
             raise
-        if not (allow_drop or allow_empty):
+        if allow_drop or allow_empty:
+            snapshot = replace(snapshot, accepted=True)
+        else:
             doubts = suspicions(snapshot.areas, complete, config.max_drop_percent)
             snapshot = replace(snapshot, suspicions=doubts)
         display.phase("storing")
         codes, warnings, errors, location = await store_snapshot(config, store, snapshot)
         if ExitCode.FAILED in codes:
             await _record_failure(store, this)
+        warnings += [future_warning(future)] if future else []
         if config.insight.thin_after_s and ExitCode.SPOOLED not in codes:
-            warnings += await thin(config, store, this.started)
+            warnings += await thin(config, store)
         written: tuple[str, ...] = ()
         if with_report and ExitCode.SPOOLED not in codes:
             display.phase("writing the report")
@@ -232,22 +240,37 @@ async def report(
     ReportError
         If a file can't be written.
     """
+    until = latest_date(datetime.now(UTC))
     async with open_store(config.database_url, Tables.LOOKED_AT) as store:
-        history = replace(await store.history(since), insight=await store.insight())
+        history = await store.history(since, until)
+        history = replace(history, insight=await store.insight(until))
+        note = " ".join(filter(None, (note, future_warning(await future_dates(store, until)))))
     return tuple(await write_report(history, config.outputs, socket.gethostname(), note))
 
 
 _Areas = Mapping[tuple[str, str], LastArea]
 
 
-async def _before(store: Store) -> tuple[_Areas | None, _Areas]:
-    """Return what the last run, and the last complete one, found; None if the store can't say."""
+async def _before(store: Store, now: datetime) -> tuple[_Areas | None, _Areas, list[datetime]]:
+    """Return what is stored of earlier runs.
+
+    Returns
+    -------
+    last : mapping or None
+        What the last run found; None if the store can't be read.
+    complete : mapping
+        What the last complete run found.
+    future : list of datetime
+        Dates of runs in the future, which are neither of the two.
+    """
+    until = latest_date(now)
     try:
         async with store:
-            return await store.last_areas(), await store.last_complete_areas()
+            last, complete = await store.last_areas(until), await store.last_complete_areas(until)
+            return last, complete, await future_dates(store, until)
     except StoreError as error:
         log.warning("%s; measuring all the same", await said(store, error))
-        return None, {}
+        return None, {}, []
 
 
 async def _record_failure(store: Store, this: _Run) -> None:

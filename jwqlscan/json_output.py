@@ -211,6 +211,7 @@ def status_object(status: Status) -> dict[str, Any]:
         "store": status.store,
         "runs": [_run_status_object(one) for one in status.runs],
         "failed": None if status.failed is None else status.failed.isoformat(),
+        "future": [date.isoformat() for date in status.future],
     }
 
 
@@ -318,4 +319,5 @@ def pruned_object(pruned: Pruned, dry_run: bool) -> dict[str, Any]:
         "runs": pruned.runs,
         "kept": pruned.kept,
         "jwql_dates": pruned.jwql_dates,
+        "future": pruned.future,
     }

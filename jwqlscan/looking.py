@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from jwqlscan.baseline import baseline
+from jwqlscan.clock import latest_date
 from jwqlscan.errors import ConfigError, StoreMissingError
 from jwqlscan.growth import growth
 from jwqlscan.insight import Growth
@@ -15,8 +17,7 @@ from jwqlscan.snapshot import ALL
 from jwqlscan.store import Store, Tables, open_store
 from jwqlscan.store.insight import (
     add_series,
-    look_before,
-    nearest,
+    base_look,
     read_looks,
     read_values,
     series_looks,
@@ -28,6 +29,7 @@ from jwqlscan.store.questions import (
     archive_area_points,
     archive_points,
     central_points,
+    future_dates,
     last_failure,
     last_products,
     last_runs,
@@ -59,11 +61,23 @@ class RunStatus:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The newest runs, newest first, and where they are; and when one failed after all of them."""
+    """The newest runs, newest first, and where they are.
+
+    Attributes
+    ----------
+    store : str
+    runs : tuple of RunStatus
+        Without those dated in the future.
+    failed : datetime or None
+        When the newest run began that failed after all of them.
+    future : tuple of datetime
+        Dates of runs in the future, newest first.
+    """
 
     store: str
     runs: tuple[RunStatus, ...]
     failed: datetime | None = None
+    future: tuple[datetime, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +110,15 @@ async def status(database_url: str, count: int, now: datetime | None = None) -> 
 
 async def _status(opening: Store, count: int, now: datetime) -> Status:
     async with opening as store:
-        runs = await last_runs(store, count + COMPLETE_WITHIN)
-        found = []
-        for place, run in enumerate(runs[:count]):
-            previous = next((one for one in runs[place + 1 :] if one.complete), None)
-            found.append(RunStatus(run, now - run.date, _totals(run, previous)))
-        failed = await last_failure(store, runs[0].date) if runs else None
-        return Status(store.location, tuple(found), failed)
+        until = latest_date(now)
+        runs = await last_runs(store, count + COMPLETE_WITHIN, until)
+        found = [
+            RunStatus(run, now - run.date, _totals(run, baseline(runs, run)))
+            for run in runs[:count]
+        ]
+        failed = await last_failure(store, runs[0].date, until) if runs else None
+        future = await future_dates(store, until)
+        return Status(store.location, tuple(found), failed, tuple(future))
 
 
 async def series(
@@ -222,11 +238,16 @@ async def grown(
                     f"no run is newer than {since:%Y-%m-%d %H:%M} UTC: the newest is of"
                     f" {found[-1].date:%Y-%m-%d %H:%M}"
                 )
-            base = nearest(found, since)
-        else:
-            before = look_before(found, since if isinstance(since, timedelta) else None)
-            assert before is not None
+            # An incomplete run that was asked for by its date is compared with all the same.
+            nearest = min(found[:-1], key=lambda look: abs(look.date - since))
+            base = base_look(found, since) or nearest
+        elif before := base_look(found, since if isinstance(since, timedelta) else None):
             base = before
+        else:
+            raise ConfigError(
+                f"{store.location}: no run before that of {found[-1].date:%Y-%m-%d %H:%M} UTC is"
+                " complete; give --since DATE to compare with the run nearest to a date"
+            )
         rows = await read_values(store, wanted, [base, found[-1]])
         window = since if isinstance(since, str) else base.date.isoformat()
         grown = growth(*wanted, by, window, (base, found[-1]), rows, top=top)

@@ -84,6 +84,8 @@ async def metrics_text(database_url: str) -> str:
 
 def _metrics(evidence: Evidence) -> Iterator[Metric]:
     yield Metric("build_info", "The version of jwqlscan.", (({"version": __version__}, 1),))
+    ahead = len(evidence.future)
+    yield _plain("future_runs", "Stored runs that are dated in the future.", ahead)
     if not evidence.runs:
         return
     run = evidence.runs[0]

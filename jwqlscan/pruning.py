@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+from jwqlscan.clock import latest_date
+from jwqlscan.errors import ClockError
 from jwqlscan.store import MONITOR_NAME, Statement, Store
 from jwqlscan.store.moving import KEYS, MONITOR, RUNS, neutral_rows
 
 # Of one transaction: with all that hangs on a run, a few seconds' work.
 _DATES_A_TIME = 100
+
+_EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
+
+# Runs are made daily or weekly: a longer gap may be a clock that is ahead.
+_LEAST_GAP = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +35,8 @@ class Pruned:
         Dates removed that only JWQL's monitor had rows of.
     before : datetime or None
         Everything older was removed: the date asked for, or that of the newest complete run.
+    future : int
+        Dates in the future that were removed; the runs among them count in `runs`.
     """
 
     store: str
@@ -35,6 +44,7 @@ class Pruned:
     kept: int
     jwql_dates: int
     before: datetime | None
+    future: int = 0
 
 
 class _Run(NamedTuple):
@@ -44,9 +54,18 @@ class _Run(NamedTuple):
 
 
 async def prune(
-    store: Store, before: datetime | None, weekly_before: datetime | None, *, dry: bool = False
+    store: Store,
+    keep: timedelta | None,
+    weekly_after: timedelta | None,
+    *,
+    future: bool = False,
+    now: datetime | None = None,
+    dry: bool = False,
 ) -> Pruned:
     """Remove old runs, with JWQL's rows of the same dates.
+
+    Ages count from the newest run, or from now if that is earlier: where the clock is ahead by
+    years, or no run was stored for long, no run is older than it was.
 
     The newest run and the newest complete one stay whatever is asked for: the next run compares
     itself with them. Rows that other monitors have in `monitor` stay.
@@ -55,13 +74,22 @@ async def prune(
     ----------
     store : Store
         Entered.
-    before : datetime, optional
+    keep : timedelta, optional
         Remove what is older.
-    weekly_before : datetime, optional
-        Of each week that ended before it (Monday to Sunday, UTC) keep the newest complete run, or
+    weekly_after : timedelta, optional
+        Of each week that ended longer ago (Monday to Sunday, UTC) keep the newest complete run, or
         the newest if there is none.
+    future : bool
+        Remove what is dated in the future.
+    now : datetime, optional
+        Aware; default: what the system clock reads.
     dry : bool
         Only count.
+
+    Raises
+    ------
+    ClockError
+        If only the newest run's date makes the others old enough to go.
     """
     runs = [
         _Run(_date(date), bool(complete), bool(sample))
@@ -72,10 +100,22 @@ async def prune(
             )
         )
     ]
+    until = latest_date(now)
+    ours = {run.date for run in runs}
+    stored = {table: await _dates_of(store, table) for table in KEYS}
+    ahead = {date for date in ours.union(*stored.values()) if future and date > until}
+    every_run, runs = runs, [run for run in runs if run.date <= until]
+    newest = min(
+        until, max((date for date in ours.union(*stored.values()) if date <= until), default=until)
+    )
+    _check_gap(runs, keep, weekly_after)
+    before = _before(newest, keep)
+    weekly_before = _before(newest, weekly_after)
     if before is not None:
         before = min((before, *_needed(runs)))
-    ours = {run.date for run in runs}
-    others = {table: await _dates_of(store, table) - ours for table in KEYS}
+    others = {
+        table: {date for date in found - ours if date <= until} for table, found in stored.items()
+    }
     too_old = {date for date in ours.union(*others.values()) if before and date < before}
     thinned = _thinned([run for run in runs if run.date not in too_old], weekly_before)
     weeks = {_week(run.date) for run in runs if run.date not in too_old}
@@ -84,6 +124,8 @@ async def prune(
         for table, dates in others.items()
     }
     if not dry:
+        for some in _pieces(sorted(ahead, reverse=True)):
+            await store.write([], list(_beyond(some[-1])))
         for some in _pieces(sorted(too_old)):
             # A range, not the dates: failures in `monitor` have no other row.
             await store.write([], list(_older_than(some[-1])))
@@ -93,14 +135,33 @@ async def prune(
             for some in _pieces(sorted(dates)):
                 await store.write([], list(_at(some, (table,))))
         await store.thin_insight(None)  # sweeps what only those runs knew
-    removed = len(ours & too_old) + len(thinned)
+    removed = len(ours & (too_old | ahead)) + len(thinned)
     return Pruned(
         store.location,
         runs=removed,
-        kept=len(runs) - removed,
-        jwql_dates=len(too_old - ours) + len(set().union(*more.values())),
+        kept=len(every_run) - removed,
+        jwql_dates=len((too_old | ahead) - ours) + len(set().union(*more.values())),
         before=before,
+        future=len(ahead),
     )
+
+
+def _check_gap(runs: Sequence[_Run], *ages: timedelta | None) -> None:
+    """Refuse where the newest run alone makes the others old: its clock may have been ahead."""
+    if len(runs) < 2:
+        return
+    gap = runs[-1].date - runs[-2].date
+    if any(age is not None and gap > max(age, _LEAST_GAP) for age in ages):
+        raise ClockError(
+            f"nothing was removed: the newest run is of {runs[-1].date:%Y-%m-%d}, {gap.days} days"
+            f" after the one before; if the clock was ahead, set it and run `jwqlscan db prune"
+            " --future`, else prune again after the next run"
+        )
+
+
+def _before(newest: datetime, age: timedelta | None) -> datetime | None:
+    """Return the date an age before the newest run; None for None."""
+    return None if age is None else newest - min(age, newest - _EARLIEST)
 
 
 def _needed(runs: Sequence[_Run]) -> Iterator[datetime]:
@@ -176,6 +237,16 @@ def _older_than(last: datetime) -> Iterator[Statement]:
     yield (
         "DELETE FROM monitor WHERE {date:start_time} <= {date:$1} AND monitor_name = $2",
         (last, MONITOR_NAME),
+    )
+
+
+def _beyond(first: datetime) -> Iterator[Statement]:
+    """Yield what removes everything from a date on; failures in `monitor` have no other row."""
+    for table in (*KEYS, RUNS):
+        yield f"DELETE FROM {table} WHERE {{date:date}} >= {{date:$1}}", (first,)  # noqa: S608 - names of our own
+    yield (
+        "DELETE FROM monitor WHERE {date:start_time} >= {date:$1} AND monitor_name = $2",
+        (first, MONITOR_NAME),
     )
 
 

@@ -103,6 +103,8 @@ class Snapshot:
         Made up for a demonstration; the report marks it.
     suspicions : tuple of str
         Why totals are not to be believed though they are complete, one line a reason.
+    accepted : bool
+        The operator accepted the totals as they are (--allow-drop, --allow-empty).
     """
 
     run_id: str
@@ -117,6 +119,7 @@ class Snapshot:
     log_file: str = ""
     sample: bool = False
     suspicions: tuple[str, ...] = ()
+    accepted: bool = False
 
     def area(self, group: str, name: str) -> AreaSnapshot | None:
         """Return one area, or None if the run did not measure it."""
@@ -161,6 +164,7 @@ class Snapshot:
             "log_file": self.log_file,
             "sample": self.sample,
             "suspicions": list(self.suspicions),
+            "accepted": self.accepted,
             "areas": [
                 {
                     "group": area.group,
@@ -198,6 +202,7 @@ class Snapshot:
             log_file=record["log_file"],
             sample=record["sample"],
             suspicions=tuple(record.get("suspicions", ())),  # older records have none
+            accepted=record.get("accepted", False),  # as above
             areas=tuple(
                 AreaSnapshot(
                     group=area["group"],

@@ -7,11 +7,15 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 from jwqlscan import spool
+from jwqlscan.clock import LATEST
 from jwqlscan.config import Config
 from jwqlscan.errors import ExitCode, JwqlscanError, StoreDamagedError, StoreError
 from jwqlscan.paths import shown
 from jwqlscan.snapshot import Snapshot
 from jwqlscan.store import Store
+from jwqlscan.store.questions import last_runs
+
+_THIN_RUNS = 14
 
 _ACCEPT = "see what is missing or, if it was removed, run once with --allow-drop"
 
@@ -65,12 +69,18 @@ async def _store_at_once(store: Store, snapshot: Snapshot, unspooled: StoreError
     return [*warnings, f"{unspooled}; it is stored all the same"]
 
 
-async def thin(config: Config, store: Store, now: datetime) -> list[str]:
-    """Thin old insight; failing that loses nothing, and the next run does it."""
-    before = datetime.fromtimestamp(max(0, now.timestamp() - config.insight.thin_after_s), UTC)
+async def thin(config: Config, store: Store) -> list[str]:
+    """Thin old insight; failing that loses nothing, and the next run does it.
+
+    Ages count from the run `_THIN_RUNS` runs ago, not from the clock: one that is years ahead for
+    some nights would thin what is current.
+    """
     try:
         async with store:
-            await store.thin_insight(before)
+            runs = await last_runs(store, _THIN_RUNS, LATEST)
+            if runs:
+                before = runs[-1].date.timestamp() - config.insight.thin_after_s
+                await store.thin_insight(datetime.fromtimestamp(max(0, before), UTC))
     except StoreError as error:
         return [f"old insight is not thinned: {error}"]
     return []

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
+from jwqlscan.clock import future_warning
 from jwqlscan.cube import OTHER, Cube, Sum
 from jwqlscan.directories import BY_DIRECTORY, branches
 from jwqlscan.paths import shown
@@ -101,6 +102,8 @@ def print_bench(result: Benchmark, console: Terminal) -> None:
 
 def print_status(status: Status, console: Terminal) -> None:
     """Print the newest runs, a row a run and group, and why the newest is incomplete."""
+    if warning := future_warning(status.future):
+        console.print(Text(f"warning: {warning}", "bold red"), soft_wrap=True)
     if not status.runs:
         console.print(
             Text(f"no runs in {shown(status.store)} yet: `jwqlscan run` makes one"), soft_wrap=True

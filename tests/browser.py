@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -64,13 +65,23 @@ def running_browser() -> Iterator[Browser]:
 
 @contextmanager
 def visit(
-    browser: Browser, path: Path, width: int = 1400, height: int = 900, scheme: str = "light"
+    browser: Browser,
+    path: Path,
+    width: int = 1400,
+    height: int = 900,
+    scheme: str = "light",
+    now: datetime | None = None,
 ) -> Iterator[Visit]:
-    """Open a file; on leaving, nothing may have been asked of the network, nothing complained."""
+    """Open a file; on leaving, nothing may have been asked of the network, nothing complained.
+
+    With `now` the page's clock reads that, and goes on as `page.clock` is told to.
+    """
     page = browser.new_page(
         viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
     )
     record = Visit(page)
+    if now is not None:
+        page.clock.install(time=now)
 
     def on_request(url: str) -> None:
         if not url.startswith(("file:", "data:", "blob:")):

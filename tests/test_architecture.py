@@ -17,7 +17,10 @@ MODULES = {
 
 # From the bottom up: a module imports from its own layer and those before it.
 LAYERS = [
-    ("leaf facts", "errors units paths settings files trust cube directories tally forecast"),
+    (
+        "leaf facts",
+        "errors units clock baseline paths settings files trust cube directories tally forecast",
+    ),
     (
         "names and records",
         "names characters automaton patterns schemes snapshot signals projections insight growth"
@@ -185,3 +188,11 @@ def test_nothing_read_is_run_and_no_process_is_forked():
                 called = node.func.attr if isinstance(node.func, ast.Attribute) else None
                 called = node.func.id if isinstance(node.func, ast.Name) else called
                 assert called not in UNSAFE_CALLS, f"{module}:{node.lineno}"
+
+
+@pytest.mark.parametrize("dialect", ["sqlite", "postgresql"])
+def test_migrations_are_numbered_without_gaps(dialect):
+    from jwqlscan.store.schema import migrations
+
+    versions = [step.version for step in migrations(dialect)]
+    assert versions == list(range(1, len(versions) + 1))

@@ -5,12 +5,13 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from snapshots import START, make_area, make_snapshot, make_tally
 from trees import make_tree
 
+from jwqlscan import job
 from jwqlscan.config import Overrides, load_config
 from jwqlscan.cube import AGE_LABELS, CellKey, Cube, FileClass, Sum
 from jwqlscan.directories import Directories, DirectorySum
@@ -192,16 +193,17 @@ async def test_growth_says_where_it_is_not_exact_and_why(url):
     first, second = looked(p01018=1), looked(2, p01018=5, p02000=9)
     first.cube.folded, first.tree.lower_dropped = {"programs": 3}, 4
     async with open_store(url) as store:
-        await store.record(snapshot(0, first, state="partial"))
-        await store.record(replace(snapshot(1, second), suspicions=("fewer",), sample=True))
+        await store.record(snapshot(0, first))
+        newest = snapshot(1, second, state="partial")
+        await store.record(replace(newest, suspicions=("fewer",), sample=True))
         insight = await store.insight()
     growth = insight.growth("archive", "all", "program", "last")
-    assert not growth.exact and len(growth.notes) == 4
+    assert not growth.exact and len(growth.notes) == 3
     assert [(row.label, row.kind, row.exact) for row in growth.rows] == [
         ("02000", "added", False),
         ("01018", "changed", True),
     ]
-    assert "3 smallest programs" in growth.notes[1] and "made up" in growth.notes[3]
+    assert "3 smallest programs" in growth.notes[0] and "made up" in growth.notes[2]
     directories = insight.growth("archive", "all", "directory", "last")
     assert any("4 smallest directories, of up to 7 bytes" in note for note in directories.notes)
     assert insight.area("archive").complete is False
@@ -288,10 +290,8 @@ async def test_a_run_that_could_not_read_everything_is_told_as_such(tmp_path):
     async with open_store(config.database_url) as store:
         tally = looked()
         tally.errors = {"permission": 1}
-        broken = make_snapshot(
-            400, replace(make_area(tally=tally, state="partial"), **area)
-        )  # later than now
-        await store.record(broken)
+        broken = replace(make_area(tally=tally, state="partial"), **area)
+        await store.record(make_snapshot(0, broken, timestamp=datetime.now(UTC)))
     growth = await grown(config.database_url, "last", "directory")
     assert not growth.exact
     assert any("not complete" in note for note in growth.notes)
@@ -317,13 +317,31 @@ async def test_a_run_thins_old_insight_if_asked(tmp_path):
     make_tree(tmp_path / "archive", {"f": 1})
     config = config_for(tmp_path, insight='thin_after = "30d"')
     async with open_store(config.database_url) as store:
-        for day in range(21):
+        for day in (*range(21), *range(80, 93)):
             await store.record(snapshot(day))
     outcome = await run(config, with_report=False, allow_drop=True)
     assert outcome.exit_code == 0 and not outcome.warnings
     async with open_store(config.database_url) as store:
         kept = (await store.select("SELECT count(*) FROM scan_insight"))[0][0]
-    assert 4 <= kept <= 5  # of three weeks or a part of a fourth, and of today
+    assert 17 <= kept <= 18  # of three weeks or a part of a fourth, 13 days, and of today
+
+
+async def test_a_clock_that_is_years_ahead_thins_nothing_that_is_current(tmp_path, monkeypatch):
+    make_tree(tmp_path / "archive", {"f": 1})
+    config = config_for(tmp_path, insight='thin_after = "30d"')
+    async with open_store(config.database_url) as store:
+        for day in range(21):
+            await store.record(snapshot(day))
+
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, zone=None):
+            return datetime(2036, 6, 1, tzinfo=UTC)
+
+    monkeypatch.setattr(job, "datetime", Ahead)
+    await run(config, with_report=False, allow_drop=True)
+    async with open_store(config.database_url) as store:
+        assert (await store.select("SELECT count(*) FROM scan_insight"))[0][0] == 22
 
 
 def jwqlscan(*arguments):

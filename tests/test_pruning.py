@@ -1,6 +1,7 @@
 """Removing old runs from a store."""
 
 import os
+import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -10,8 +11,10 @@ from snapshots import START, make_area, make_snapshot
 from test_moving import filled, jwqlscan, told
 from test_store_jwql import DAYS, jwql_url  # noqa: F401
 
+from jwqlscan.errors import ClockError
 from jwqlscan.pruning import prune
 from jwqlscan.store import open_store
+from jwqlscan.store.questions import last_runs
 from jwqlscan.store.rows import TableRows
 
 DAY = timedelta(days=1)
@@ -25,8 +28,11 @@ def url(request, tmp_path):
 
 
 async def pruned(url, before=None, weekly_before=None, **more):
+    """Prune what is older than a date: ages count from the newest run."""
     async with open_store(url) as store:
-        done = await prune(store, before, weekly_before, **more)
+        [run] = await last_runs(store, 1)
+        ages = [None if date is None else run.date - date for date in (before, weekly_before)]
+        done = await prune(store, *ages, **more)
         return done, await stores.everything(store)
 
 
@@ -145,6 +151,45 @@ async def test_in_a_jwql_database_only_the_rows_of_this_monitor_go(jwql_url):  #
     assert len(dates) == 54
     assert len(rows["filesystem_instrument"]) == 53 * 15 + 2
     assert sum(row[0] == "dark_monitor" for row in rows["monitor"]) == DAYS
+
+
+async def ahead(url, *years):
+    """Store ten daily runs, and one so many years later, as a clock that is ahead does."""
+    async with open_store(url) as store:
+        for day in (*range(10), *(365 * year for year in years)):
+            await store.record(make_snapshot(day))
+
+
+async def test_runs_dated_in_the_future_are_removed_with_all_that_hangs_on_them(url, tmp_path):
+    snapshots = stores.runs(10)
+    expected = await filled(url, snapshots)
+    async with open_store(url) as store:
+        late = replace(snapshots[-1], run_id=str(uuid.uuid4()), timestamp=START + 4000 * DAY)
+        await store.record(late)
+        await store.record_failure(START + 4001 * DAY, START + 4002 * DAY, "")
+        done = await prune(store, None, None, future=True)
+        assert (done.runs, done.kept, done.future) == (1, 10, 1)
+        rows = await stores.everything(store)
+    assert rows == expected
+    dry, _ = await pruned(url, future=True, dry=True)
+    assert (dry.runs, dry.future) == (0, 0)
+
+
+async def test_old_runs_do_not_go_because_a_run_is_dated_in_the_future(url):
+    await ahead(url, 20)
+    done, rows = await pruned(url, START + 4 * DAY)
+    assert (done.runs, done.kept, len(rows["scan_run"])) == (4, 7, 7)
+
+
+async def test_a_clock_that_is_ahead_does_not_make_the_history_old(url):
+    await ahead(url, 20)
+    now = START + 365 * 20 * DAY
+    async with open_store(url) as store:
+        with pytest.raises(ClockError, match="nothing was removed: the newest run is of 2046"):
+            await prune(store, 365 * DAY, None, now=now)
+        with pytest.raises(ClockError, match="db prune --future"):
+            await prune(store, None, 365 * DAY, now=now)
+        assert (await prune(store, 365 * 25 * DAY, None, now=now)).runs == 0
 
 
 # ---- the command ----

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import embedding
@@ -20,6 +21,8 @@ from jwqlscan.history import History
 from jwqlscan.reporting import theme
 from jwqlscan.reporting.page import PAGE, render
 from jwqlscan.reporting.theme import label_text
+
+case = pytest.mark.case
 
 COMPONENTS = 15
 A_DRAWN_PLOT = 12  # colours, with the shades at the edges of lines and letters
@@ -336,6 +339,36 @@ def test_tabs_are_reached_with_the_keyboard(browser, tmp_path):
         opened.page.keyboard.press("ArrowRight")
         assert chosen.inner_text() == "Archive"
         opened.wait_until_drawn()
+
+
+@case("P24")
+def test_a_page_that_is_left_open_turns_red_when_a_night_is_missed(browser, tmp_path):
+    history = history_of(30, filetypes=1)
+    newest = history.runs.date[-1]
+    opened_at = newest + timedelta(hours=4)
+    with visit(browser, write(tmp_path, history), now=opened_at) as opened:
+        page, state = opened.page, opened.page.locator("#state")
+        opened.wait_until_drawn()
+        assert "4 h ago" in state.inner_text() and "No run for" not in state.inner_text()
+        icon, title = page.locator("link[rel=icon]"), page.title()
+        green = icon.get_attribute("href")
+        page.clock.fast_forward(64 * 3_600_000)
+        assert "No run for 3 days" in state.inner_text()
+        assert "stale" in state.get_attribute("class")
+        assert page.title() == f"⚠ {title}" and icon.get_attribute("href") != green
+        page.clock.fast_forward(24 * 3_600_000)
+        assert "No run for 4 days. Newest run" in state.inner_text()
+
+
+@case("P24")
+def test_a_page_seen_by_a_clock_that_is_behind_does_not_look_fresh(browser, tmp_path):
+    history = history_of(30, filetypes=1)
+    before = history.runs.date[-1] - timedelta(days=9)
+    with visit(browser, write(tmp_path, history), now=before) as opened:
+        opened.wait_until_drawn()
+        state = opened.page.locator("#state")
+        assert "dated 9 days ahead of this computer's clock" in state.inner_text()
+        assert "stale" in state.get_attribute("class")
 
 
 def test_an_old_run_is_impossible_to_miss(browser, tmp_path):

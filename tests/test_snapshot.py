@@ -19,7 +19,7 @@ def snapshot(*areas: AreaSnapshot) -> Snapshot:
     return Snapshot("id", start, end, "host", "1.0", "native", 32, 3599.5, areas, "/log", True)
 
 
-LATER = {"suspicions"}  # keys that records did not always have
+LATER = {"suspicions", "accepted"}  # keys that records did not always have
 
 
 def test_a_record_is_a_round_trip_through_json():
@@ -37,9 +37,10 @@ def test_a_record_of_another_version_is_refused():
         Snapshot.from_record(record)
 
 
-def test_a_record_of_before_runs_could_be_suspect_is_read():
+@pytest.mark.parametrize("key", sorted(LATER))
+def test_a_record_of_before_a_key_was_added_is_read(key):
     record = snapshot(PUBLIC).to_record()
-    del record["suspicions"]
+    del record[key]
     assert Snapshot.from_record(record) == snapshot(PUBLIC)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from jwqlscan.baseline import comparable
 from jwqlscan.forecast import Reached, Trend, reached, trend
 from jwqlscan.history import FilesystemColumns, History
 from jwqlscan.reporting.theme import label_text
@@ -32,7 +33,7 @@ class Filesystem:
         As df has it, with what is reserved for root; None where JWQL did not tell. The newest is
         known.
     trend : Trend or None
-        Of `used`, without the runs that are not complete.
+        Of `used` in the complete runs of the same origin as the newest.
     full, almost_full : Reached or None
         When used reaches all that users can write, and `ALMOST_FULL` of it.
     """
@@ -139,8 +140,9 @@ def _filesystem(
     available: list[float],
     size: Sequence[float | None],
 ) -> Filesystem:
-    sound = [row for row, day in enumerate(date) if day not in history.incomplete_dates]
-    line = trend([date[row] for row in sound], [used[row] for row in sound])
+    runs = history.runs_of(date)
+    rows = [run.row for run in comparable(runs, runs[-1])]
+    line = trend([date[row] for row in rows], [used[row] for row in rows])
     limit = used[-1] + available[-1]
     return Filesystem(
         name=name,

@@ -8,7 +8,8 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 from statistics import median
 
-from jwqlscan.history import History
+from jwqlscan.baseline import COMPLETE, baseline, comparable
+from jwqlscan.history import History, PastRun
 from jwqlscan.paths import harmless
 from jwqlscan.reporting.filesystems import Filesystem, filesystems
 from jwqlscan.reporting.tab_capacity import interval, told
@@ -152,29 +153,34 @@ def _facts(history: History) -> tuple[list[Fact], datetime | None]:
     facts: list[Fact] = []
     of = None
     if general.date:
-        sound = [row for row, day in enumerate(general.date) if day not in history.incomplete_dates]
-        rows = sound or [len(general.date) - 1]
-        last, of = rows[-1], general.date[rows[-1]]
-        dates = [general.date[row] for row in rows]
-        files = [general.total_file_count[row] for row in rows]
-        sizes = [general.total_file_size[row] * TIB_BYTES for row in rows]
+        past = history.runs_of(general.date)
+        shown = (comparable(past, past[-1]) or past)[-1]
+        last, of = shown.row, shown.date
+        files = general.total_file_count
+        sizes = [size * TIB_BYTES for size in general.total_file_size]
         fits, fits_size = general.fits_file_count[last], general.fits_file_size[last] * TIB_BYTES
         facts = [
-            Fact("Files", files[-1], changes=_changes(dates, files, sizes=False)),
-            Fact("Bytes", Size(sizes[-1]), changes=_changes(dates, sizes, sizes=True)),
+            Fact("Files", files[last], changes=_changes(past, shown, files, sizes=False)),
+            Fact("Bytes", Size(sizes[last]), changes=_changes(past, shown, sizes, sizes=True)),
             Fact(
                 "FITS share",
-                _percent(fits, files[-1]),
-                f"of files; {_percent(fits_size, sizes[-1])} of bytes",
+                _percent(fits, files[last]),
+                f"of files; {_percent(fits_size, sizes[last])} of bytes",
                 (Change("files", "", fits), Change("bytes", "", Size(fits_size))),
             ),
         ]
     runs = history.runs
     if runs.date:
         errors, names = sum(runs.errors[-1].values()), runs.unrecognized[-1]
-        before = names - runs.unrecognized[-2] if len(runs.date) > 1 else 0
-        changes = (_change("last run", before, sizes=False),) if len(runs.date) > 1 else ()
-        facts.append(Fact("Unrecognized names", names, "", changes, warn=before > 0))
+        past = history.runs_of(runs.date)
+        base = baseline(past, past[-1])
+        added = 0
+        changes: tuple[Change, ...] = ()
+        # An incomplete run has not seen all names, so its number is compared with nothing.
+        if base is not None and past[-1].status == COMPLETE:
+            added = names - runs.unrecognized[base.row]
+            changes = (_change("last run", added, sizes=False),)
+        facts.append(Fact("Unrecognized names", names, "", changes, warn=added > 0))
         facts.append(Fact("Read errors", errors, _kinds(runs.errors[-1]), warn=errors > 0))
     return facts, of
 
@@ -186,16 +192,19 @@ def _kinds(errors: dict[str, int]) -> str:
 
 
 def _changes(
-    dates: Sequence[datetime], values: Sequence[float], *, sizes: bool
+    past: Sequence[PastRun], newest: PastRun, values: Sequence[float], *, sizes: bool
 ) -> tuple[Change, ...]:
-    if len(dates) < 2:
+    """Return how a number has changed since the baseline, and since 7 and 30 days ago."""
+    base = baseline(past, newest)
+    if base is None:
         return ()
-    changes = [_change("last run", values[-1] - values[-2], sizes=sizes)]
+    changes = [_change("last run", values[newest.row] - values[base.row], sizes=sizes)]
     for days in _SPANS:
-        wanted = dates[-1] - timedelta(days=days)
-        row = min(range(len(dates)), key=lambda row: abs(dates[row] - wanted))
-        if abs(dates[row] - wanted) <= timedelta(days=days) * _OFF:
-            changes.append(_change(f"{days} days", values[-1] - values[row], sizes=sizes))
+        wanted = newest.date - timedelta(days=days)
+        near = baseline(past, newest, wanted)
+        if near is not None and abs(near.date - wanted) <= timedelta(days=days) * _OFF:
+            change = values[newest.row] - values[near.row]
+            changes.append(_change(f"{days} days", change, sizes=sizes))
     return tuple(changes)
 
 

@@ -477,19 +477,43 @@
     });
   });
 
-  // The age of the newest run: it is read long after it is written -------------------------------
+  // The age of the newest run, computed again every minute: a page is left open for days --------
 
-  const verdict = document.getElementById("state");
-  if (verdict !== null) {
-    const age = Date.now() - Number(verdict.dataset.newest);
-    const hours = Math.round(age / 3600000);
-    const words = hours < 1 ? "less than an hour" : hours < 48 ? `${hours} h` : `${Math.round(hours / 24)} days`;
-    if (age >= 0) verdict.querySelector(".age").textContent = ` · ${words} ago`;
-    if (age > Number(verdict.dataset.stale)) {
-      verdict.classList.add("stale");
-      const strong = verdict.querySelector(".verdict");
-      strong.textContent = `⚠ No run for ${words}. ${strong.textContent.replace(/^[✓⚠] /, "")}`;
-    }
+  const banner = document.getElementById("state");
+  const TOLERANCE = 600000; // ms by which the clocks of two hosts may differ
+  const icon = document.querySelector("link[rel=icon]");
+  const iconOf = (colour) =>
+    `data:image/svg+xml,<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16"><circle cx="8" cy="8" r="7" fill="${colour}"/></svg>`.replaceAll("#", "%23");
+
+  function duration(ms) {
+    const hours = Math.round(ms / 3600000);
+    return hours < 1 ? "less than an hour" : hours < 48 ? `${hours} h` : `${Math.round(hours / 24)} days`;
+  }
+
+  function showAge() {
+    const age = Date.now() - Number(banner.dataset.newest);
+    const isFuture = age < -TOLERANCE;
+    const isStale = age > Number(banner.dataset.stale);
+    const strong = banner.querySelector(".verdict");
+    const verdict = strong.dataset.verdict ?? strong.textContent; // as it was written
+    strong.dataset.verdict = verdict;
+    const plain = verdict.replace(/^[✓⚠] /, "");
+    strong.textContent = isFuture
+      ? `⚠ ${plain}, dated ${duration(-age)} ahead of this computer's clock`
+      : isStale ? `⚠ No run for ${duration(age)}. ${plain}` : verdict;
+    banner.querySelector(".age").textContent = isFuture ? "" : ` · ${duration(Math.max(age, 0))} ago`;
+    banner.classList.toggle("stale", isStale || isFuture);
+    const isBad = strong.textContent.startsWith("⚠");
+    document.title = (isBad ? "⚠ " : "") + document.title.replace(/^⚠ /, "");
+    icon.href = iconOf(isBad ? "#c62828" : "#2e7d32");
+  }
+
+  if (banner !== null) {
+    showAge();
+    setInterval(showAge, 60000);
+    document.addEventListener("visibilitychange", () => {
+      if (!document.hidden) showAge();
+    });
   }
 
   // A browser that prints asks for light colours before it lays the page out, too late to draw.

@@ -141,7 +141,7 @@ def plot_data(
         matrix[:, rows],
         float(np.nanmax(matrix)) if kept else 0.0,
     )
-    breaks = _breaks(all_times)
+    breaks = np.union1d(_breaks(all_times), _origin_changes(history, axis, all_times))
     breaks = np.sort(np.concatenate([breaks, _turns(times, complete, breaks)]))
     if len(breaks):
         places = np.searchsorted(times, breaks)
@@ -227,6 +227,17 @@ def _breaks(times: FloatArray) -> FloatArray:
     usual = np.median(np.lib.stride_tricks.sliding_window_view(padded, near // 2 * 2 + 1), axis=1)
     gaps = np.flatnonzero((steps > _GAP_STEPS * usual) & (steps > _LEAST_GAP_MS))
     middles: FloatArray = times[gaps] + steps[gaps] / 2
+    return middles
+
+
+def _origin_changes(history: History, axis: Sequence[datetime], times: FloatArray) -> FloatArray:
+    """Return the middle between rows of JWQL's and ours: a curve through both has a step there."""
+    own = history.own_dates
+    if not own:
+        return np.empty(0)
+    is_own = np.array([date in own for date in axis], bool)
+    changes = np.flatnonzero(is_own[1:] != is_own[:-1])
+    middles: FloatArray = (times[changes] + times[changes + 1]) / 2
     return middles
 
 

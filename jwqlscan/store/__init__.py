@@ -82,8 +82,8 @@ class Store(Protocol):
         """
         ...
 
-    async def last_areas(self) -> Mapping[tuple[str, str], LastArea]:
-        """Return what the newest real (not sample) run found, by (group, area).
+    async def last_areas(self, until: datetime | None = None) -> Mapping[tuple[str, str], LastArea]:
+        """Return what the newest real (not sample) run up to `until` found, by (group, area).
 
         Before our first run in a JWQL database this comes from JWQL's newest rows: they count the
         archive's files (taken for its entries too), and of central storage tell only whether it
@@ -91,8 +91,10 @@ class Store(Protocol):
         """
         ...
 
-    async def last_complete_areas(self) -> Mapping[tuple[str, str], LastArea]:
-        """Return what the newest real run that is complete and not suspect found.
+    async def last_complete_areas(
+        self, until: datetime | None = None
+    ) -> Mapping[tuple[str, str], LastArea]:
+        """Return what the newest real run up to `until` that is complete and not suspect found.
 
         Empty before there is one. JWQL's rows are not asked: they counted files twice.
         """
@@ -110,12 +112,14 @@ class Store(Protocol):
         """
         ...
 
-    async def history(self, since: datetime | None = None) -> History:
-        """Return the JWQL tables' rows from `since` on (UTC, aware), as columns."""
+    async def history(
+        self, since: datetime | None = None, until: datetime | None = None
+    ) -> History:
+        """Return the JWQL tables' rows from `since` to `until` (UTC, aware), as columns."""
         ...
 
-    async def insight(self) -> Insight:
-        """Return what the newest run that looked knows of its areas, and what grew until then."""
+    async def insight(self, until: datetime | None = None) -> Insight:
+        """Return the insight of the newest run up to `until`, and the growth until then."""
         ...
 
     async def thin_insight(self, before: datetime | None) -> int:

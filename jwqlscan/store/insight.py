@@ -9,6 +9,8 @@ from functools import cache
 from operator import add
 from typing import Any
 
+from jwqlscan.baseline import baseline
+from jwqlscan.clock import latest_date
 from jwqlscan.cube import PRODUCT_EXTENSION, CellKey, FileClass
 from jwqlscan.growth import (
     CELLS,
@@ -32,10 +34,11 @@ SERIES_POINTS = 30
 SERIES_SPAN = timedelta(days=30)
 
 _LOOKS = (
-    "SELECT i.area_group, i.area, i.date_us, i.complete, r.sample, a.path, i.details"
+    "SELECT i.area_group, i.area, i.date_us, i.complete,"
+    " CASE WHEN r.suspicions = '[]' THEN r.status ELSE 'suspect' END, r.sample, a.path, i.details"
     " FROM scan_insight i JOIN scan_run r ON r.run_id = i.run_id"
     " LEFT JOIN scan_area a ON a.run_id = i.run_id AND a.area_group = i.area_group"
-    " AND a.area = i.area ORDER BY i.date_us"
+    " AND a.area = i.area WHERE r.date <= {date:$1} ORDER BY i.date_us"
 )
 # Of what lasts from run to run, what some runs had: of the runs themselves, not of those between.
 RUNS_AT_ONCE = 4
@@ -64,9 +67,9 @@ _KEYS_OVER_TIME = (
 Area = tuple[str, str]
 
 
-async def read_insight(store: Asked) -> Insight:
-    """Return what the newest run that looked knows, and what grew until then, for the report."""
-    looks = await read_looks(store)
+async def read_insight(store: Asked, until: datetime) -> Insight:
+    """Return the insight of the newest run up to a date, and the growth until then."""
+    looks = await read_looks(store, until)
     newest = max((found[-1].date_us for found in looks.values()), default=0)
     areas: list[AreaInsight] = []
     growths: list[Growth] = []
@@ -78,7 +81,7 @@ async def read_insight(store: Asked) -> Insight:
         bases = {
             window: base
             for window, back in WINDOWS.items()
-            if (base := look_before(found, back)) is not None
+            if (base := base_look(found, back)) is not None
         }
         since = min([last.date - SERIES_SPAN, *(base.date for base in bases.values())])
         rows = await read_values(store, area, [*bases.values(), last])
@@ -92,16 +95,18 @@ async def read_insight(store: Asked) -> Insight:
     return Insight(tuple(areas), tuple(growths))
 
 
-async def read_looks(store: Asked) -> dict[Area, list[Look]]:
-    """Return every run's look into each area, ascending by date."""
+async def read_looks(store: Asked, until: datetime | None = None) -> dict[Area, list[Look]]:
+    """Return every run's look into each area, ascending by date; default: none in the future."""
     looks: dict[Area, list[Look]] = {}
-    for group, area, date_us, complete, sample, path, details in await store.select(_LOOKS):
+    rows = await store.select(_LOOKS, until or latest_date())
+    for group, area, date_us, complete, status, sample, path, details in rows:
         told = json.loads(details)
         looks.setdefault((group, harmless(area)), []).append(
             Look(
                 date_us,
                 datetime.fromtimestamp(0, UTC) + timedelta(microseconds=date_us),
                 bool(complete),
+                status,
                 bool(sample),
                 harmless(path or ""),
                 told["folded"],
@@ -169,21 +174,20 @@ def _by_label(
     return series
 
 
-def look_before(looks: Sequence[Look], back: timedelta | None) -> Look | None:
-    """Return the look nearest to so long before the newest one; None: the one before.
+def base_look(looks: Sequence[Look], back: timedelta | datetime | None) -> Look | None:
+    """Return the look that the newest one is compared with; None if there is none.
 
-    None if there is but one.
+    Parameters
+    ----------
+    looks : sequence of Look
+        Of one area, ascending by date.
+    back : timedelta or datetime or None
+        The baseline is the complete run nearest to this long before the newest, or to this date;
+        None: the newest complete one.
     """
-    if len(looks) < 2:
-        return None
-    if back is None:
-        return looks[-2]
-    return nearest(looks, looks[-1].date - back)
-
-
-def nearest(looks: Sequence[Look], date: datetime) -> Look:
-    """Return the look nearest to a date, of those before the newest."""
-    return min(looks[:-1], key=lambda look: abs(look.date - date))
+    newest = looks[-1]
+    wanted = newest.date - back if isinstance(back, timedelta) else back
+    return baseline(looks, newest, wanted)
 
 
 def series_looks(looks: Sequence[Look], since: datetime) -> list[Look]:

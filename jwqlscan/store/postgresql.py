@@ -19,6 +19,7 @@ import anyio
 import asyncpg
 
 from jwqlscan import __version__
+from jwqlscan.clock import LATEST
 from jwqlscan.errors import (
     ConfigError,
     SnapshotRefusedError,
@@ -197,33 +198,37 @@ class PostgresqlStore:
         async with self._transaction() as connection:
             await queries.copy_fitting(connection, row, await queries.catalog(connection))
 
-    async def last_areas(self) -> Mapping[tuple[str, str], LastArea]:
-        """Return what the newest real run found, by (group, area)."""
+    async def last_areas(self, until: datetime | None = None) -> Mapping[tuple[str, str], LastArea]:
+        """Return what the newest real run up to `until` found, by (group, area)."""
         async with self._transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
-            return await queries.last_areas(connection)
+            return await queries.last_areas(connection, until or LATEST)
 
-    async def last_complete_areas(self) -> Mapping[tuple[str, str], LastArea]:
-        """Return what the newest real run that is complete found, by (group, area)."""
+    async def last_complete_areas(
+        self, until: datetime | None = None
+    ) -> Mapping[tuple[str, str], LastArea]:
+        """Return what the newest complete real run up to `until` found, by (group, area)."""
         async with self._transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
-            return await queries.last_complete_areas(connection)
+            return await queries.last_complete_areas(connection, until or LATEST)
 
     async def select(self, question: str, *values: object) -> list[Sequence[Any]]:
         """Return the rows of a question of `store.questions`."""
         async with self._transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
             return await queries.select(connection, question, values)
 
-    async def history(self, since: datetime | None = None) -> History:
-        """Return the rows from `since` on, as columns."""
+    async def history(
+        self, since: datetime | None = None, until: datetime | None = None
+    ) -> History:
+        """Return the rows from `since` to `until`, as columns."""
         async with self._transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
-            return await queries.history(connection, since or EARLIEST)
+            return await queries.history(connection, since or EARLIEST, until or LATEST)
 
     async def keep_aside(self) -> str:
         """Do nothing: the server looks after its files."""
         return ""
 
-    async def insight(self) -> Insight:
-        """Return what the newest run that looked knows of its areas, and what grew until then."""
-        return await read_insight(self)
+    async def insight(self, until: datetime | None = None) -> Insight:
+        """Return the insight of the newest run up to `until`, and the growth until then."""
+        return await read_insight(self, until or LATEST)
 
     async def thin_insight(self, before: datetime | None) -> int:
         """Keep of what is older the insight of one run a week; return how many were forgotten."""

@@ -24,7 +24,7 @@ IDENTITY = (
     " WHERE datname = current_database()"
 )
 
-_NEWEST = "(SELECT run_id FROM scan_run WHERE date >= $1 ORDER BY date DESC LIMIT 1)"
+_NEWEST = "(SELECT run_id FROM scan_run WHERE date BETWEEN $1 AND $2 ORDER BY date DESC LIMIT 1)"
 
 
 class Connection(Protocol):
@@ -182,43 +182,49 @@ async def select(
     return await connection.fetch(sql, *values)
 
 
-async def history(connection: Connection, since: datetime) -> History:
-    """Return the rows from a date on, as columns."""
+async def history(connection: Connection, since: datetime, until: datetime) -> History:
+    """Return the rows between two dates, as columns."""
+    span = (since, until)
     # date::timestamptz takes a JWQL date without a time zone as UTC, which is the session's.
     await connection.execute(f"SET LOCAL work_mem = '{_HISTORY_WORK_MEM}'")
     general = await connection.fetch(
         "SELECT date::timestamptz, total_file_count, total_file_size, fits_file_count,"
         " fits_file_size, used, available"
-        " FROM filesystem_general WHERE date >= $1::timestamptz ORDER BY date",
-        since,
+        " FROM filesystem_general"
+        " WHERE date BETWEEN $1::timestamptz AND $2::timestamptz ORDER BY date",
+        *span,
     )
     # A row a date, not a row a product and date: each date is decoded once, and asyncpg makes
     # 1,826 records instead of 220,000.
     products = await connection.fetch(
         "SELECT date::timestamptz, array_agg(instrument::text), array_agg(filetype::text),"
         " array_agg(count), array_agg(size)"
-        " FROM filesystem_instrument WHERE date >= $1::timestamptz GROUP BY date ORDER BY date",
-        since,
+        " FROM filesystem_instrument"
+        " WHERE date BETWEEN $1::timestamptz AND $2::timestamptz GROUP BY date ORDER BY date",
+        *span,
     )
     central = await connection.fetch(
         "SELECT area::text, date::timestamptz, size, used, available"
-        " FROM central_storage WHERE date >= $1::timestamptz ORDER BY date",
-        since,
+        " FROM central_storage"
+        " WHERE date BETWEEN $1::timestamptz AND $2::timestamptz ORDER BY date",
+        *span,
     )
-    sample = await connection.fetch("SELECT date FROM scan_run WHERE sample AND date >= $1", since)
+    sample = await connection.fetch(
+        "SELECT date FROM scan_run WHERE sample AND date BETWEEN $1 AND $2", *span
+    )
     # Of a group's areas only `all`: the others are parts of it, and may overlap.
     rows = await connection.fetch(
         "SELECT r.date, r.status, r.incomplete_reasons, r.suspicions, r.host, r.version, r.reader,"
         " r.seconds, a.files, a.directories, a.vanished, a.unrecognized, a.errors, a.skipped"
         " FROM scan_run r LEFT JOIN scan_area a ON a.run_id = r.run_id AND a.area = 'all'"
-        " WHERE r.date >= $1 ORDER BY r.date",
-        since,
+        " WHERE r.date BETWEEN $1 AND $2 ORDER BY r.date",
+        *span,
     )
     runs = table_rows.run_columns(rows)
     newest_samples = await connection.fetch(
         "SELECT unrecognized_samples, error_samples FROM scan_area"  # noqa: S608 - names of our own
         f" WHERE area = 'all' AND run_id = {_NEWEST}",
-        since,
+        *span,
     )
     return History(
         general=table_rows.general_columns(general),
@@ -226,27 +232,29 @@ async def history(connection: Connection, since: datetime) -> History:
         central=table_rows.central_columns(central),
         sample_dates=frozenset(date for (date,) in sample),
         incomplete_dates=table_rows.incomplete_dates(runs),
-        filesystems=await _filesystems(connection, since),
+        filesystems=await _filesystems(connection, span),
         runs=runs,
         samples=table_rows.samples(newest_samples),
     )
 
 
-async def _filesystems(connection: Connection, since: datetime) -> dict[str, FilesystemColumns]:
+async def _filesystems(
+    connection: Connection, span: tuple[datetime, datetime]
+) -> dict[str, FilesystemColumns]:
     # Areas on one filesystem tell the same, give or take what was written between two df.
     rows = await connection.fetch(
         "SELECT a.target, max(a.source), max(a.fstype), r.date,"
         " max(a.size_bytes), max(a.used_bytes), max(a.available_bytes)"
         " FROM scan_run r JOIN scan_area a ON a.run_id = r.run_id"
-        " WHERE r.date >= $1 AND a.target <> '' AND a.size_bytes IS NOT NULL"
+        " WHERE r.date BETWEEN $1 AND $2 AND a.target <> '' AND a.size_bytes IS NOT NULL"
         " AND a.used_bytes IS NOT NULL AND a.available_bytes IS NOT NULL"
         " GROUP BY r.date, a.target ORDER BY r.date",
-        since,
+        *span,
     )
     areas = await connection.fetch(
         f"SELECT target, area_group, area FROM scan_area WHERE run_id = {_NEWEST}"  # noqa: S608 - names of our own
         " AND target <> '' ORDER BY area_group, area",
-        since,
+        *span,
     )
     return table_rows.filesystem_columns(rows, areas)
 
@@ -265,11 +273,14 @@ def _products(rows: list[Any]) -> dict[Product, ProductColumns]:
     return {Product(*key): columns for key, columns in sorted(products.items())}
 
 
-async def last_complete_areas(connection: Connection) -> Mapping[tuple[str, str], LastArea]:
-    """Return what the newest real run that is complete found."""
+async def last_complete_areas(
+    connection: Connection, until: datetime
+) -> Mapping[tuple[str, str], LastArea]:
+    """Return what the newest complete real run up to a date found."""
     run_id = await connection.fetchval(
         "SELECT run_id FROM scan_run WHERE NOT sample AND status = 'complete'"
-        " ORDER BY date DESC LIMIT 1"
+        " AND date <= $1 ORDER BY date DESC LIMIT 1",
+        until,
     )
     return await _areas_of(connection, run_id)
 
@@ -283,19 +294,24 @@ async def _areas_of(connection: Connection, run_id: object) -> dict[tuple[str, s
     return {(group, area): LastArea(*found) for group, area, *found in areas}
 
 
-async def last_areas(connection: Connection) -> Mapping[tuple[str, str], LastArea]:
-    """Return what the newest real run found; before our first, what JWQL's tables tell."""
+async def last_areas(connection: Connection, until: datetime) -> Mapping[tuple[str, str], LastArea]:
+    """Return what the newest real run up to a date found; before our first, JWQL's rows."""
     run_id = await connection.fetchval(
-        "SELECT run_id FROM scan_run WHERE NOT sample ORDER BY date DESC LIMIT 1"
+        "SELECT run_id FROM scan_run WHERE NOT sample AND date <= $1 ORDER BY date DESC LIMIT 1",
+        until,
     )
     if run_id is not None:
         return await _areas_of(connection, run_id)
     archive = await connection.fetchval(
         "SELECT total_file_count FROM filesystem_general"
-        " WHERE date NOT IN (SELECT date FROM scan_run) ORDER BY date DESC LIMIT 1"
+        " WHERE date NOT IN (SELECT date FROM scan_run) AND date::timestamptz <= $1"
+        " ORDER BY date DESC LIMIT 1",
+        until,
     )
     central = await connection.fetch(
         "SELECT DISTINCT ON (area) area::text, used FROM central_storage"
-        " WHERE date NOT IN (SELECT date FROM scan_run) ORDER BY area, date DESC"
+        " WHERE date NOT IN (SELECT date FROM scan_run) AND date::timestamptz <= $1"
+        " ORDER BY area, date DESC",
+        until,
     )
     return table_rows.jwql_last_areas(archive, central)

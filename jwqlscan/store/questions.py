@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
+from jwqlscan.baseline import COMPLETE, JWQLSCAN
+from jwqlscan.clock import LATEST, latest_date
 from jwqlscan.store import MONITOR_NAME
 from jwqlscan.store.rows import EARLIEST
 from jwqlscan.units import TIB_BYTES
@@ -64,6 +66,8 @@ class RunRow:
     ----------
     status : str
         ``complete``; anything else, ``incomplete`` or ``suspect``, is not to be relied on.
+    accepted : bool
+        The operator accepted its totals as they are, however far they fell.
     areas : tuple of AreaRow
         The archive's first, and each group's whole before its parts.
     """
@@ -76,12 +80,18 @@ class RunRow:
     seconds: float
     status: str
     incomplete_reasons: tuple[str, ...]
+    accepted: bool = False
     areas: tuple[AreaRow, ...] = ()
 
     @property
     def complete(self) -> bool:
-        """Whether everything was read."""
-        return self.status == "complete"
+        """Whether everything was read, and the totals are plausible."""
+        return self.status == COMPLETE
+
+    @property
+    def origin(self) -> str:
+        """As `jwqlscan.baseline` has it: these are runs of ours."""
+        return JWQLSCAN
 
     def area(self, group: str, name: str = "all") -> AreaRow | None:
         """Return one area; None if the run did not measure it."""
@@ -104,19 +114,25 @@ class Point(NamedTuple):
 
 _RUN_COLUMNS = (
     "{text:run_id}, {date:date}, {date:ended}, host, version, seconds,"
-    " CASE WHEN suspicions = '[]' THEN status ELSE 'suspect' END, incomplete_reasons, suspicions"
+    " CASE WHEN suspicions = '[]' THEN status ELSE 'suspect' END, incomplete_reasons, suspicions,"
+    " accepted"
 )
 # The ids apart: a LIMIT within IN (...) is fine for both dialects, and the index on date serves it.
-_LAST_RUNS = f"SELECT {_RUN_COLUMNS} FROM scan_run WHERE NOT sample ORDER BY date DESC LIMIT $1"  # noqa: S608 - names of our own
+_LAST_RUNS = (
+    f"SELECT {_RUN_COLUMNS} FROM scan_run"  # noqa: S608 - names of our own
+    " WHERE NOT sample AND date <= {date:$2} ORDER BY date DESC LIMIT $1"
+)
 _LAST_COMPLETE = (
     f"SELECT {_RUN_COLUMNS} FROM scan_run"  # noqa: S608 - names of our own
-    " WHERE NOT sample AND status = 'complete' ORDER BY date DESC LIMIT $1"
+    " WHERE NOT sample AND status = 'complete' AND date <= {date:$2}"
+    " ORDER BY date DESC LIMIT $1"
 )
 _AREAS = (
     "SELECT {text:run_id}, area_group, area, path, state, files, apparent_bytes, allocated_bytes,"
     " directories, fits_files, fits_bytes, unrecognized, vanished, errors, skipped, size_bytes,"
     " used_bytes, available_bytes, inodes, inodes_available FROM scan_area WHERE run_id IN"
-    " (SELECT run_id FROM scan_run WHERE NOT sample ORDER BY date DESC LIMIT $1)"
+    " (SELECT run_id FROM scan_run WHERE NOT sample AND date <= {date:$2}"
+    " ORDER BY date DESC LIMIT $1)"
     " ORDER BY area_group, CASE area WHEN 'all' THEN 0 ELSE 1 END, area"
 )
 
@@ -143,6 +159,13 @@ _CENTRAL = (
 _LAST_FAILURE = (
     "SELECT max({date:start_time}) FROM monitor"
     " WHERE monitor_name = $1 AND status = 'FAILURE' AND start_time > {date:$2}"
+    " AND start_time <= {date:$3}"
+)
+# JWQL's rows too: its clock may have been wrong as well. A limit, as a wrong import has thousands.
+_FUTURE = (
+    "SELECT {date:date} FROM scan_run WHERE date > {date:$1}"
+    " UNION SELECT {date:date} FROM filesystem_general WHERE {date:date} > {date:$1}"
+    " AND {date:date} <= {date:$2} ORDER BY 1 DESC LIMIT $3"
 )
 _ARCHIVE_AREA = (
     "SELECT {date:r.date},"
@@ -168,11 +191,21 @@ _LAST_PRODUCTS = (
 )
 
 
-async def last_runs(store: Asked, count: int) -> list[RunRow]:
-    """Return the newest runs, the newest first, with their areas."""
-    runs = [_run(row) for row in await store.select(_LAST_RUNS, count)]
+async def last_runs(store: Asked, count: int, until: datetime | None = None) -> list[RunRow]:
+    """Return the newest runs that are not in the future, the newest first, with their areas.
+
+    Parameters
+    ----------
+    store : Asked
+    count : int
+        At most this many.
+    until : datetime, optional
+        Not those dated later; default: `jwqlscan.clock.latest_date`.
+    """
+    until = until or latest_date()
+    runs = [_run(row) for row in await store.select(_LAST_RUNS, count, until)]
     areas: dict[str, list[AreaRow]] = {run.run_id: [] for run in runs}
-    for row in await store.select(_AREAS, count):
+    for row in await store.select(_AREAS, count, until):
         area = _area(row)
         areas.get(area.run_id, []).append(area)  # a run stored between the two questions has none
     return [replace(run, areas=tuple(areas[run.run_id])) for run in runs]
@@ -183,15 +216,23 @@ async def last_products(store: Asked) -> list[tuple[str, str]]:
     return [(row[0], row[1]) for row in await store.select(_LAST_PRODUCTS, 1)]
 
 
-async def last_complete_run(store: Asked) -> RunRow | None:
-    """Return the newest run that read everything, without its areas."""
-    rows = await store.select(_LAST_COMPLETE, 1)
+async def last_complete_run(store: Asked, until: datetime | None = None) -> RunRow | None:
+    """Return the newest complete run that is not in the future, without its areas."""
+    rows = await store.select(_LAST_COMPLETE, 1, until or latest_date())
     return _run(rows[0]) if rows else None
 
 
-async def last_failure(store: Asked, since: datetime) -> datetime | None:
+async def future_dates(store: Asked, until: datetime | None = None) -> list[datetime]:
+    """Return the dates of rows that are dated in the future, the newest first, at most 1,000."""
+    rows = await store.select(_FUTURE, until or latest_date(), LATEST, 1000)
+    return [_date(date) for (date,) in rows]
+
+
+async def last_failure(
+    store: Asked, since: datetime, until: datetime | None = None
+) -> datetime | None:
     """Return when the newest run began that failed, of those that began after a date."""
-    [(date,)] = await store.select(_LAST_FAILURE, MONITOR_NAME, since)
+    [(date,)] = await store.select(_LAST_FAILURE, MONITOR_NAME, since, until or latest_date())
     return None if date is None else _date(date)
 
 
@@ -236,7 +277,7 @@ async def product_points(
 
 
 def _run(row: Sequence[Any]) -> RunRow:
-    run_id, date, ended, host, version, seconds, run_status, reasons, suspicions = row
+    run_id, date, ended, host, version, seconds, run_status, reasons, suspicions, accepted = row
     return RunRow(
         run_id=run_id,
         date=_date(date),
@@ -246,6 +287,7 @@ def _run(row: Sequence[Any]) -> RunRow:
         seconds=seconds,
         status=run_status,
         incomplete_reasons=(*json.loads(reasons), *json.loads(suspicions)),
+        accepted=bool(accepted),
     )
 
 

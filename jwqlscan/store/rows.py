@@ -74,6 +74,7 @@ def run_rows(snapshot: Snapshot) -> TableRows:
         "sample": snapshot.sample,
         "log_file": shown(snapshot.log_file),
         "suspicions": _json([shown(line) for line in snapshot.suspicions]),
+        "accepted": snapshot.accepted,
     }
     return TableRows("scan_run", tuple(run), [tuple(run.values())])
 

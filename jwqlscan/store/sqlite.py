@@ -15,6 +15,7 @@ from typing import Any, Self, TypeVar
 import anyio
 from anyio import CapacityLimiter, to_thread
 
+from jwqlscan.clock import LATEST
 from jwqlscan.errors import (
     SnapshotRefusedError,
     StoreDamagedError,
@@ -144,21 +145,29 @@ class SqliteStore:
 
         await self._call(work)
 
-    async def last_areas(self) -> Mapping[tuple[str, str], LastArea]:
-        """Return what the newest real run found, by (group, area)."""
-        return await self._call(queries.last_areas)
+    async def last_areas(self, until: datetime | None = None) -> Mapping[tuple[str, str], LastArea]:
+        """Return what the newest real run up to `until` found, by (group, area)."""
+        return await self._call(lambda connection: queries.last_areas(connection, until or LATEST))
 
-    async def last_complete_areas(self) -> Mapping[tuple[str, str], LastArea]:
-        """Return what the newest real run that is complete found, by (group, area)."""
-        return await self._call(queries.last_complete_areas)
+    async def last_complete_areas(
+        self, until: datetime | None = None
+    ) -> Mapping[tuple[str, str], LastArea]:
+        """Return what the newest complete real run up to `until` found, by (group, area)."""
+        return await self._call(
+            lambda connection: queries.last_complete_areas(connection, until or LATEST)
+        )
 
     async def select(self, question: str, *values: object) -> list[Sequence[Any]]:
         """Return the rows of a question of `store.questions`."""
         return await self._call(lambda connection: queries.select(connection, question, values))
 
-    async def history(self, since: datetime | None = None) -> History:
-        """Return the rows from `since` on, as columns."""
-        return await self._call(lambda connection: queries.history(connection, since or EARLIEST))
+    async def history(
+        self, since: datetime | None = None, until: datetime | None = None
+    ) -> History:
+        """Return the rows from `since` to `until`, as columns."""
+        return await self._call(
+            lambda connection: queries.history(connection, since or EARLIEST, until or LATEST)
+        )
 
     async def keep_aside(self) -> str:
         """Move a damaged file out of the way, and return a line that says so; "" if it is well."""
@@ -173,9 +182,9 @@ class SqliteStore:
 
         return await self._in_thread(work)
 
-    async def insight(self) -> Insight:
-        """Return what the newest run that looked knows of its areas, and what grew until then."""
-        return await read_insight(self)
+    async def insight(self, until: datetime | None = None) -> Insight:
+        """Return the insight of the newest run up to `until`, and the growth until then."""
+        return await read_insight(self, until or LATEST)
 
     async def thin_insight(self, before: datetime | None) -> int:
         """Keep of what is older the insight of one run a week; return how many were forgotten."""

@@ -17,7 +17,11 @@ from jwqlscan.store.fitting import Column
 from jwqlscan.store.rows import TableRows, date_text
 from jwqlscan.tally import Product
 
-_NEWEST = "(SELECT run_id FROM scan_run WHERE date >= ? ORDER BY date DESC LIMIT 1)"
+_NEWEST = "(SELECT run_id FROM scan_run WHERE date BETWEEN ? AND ? ORDER BY date DESC LIMIT 1)"
+
+
+# The first and the last date wanted, as text.
+_Span = tuple[str, str]
 
 
 class _Dates(dict[str, datetime]):
@@ -63,85 +67,85 @@ def insert(connection: sqlite3.Connection, wanted: TableRows, conflict: str = ""
     return connection.executemany(sql, rows).rowcount
 
 
-def history(connection: sqlite3.Connection, since: datetime) -> History:
-    """Return the rows from a date on, as columns."""
+def history(connection: sqlite3.Connection, since: datetime, until: datetime) -> History:
+    """Return the rows between two dates, as columns."""
     dates = _Dates()
-    start = date_text(since)
+    span = (date_text(since), date_text(until))
     with transaction(connection, "DEFERRED"):
         general = connection.execute(
             "SELECT date, total_file_count, total_file_size, fits_file_count, fits_file_size,"
-            " used, available FROM filesystem_general WHERE date >= ? ORDER BY date",
-            (start,),
+            " used, available FROM filesystem_general WHERE date BETWEEN ? AND ? ORDER BY date",
+            span,
         )
         central = connection.execute(
             "SELECT area, date, size, used, available FROM central_storage"
-            " WHERE date >= ? ORDER BY date",
-            (start,),
+            " WHERE date BETWEEN ? AND ? ORDER BY date",
+            span,
         )
         sample = connection.execute(
-            "SELECT date FROM scan_run WHERE sample AND date >= ?", (start,)
+            "SELECT date FROM scan_run WHERE sample AND date BETWEEN ? AND ?", span
         ).fetchall()
-        runs = table_rows.run_columns((dates[row[0]], *row[1:]) for row in _runs(connection, start))
+        runs = table_rows.run_columns((dates[row[0]], *row[1:]) for row in _runs(connection, span))
         return History(
             general=table_rows.general_columns((dates[row[0]], *row[1:]) for row in general),
-            products=_products(connection, start, dates),
+            products=_products(connection, span, dates),
             central=table_rows.central_columns(
                 (row[0], dates[row[1]], *row[2:]) for row in central
             ),
             sample_dates=frozenset(dates[date] for (date,) in sample),
             incomplete_dates=table_rows.incomplete_dates(runs),
-            filesystems=_filesystems(connection, start, dates),
+            filesystems=_filesystems(connection, span, dates),
             runs=runs,
-            samples=_samples(connection, start),
+            samples=_samples(connection, span),
         )
 
 
-def _runs(connection: sqlite3.Connection, start: str) -> Iterator[Sequence[Any]]:
+def _runs(connection: sqlite3.Connection, span: _Span) -> Iterator[Sequence[Any]]:
     # Of a group's areas only `all`: the others are parts of it, and may overlap.
     yield from connection.execute(
         "SELECT r.date, r.status, r.incomplete_reasons, r.suspicions, r.host, r.version, r.reader,"
         " r.seconds, a.files, a.directories, a.vanished, a.unrecognized, a.errors, a.skipped"
         " FROM scan_run r LEFT JOIN scan_area a ON a.run_id = r.run_id AND a.area = 'all'"
-        " WHERE r.date >= ? ORDER BY r.date",
-        (start,),
+        " WHERE r.date BETWEEN ? AND ? ORDER BY r.date",
+        span,
     )
 
 
 def _filesystems(
-    connection: sqlite3.Connection, start: str, dates: _Dates
+    connection: sqlite3.Connection, span: _Span, dates: _Dates
 ) -> dict[str, FilesystemColumns]:
     # Areas on one filesystem tell the same, give or take what was written between two df.
     rows = connection.execute(
         "SELECT a.target, max(a.source), max(a.fstype), r.date,"
         " max(a.size_bytes), max(a.used_bytes), max(a.available_bytes)"
         " FROM scan_run r JOIN scan_area a ON a.run_id = r.run_id"
-        " WHERE r.date >= ? AND a.target <> '' AND a.size_bytes IS NOT NULL"
+        " WHERE r.date BETWEEN ? AND ? AND a.target <> '' AND a.size_bytes IS NOT NULL"
         " AND a.used_bytes IS NOT NULL AND a.available_bytes IS NOT NULL"
         " GROUP BY r.date, a.target ORDER BY r.date",
-        (start,),
+        span,
     )
     areas = connection.execute(
         f"SELECT target, area_group, area FROM scan_area WHERE run_id = {_NEWEST}"  # noqa: S608 - names of our own
         " AND target <> '' ORDER BY area_group, area",
-        (start,),
+        span,
     )
     return table_rows.filesystem_columns(
         ((*row[:3], dates[row[3]], *row[4:]) for row in rows), areas
     )
 
 
-def _samples(connection: sqlite3.Connection, start: str) -> Samples:
+def _samples(connection: sqlite3.Connection, span: _Span) -> Samples:
     return table_rows.samples(
         connection.execute(
             "SELECT unrecognized_samples, error_samples FROM scan_area"  # noqa: S608 - names of our own
             f" WHERE area = 'all' AND run_id = {_NEWEST}",
-            (start,),
+            span,
         )
     )
 
 
 def _products(
-    connection: sqlite3.Connection, start: str, dates: _Dates
+    connection: sqlite3.Connection, span: _Span, dates: _Dates
 ) -> dict[Product, ProductColumns]:
     # One query a product: the labels of 220,000 rows would take as long to make as the rest.
     products = {}
@@ -149,8 +153,8 @@ def _products(
     for key in connection.execute(keys).fetchall():
         rows = connection.execute(
             "SELECT date, count, size FROM filesystem_instrument"
-            " WHERE instrument = ? AND filetype = ? AND date >= ? ORDER BY date",
-            (*key, start),
+            " WHERE instrument = ? AND filetype = ? AND date BETWEEN ? AND ? ORDER BY date",
+            (*key, *span),
         ).fetchall()
         if rows:
             texts, counts, sizes = zip(*rows, strict=True)
@@ -160,14 +164,17 @@ def _products(
     return products
 
 
-def last_complete_areas(connection: sqlite3.Connection) -> Mapping[tuple[str, str], LastArea]:
-    """Return what the newest real run that is complete found."""
+def last_complete_areas(
+    connection: sqlite3.Connection, until: datetime
+) -> Mapping[tuple[str, str], LastArea]:
+    """Return what the newest complete real run up to a date found."""
     with transaction(connection, "DEFERRED"):
         return _areas_of(
             connection,
             connection.execute(
                 "SELECT run_id FROM scan_run WHERE NOT sample AND status = 'complete'"
-                " ORDER BY date DESC LIMIT 1"
+                " AND date <= ? ORDER BY date DESC LIMIT 1",
+                (date_text(until),),
             ).fetchone(),
         )
 
@@ -183,21 +190,28 @@ def _areas_of(
     return {(group, area): LastArea(*found) for group, area, *found in areas}
 
 
-def last_areas(connection: sqlite3.Connection) -> Mapping[tuple[str, str], LastArea]:
-    """Return what the newest real run found; before our first, what JWQL's tables tell."""
+def last_areas(
+    connection: sqlite3.Connection, until: datetime
+) -> Mapping[tuple[str, str], LastArea]:
+    """Return what the newest real run up to a date found; before our first, JWQL's rows."""
+    latest = (date_text(until),)
     with transaction(connection, "DEFERRED"):
         run = connection.execute(
-            "SELECT run_id FROM scan_run WHERE NOT sample ORDER BY date DESC LIMIT 1"
+            "SELECT run_id FROM scan_run WHERE NOT sample AND date <= ? ORDER BY date DESC LIMIT 1",
+            latest,
         ).fetchone()
         if run is not None:
             return _areas_of(connection, run)
         archive = connection.execute(
             "SELECT total_file_count FROM filesystem_general"
-            " WHERE date NOT IN (SELECT date FROM scan_run) ORDER BY date DESC LIMIT 1"
+            " WHERE date NOT IN (SELECT date FROM scan_run) AND date <= ?"
+            " ORDER BY date DESC LIMIT 1",
+            latest,
         ).fetchone()
         central = connection.execute(  # beside max(), SQLite takes the other columns of its row
             "SELECT area, used, max(date) FROM central_storage"
-            " WHERE date NOT IN (SELECT date FROM scan_run) GROUP BY area"
+            " WHERE date NOT IN (SELECT date FROM scan_run) AND date <= ? GROUP BY area",
+            latest,
         )
         return table_rows.jwql_last_areas(
             None if archive is None else archive[0], ((area, used) for area, used, _ in central)
