@@ -16,7 +16,7 @@ from jwqlscan.config import Config
 from jwqlscan.df import DfError, capacity
 from jwqlscan.errors import ClockError, JwqlscanError, StoreError
 from jwqlscan.files import try_to_write
-from jwqlscan.metrics import check_name
+from jwqlscan.metrics_path import check_metrics, check_metrics_outside
 from jwqlscan.paths import shown
 from jwqlscan.scanning.measure import survey_seconds
 from jwqlscan.scanning.readers import available_readers
@@ -99,6 +99,7 @@ async def _areas(config: Config) -> str:
     if not areas:
         raise JwqlscanError("none: set archive.path or central.path, or run `jwqlscan init`")
     await preflight.check_outside(config, areas, found)
+    await check_metrics_outside(config, areas, found)
     return f"{len(areas)} can be read: " + ", ".join(f"{a.group} {shown(a.name)}" for a in areas)
 
 
@@ -143,8 +144,7 @@ async def _notices(config: Config) -> str:
     """Look at what is called and written when a run ended; nobody is told anything now."""
     told = []
     if config.metrics_path:
-        check_name(config.metrics_path)
-        _try_to_write("metrics.path", os.path.dirname(config.metrics_path), config)
+        await check_metrics(config)
         told.append(f"metrics in {shown(config.metrics_path)}")
     if config.notices.ping_url:
         told.append("a dead-man's switch, by notify.ping_url")

@@ -22,6 +22,7 @@ import anyio.to_thread
 
 from jwqlscan.errors import ConfigError
 from jwqlscan.paths import shown
+from jwqlscan.trust import open_directory
 
 Result = TypeVar("Result")
 
@@ -48,6 +49,7 @@ async def write_atomically(
     *,
     follow_symlink: bool = True,
     replace: bool = True,
+    among_others: bool = False,
 ) -> None:
     """Write a file so that readers, and crashes, find the old one or the new one.
 
@@ -63,6 +65,9 @@ async def write_atomically(
         Whether its directory may be a symbolic link.
     replace : bool
         Whether a file that is there may be replaced.
+    among_others : bool
+        Whether the directory, or one above it, may belong to others than root when this is root:
+        see `jwqlscan.trust.open_directory`.
 
     Raises
     ------
@@ -81,7 +86,7 @@ async def write_atomically(
     gid = group_id(group)
     # A cancelled run waits for these few steps: a thread left alone would leave its file behind.
     with _in_time(path):
-        await _write(path, content, mode, gid, follow_symlink, replace)
+        await _write(path, content, mode, gid, follow_symlink, replace, among_others)
 
 
 @contextlib.contextmanager
@@ -99,12 +104,21 @@ async def _run(function: Callable[..., Result], *args: object) -> Result:
 
 
 async def _write(
-    path: str, content: bytes, mode: int, gid: int, follow_symlink: bool, replace: bool
+    path: str,
+    content: bytes,
+    mode: int,
+    gid: int,
+    follow_symlink: bool,
+    replace: bool,
+    among_others: bool,
 ) -> None:
     directory, name = os.path.split(path)
     temporary = _temporary_name(name)
     flags = _DIRECTORY_FLAGS | (0 if follow_symlink else os.O_NOFOLLOW)
-    directory_fd = await _run(os.open, directory or ".", flags)
+    if among_others:
+        directory_fd = await _run(open_directory, directory or ".")
+    else:
+        directory_fd = await _run(os.open, directory or ".", flags)
     try:
         opener = partial(_create, directory_fd)
         try:
@@ -148,8 +162,14 @@ def make_directory_now(
     _make_directory(path, mode, group_id(group), follow_symlink)
 
 
-def try_to_write(directory: str) -> None:
+def try_to_write(directory: str, *, among_others: bool = False) -> None:
     """Write a file into a directory, down to the disk, and remove it.
+
+    Parameters
+    ----------
+    directory : str
+    among_others : bool
+        As for `write_atomically`.
 
     Raises
     ------
@@ -157,7 +177,9 @@ def try_to_write(directory: str) -> None:
         If that can't be done: it is read-only or full, say.
     """
     name = _temporary_name("try")
-    directory_fd = os.open(directory, _DIRECTORY_FLAGS)
+    directory_fd = (
+        open_directory(directory) if among_others else os.open(directory, _DIRECTORY_FLAGS)
+    )
     try:
         fd = _create(directory_fd, name, 0)
         try:

@@ -21,6 +21,7 @@ from jwqlscan.config import Config
 from jwqlscan.df import DfError, capacity
 from jwqlscan.display import Display
 from jwqlscan.errors import (
+    ConfigError,
     ExitCode,
     JwqlscanError,
     ReportError,
@@ -30,11 +31,12 @@ from jwqlscan.errors import (
 )
 from jwqlscan.lock import waited_lock
 from jwqlscan.metrics import write_metrics
+from jwqlscan.metrics_path import check_metrics, check_metrics_outside
 from jwqlscan.notices import Announcement, Ending, announced
 from jwqlscan.reporting import warm_up, write_report
 from jwqlscan.scanning.measure import AreaMeasure, Measurement, measure, survey_seconds
-from jwqlscan.scanning.scanner import Scanner
-from jwqlscan.settings import ScanSettings
+from jwqlscan.scanning.scanner import Found, Scanner
+from jwqlscan.settings import Area, ScanSettings
 from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot, worst_state
 from jwqlscan.store import LastArea, Store, Tables, open_store
 from jwqlscan.store.questions import future_dates
@@ -78,6 +80,7 @@ class _Run:
     log_file: str
     run_id: str
     began: float = field(default_factory=time.monotonic)
+    metrics_problem: str = ""  # why the metrics can't be written
 
     def at_most(self, seconds: float, config: Config) -> float:
         """Return how long something may take that is not to outlive ``scan.max_runtime``."""
@@ -191,14 +194,14 @@ async def _run(
                 codes.append(ExitCode.REPORT_FAILED)
                 bug = type(error).__name__
                 warnings.append(f"the report: a bug: {bug}; `jwqlscan report --debug` shows where")
-        if config.metrics_path and ExitCode.SPOOLED not in codes:
+        if config.metrics_path and not this.metrics_problem and ExitCode.SPOOLED not in codes:
             try:
                 await write_metrics(config.database_url, config.metrics_path)
             except JwqlscanError as error:  # monitoring sees the old ones; the run is as good
                 warnings.append(str(error))
         for warning in warnings:
             log.warning("%s", warning)
-        told = (*errors, *warnings)
+        told = (*errors, *filter(None, [this.metrics_problem]), *warnings)
         return Outcome(snapshot, most_severe(codes), location, written, told)
 
 
@@ -297,6 +300,7 @@ async def _measure(
         found = await scanner.survey(survey_paths(config), patience)
         areas = choose_areas(config, found, last, allow_empty)
         await preflight.check_outside(config, areas, found)
+        await _look_at_metrics_path(config, this, areas, found)
         display.phase("scanning")
         display.expect(sum(area.entries for (_, name), area in (last or {}).items() if name == ALL))
         started = time.monotonic()
@@ -327,6 +331,18 @@ async def _measure(
     if not allow_empty:
         check_not_emptied(measurement.areas, last, config)
     return _snapshot(config, this, measurement, capacities, time.monotonic() - started)
+
+
+async def _look_at_metrics_path(
+    config: Config, this: _Run, areas: Sequence[Area], found: Mapping[str, Found]
+) -> None:
+    """Warn before the scan where the metrics can't be written after it."""
+    try:
+        await check_metrics(config)
+        await check_metrics_outside(config, areas, found)
+    except ConfigError as error:
+        this.metrics_problem = f"{error}; the run goes on without metrics"
+        log.warning("%s", this.metrics_problem)
 
 
 def _scan_settings(config: Config, this: _Run) -> ScanSettings:

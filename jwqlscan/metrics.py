@@ -64,7 +64,7 @@ async def write_metrics(database_url: str, path: str) -> None:
     check_name(path)
     text = exposition(await gather(database_url))
     try:
-        await write_atomically(os.path.abspath(path), text, METRICS_MODE, None)
+        await write_atomically(os.path.abspath(path), text, METRICS_MODE, None, among_others=True)
     except OSError as error:
         raise ConfigError(
             f"metrics: {shown(path)}: {error.strerror}; name a file in a directory you can write"

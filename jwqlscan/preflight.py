@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 
 import anyio
@@ -39,7 +39,7 @@ async def check(config: Config) -> None:
             "nothing to measure: give --archive DIR, or archive.path or central.path"
             f"{config.source or ' in a configuration file, which `jwqlscan init` writes'}"
         )
-    await _in_time(config, partial(_check_places, config))
+    await in_time(partial(_check_places, config), _places(config))
 
 
 async def check_outside(config: Config, areas: Sequence[Area], found: Mapping[str, Found]) -> None:
@@ -56,6 +56,16 @@ async def check_outside(config: Config, areas: Sequence[Area], found: Mapping[st
     ------
     ConfigError
     """
+    await check_places_outside(config, areas, found, _places(config))
+
+
+async def check_places_outside(
+    config: Config,
+    areas: Sequence[Area],
+    found: Mapping[str, Found],
+    places: Iterable[tuple[str, str]],
+) -> None:
+    """Do what `check_outside` does for some directories, each with the key it comes from."""
     if config.outputs.allow_inside:
         return
     roots = {
@@ -63,19 +73,26 @@ async def check_outside(config: Config, areas: Sequence[Area], found: Mapping[st
         for area, one in ((area, found[area.path]) for area in areas)
         if not one.errno
     }
-    await _in_time(config, partial(_check_outside, config, roots))
+    places = tuple(places)
+    await in_time(partial(_check_outside, config, roots, places), places)
 
 
-async def _in_time(config: Config, look: Callable[[], None]) -> None:
-    """Look at the places that a run writes to; a disk that does not answer is left behind."""
+async def in_time(look: Callable[[], None], places: Iterable[tuple[str, str]]) -> None:
+    """Look at directories that a run writes to; a disk that does not answer is left behind.
+
+    Raises
+    ------
+    ConfigError
+        If there is no answer within `PLACES_TIMEOUT_S`.
+    """
     try:
         with anyio.fail_after(PLACES_TIMEOUT_S):
             await anyio.to_thread.run_sync(look, abandon_on_cancel=True)
     except TimeoutError:
-        places = ", ".join(f"{key} {shown(path)}" for key, path in _places(config))
+        mounts = ", ".join(f"{key} {shown(path)}" for key, path in places)
         raise ConfigError(
             f"no answer within {PLACES_TIMEOUT_S:g} s from where a run writes: see the mounts of"
-            f" {places}"
+            f" {mounts}"
         ) from None
 
 
@@ -116,19 +133,21 @@ def _check_trust(config: Config) -> None:
 
 
 def _places(config: Config) -> Iterator[tuple[str, str]]:
-    """Yield the directories that a run writes to, with the key each comes from."""
+    """Yield the directories without which there is no run, with the key each comes from."""
     yield "outputs.path", config.outputs.directory
     yield "state.path", config.state_path
     if config.database_url.startswith("sqlite:///"):
         yield "database.url", os.path.dirname(config.database_url.removeprefix("sqlite:///"))
     if config.log_path:
         yield "log.path", config.log_path
-    if config.metrics_path:
-        yield "metrics.path", os.path.dirname(os.path.abspath(config.metrics_path))
 
 
-def _check_outside(config: Config, roots: Mapping[tuple[int, int], Area]) -> None:
-    for key, path in _places(config):
+def _check_outside(
+    config: Config,
+    roots: Mapping[tuple[int, int], Area],
+    places: Iterable[tuple[str, str]],
+) -> None:
+    for key, path in places:
         for device_inode in _identities(path):
             if area := roots.get(device_inode):
                 raise ConfigError(

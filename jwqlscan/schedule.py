@@ -108,10 +108,23 @@ def systemd_units(config: Config, program: Sequence[str], user: str) -> dict[str
             home="no" if _below(places, HOMES) else "read-only",
             private_tmp="no" if _below(places | read, ("/tmp", "/var/tmp")) else "yes",  # noqa: S108 - none is made there
             # root reads everything without owning it; any other user needs no capability
-            capabilities="CAP_DAC_READ_SEARCH CAP_CHOWN CAP_FOWNER" if user == "root" else "",
+            capabilities=_capabilities(config) if user == "root" else "",
         ),
         timer: _TIMER.format(timer=f"/etc/systemd/system/{timer}", hour=HOUR, minute=MINUTE),
     }
+
+
+def _capabilities(config: Config) -> str:
+    """Return what root keeps: to read all, to set owners and, if need be, to write the metrics."""
+    kept = ["CAP_DAC_READ_SEARCH", "CAP_CHOWN", "CAP_FOWNER"]
+    if config.metrics_path:
+        try:
+            owner = os.stat(os.path.dirname(config.metrics_path)).st_uid
+        except OSError:  # not there: there is nothing to be allowed
+            owner = 0
+        if owner:  # the node exporter's, as Debian's package makes it
+            kept.append("CAP_DAC_OVERRIDE")
+    return " ".join(kept)
 
 
 HOMES = ("/home", "/root", "/run/user")

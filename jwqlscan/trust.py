@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import stat
@@ -10,6 +11,8 @@ from collections.abc import Iterator
 from jwqlscan.paths import shown
 
 _MOST_LINKS = 40  # path_resolution(7)
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+_PASSED = _DIRECTORY | os.O_PATH  # a directory that is only passed need not be readable
 
 
 def distrust(path: str, status: os.stat_result) -> str:
@@ -46,14 +49,79 @@ def distrust_way(path: str) -> tuple[str, str]:
             status = os.lstat(place)
         except OSError:
             break
-        mode, owner = status.st_mode, status.st_uid
-        if stat.S_ISLNK(mode):  # its mode says nothing; its owner can replace it, also in /tmp
-            mode = stat.S_IFLNK | 0o700
-        if owner == top:  # where root is but mapped to a user, the host's root is another one
-            owner = 0
-        if reason := distrust(place, os.stat_result((mode, *status[1:4], owner, *status[5:]))):
+        if reason := distrust(place, _as_seen_by_root(status, top)):
             return place, reason
     return "", ""
+
+
+def _as_seen_by_root(status: os.stat_result, top: int) -> os.stat_result:
+    """Return the status with the mode and owner that `distrust` is to judge.
+
+    Parameters
+    ----------
+    status : os.stat_result
+    top : int
+        Owner of ``/``.
+    """
+    mode, owner = status.st_mode, status.st_uid
+    if stat.S_ISLNK(mode):  # its mode says nothing; its owner can replace it, also in /tmp
+        mode = stat.S_IFLNK | 0o700
+    if owner == top:  # where root is but mapped to a user, the host's root is another one
+        owner = 0
+    return os.stat_result((mode, *status[1:4], owner, *status[5:]))
+
+
+def open_directory(path: str) -> int:
+    """Open a directory; as root, never through a symbolic link that others can place or replace.
+
+    The directory itself, and those on the way, may belong to others: a file that is then written
+    relative to the descriptor is in that very directory.
+
+    Raises
+    ------
+    OSError
+        ELOOP for such a link.
+
+    Notes
+    -----
+    Each component is opened relative to the one before it, so nothing that is changed on the way
+    meanwhile has an effect. A link of root's in a directory of root's can't be changed by others.
+    """
+    if os.geteuid() != 0:
+        return os.open(path, _DIRECTORY)
+    waiting = [part for part in os.path.abspath(path).split("/") if part][::-1]
+    links = 0
+    here = os.open("/", _PASSED)
+    try:
+        top = os.fstat(here).st_uid
+        while waiting:
+            part = waiting.pop()
+            try:
+                below = os.open(part, _PASSED | os.O_NOFOLLOW, dir_fd=here)
+            except NotADirectoryError:  # open(2): so it is for a symbolic link
+                target = _link_of_root(here, part, top, path)
+                links += 1
+                if links > _MOST_LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path) from None
+                waiting += [part for part in target.split("/") if part not in ("", ".")][::-1]
+                below = os.open("/" if target.startswith("/") else ".", _PASSED, dir_fd=here)
+            os.close(here)
+            here = below
+        return os.open(".", _DIRECTORY, dir_fd=here)
+    finally:
+        os.close(here)
+
+
+def _link_of_root(directory_fd: int, name: str, top: int, path: str) -> str:
+    """Return the target of a symbolic link that only root can replace."""
+    status = os.lstat(name, dir_fd=directory_fd)
+    if not stat.S_ISLNK(status.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+    for one in (os.fstat(directory_fd), status):
+        if distrust(name, _as_seen_by_root(one, top)):
+            reason = f"{shown(name)} is a symbolic link that others than root can replace"
+            raise OSError(errno.ELOOP, reason, path)
+    return os.readlink(name, dir_fd=directory_fd)
 
 
 def _way(path: str) -> Iterator[str]:

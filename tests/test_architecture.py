@@ -36,8 +36,8 @@ LAYERS = [
     ("configuration, lock, df, store", "config lock df notices store.* new_config jwql_config"),
     (
         "measuring, spool, report, looking back",
-        "scanning.measure areas spool storing reporting.* preflight looking check metrics schedule"
-        " moving moving_insight jwql_import pruning",
+        "scanning.measure areas spool storing reporting.* preflight looking check metrics"
+        " metrics_path schedule moving moving_insight jwql_import pruning",
     ),
     ("the use cases", "job doctor"),
     ("how tables are shown", "terminal"),
