@@ -56,6 +56,9 @@ _FILETYPES_BY_KIND = {
 FILETYPES = frozenset(word for words in _FILETYPES_BY_KIND.values() for word in words.split())
 GUIDE_STAR_FILETYPES = frozenset([*_FILETYPES_BY_KIND["guide star"].split(), "cal", "uncal"])
 
+# Filetypes that may be followed by "-" and the activity they were made from, two characters.
+WITH_ACTIVITY = frozenset(["wfscmb"])
+
 # What stage of the pipelines makes a filetype, beside those that guide star data is. Some are made
 # twice, of one exposure and of all of an association, under one suffix: the filetype does not tell.
 _FILETYPES_BY_STAGE = {
@@ -263,7 +266,11 @@ class Classifier:
         # The longest filetype that ends it, with some optics and "_" before: image_cal, not cal.
         at = optics_filetype.find("_")
         while at >= 0:
-            if optics_filetype[at + 1 :] in self._filetypes:
-                return optics_filetype[at + 1 :]
+            filetype = optics_filetype[at + 1 :]
+            if filetype in self._filetypes:
+                return filetype
+            base, activity = filetype[:-3], filetype[-3:]
+            if base in WITH_ACTIVITY and activity[0] == "-" and activity[1:].isalnum():
+                return base
             at = optics_filetype.find("_", at + 1)
         return None

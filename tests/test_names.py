@@ -18,6 +18,7 @@ from jwqlscan.names import (
     GUIDE_STAR_FILETYPES,
     INSTRUMENT_LABELS,
     STAGES,
+    WITH_ACTIVITY,
     Classifier,
     shape,
     stage,
@@ -69,6 +70,10 @@ KNOWN = {
     "jw01093-o001_t001_niriss_f480m-nrm_aminorm-oi.fits": ("niriss", "aminorm-oi"),
     "jw01093-o001_t001_niriss_f480m-nrm-sub80_amimulti-oi.fits": ("niriss", "amimulti-oi"),
     "jw01093-o001_t001_niriss_f380m_sub80_psf-ami-oi.fits": ("niriss", "psf-ami-oi"),
+    "jw02725-o484_t097_nircam_clear-f356w-nrcalong_wfscmb-04.fits": ("nircam", "wfscmb"),
+    "jw01464-o063_t001_nircam_clear-f212n-nrcb_wfscmb-0a.fits": ("nircam", "wfscmb"),
+    "jw01464-o063_t001_nircam_clear-f212n_wfscmb-zz.fits": ("nircam", "wfscmb"),
+    "jw01464-o063_t001_nircam_clear-f212n_wfscmb.fits": ("nircam", "wfscmb"),
     # guide stars
     "jw00729011001_gs-id_1_image_cal.fits": ("fgs", "image_cal"),
     "jw00729011001_gs-id_12_stacked_uncal.fits": ("fgs", "stacked_uncal"),
@@ -137,6 +142,13 @@ UNKNOWN = [
     "jw80600-o009_t001-epoch12_miri_f1130w_i2d.fits",
     "jw80600-o009_miri_f1130w_i2d.fits",
     "jw80600_t001_miri_f1130w_i2d.fits",
+    "jw02725-o484_t097_nircam_clear-f356w_wfscmb-4.fits",
+    "jw02725-o484_t097_nircam_clear-f356w_wfscmb-004.fits",
+    "jw02725-o484_t097_nircam_clear-f356w_wfscmb_04.fits",
+    "jw02725-o484_t097_nircam_clear-f356w_wfscmb--4.fits",
+    "jw02725-o484_t097_nircam_clear-f356w_wfscmb-04-05.fits",
+    "jw02725-o484_t097_nircam_clear-f356w_i2d-04.fits",
+    "jw02725-o484_t097_nircam_clear-f356w_aminorm-04.fits",
     "jw80600-o0009_t001_miri_f1130w_i2d.fits",
     "jw00729011001_gs-id_1_rate.fits",
     "jw00729011001_gs-id_1_image.fits",
@@ -327,13 +339,17 @@ def exposures():
     )
 
 
+def activity(filetype):
+    return optional("-", BASE_36) if filetype in WITH_ACTIVITY else st.just("")
+
+
 def stage3():
     # An optics token may be "image": then the name does say image_cal, as the longest wins.
     return st.tuples(one_of(DETECTORS), one_of(FILETYPES), OPTICS).flatmap(
         lambda pick: st.tuples(
             joined(
                 *("jw", digits(5), "-", ASSOCIATION, "_", TARGET),
-                *("_", pick[0], "_", pick[2], "_", pick[1], ".fits"),
+                *("_", pick[0], "_", pick[2], "_", pick[1], activity(pick[1]), ".fits"),
             ),
             st.just(Product(pick[0], pick[1])),
         )

@@ -10,11 +10,13 @@ import tempfile
 import threading
 import time
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_names import KNOWN, UNKNOWN
 from trees import (
     Alone,
     Fifo,
@@ -112,6 +114,15 @@ def test_files_are_counted_by_product(tmp_path, reader):
         Product("nircam", "cal"): (2, 1500),
         Product("miri", "rate"): (1, 7),
     }
+
+
+def test_every_known_kind_of_name_is_counted_as_its_product(tmp_path, reader):
+    unknown = [n for n in UNKNOWN if n and "\0" not in n and n.isascii() and "/" not in n]
+    make_tree(tmp_path, dict.fromkeys([*KNOWN, *unknown], 1))
+    tally = walk(tmp_path, reader)
+    products = {tuple(product): amount.count for product, amount in tally.products.items()}
+    assert products == Counter(KNOWN.values())
+    assert tally.unrecognized == sum(name.endswith(".fits") for name in unknown)
 
 
 def test_a_name_that_is_no_product_is_counted_with_a_sample(tmp_path, reader):
