@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from jwqlscan.errors import ConfigError
 from jwqlscan.new_config import Values
@@ -25,6 +25,10 @@ AREAS = {
     "thumbnails": "thumbnail_filesystem",
     "working": "working",
 }
+
+# Where a database is given in parts, beside `connection_string`, the newest key first: what JWQL's
+# monitors use since they became Django models, and what its session used before.
+DATABASES = ("django_databases.monitors", "databases", "database")
 
 
 def read_jwql_config(path: str) -> Values:
@@ -64,6 +68,7 @@ def _values(file: str, paths: Mapping[str, str], url: str) -> Values:
         "outputs.path": outputs,
         "log.path": paths["log_dir"],
         "database.url": url,
+        "scan.follow_file_symlinks": True,  # JWQL does
     }
     if any(
         _within(one, root)
@@ -85,7 +90,7 @@ def _text(file: str, said: Mapping[str, Any], key: str, label: str = "") -> str:
     value = said.get(key)
     if value is None or value == "":
         return ""
-    if isinstance(value, int) and key == "port" and not isinstance(value, bool):
+    if isinstance(value, int) and key.lower() == "port" and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or "\0" in value:
         raise ConfigError(f"{shown(file)}: {label or key}: expected a string")
@@ -93,31 +98,68 @@ def _text(file: str, said: Mapping[str, Any], key: str, label: str = "") -> str:
 
 
 def _database_url(file: str, said: Mapping[str, Any]) -> str:
-    """Return a URL from the connection string or, without one, from the parts in `database`."""
-    if url := _text(file, said, "connection_string"):
-        scheme, separator, rest = url.partition("://")
-        # SQLAlchemy names its driver in the scheme: postgresql+psycopg2
-        if scheme.partition("+")[0] not in ("postgresql", "postgres", "sqlite") or not separator:
-            raise ConfigError(
-                f"{shown(file)}: connection_string: expected postgresql://... or sqlite:///...;"
-                " empty it, and give the database with --database"
-            )
-        return f"{scheme.partition('+')[0]}://{rest}"
-    parts = said.get("database") or {}
-    if not isinstance(parts, dict):
-        raise ConfigError(f"{shown(file)}: database: expected an object")
-    user, password, host, port, name = (
-        _text(file, parts, key, f"database.{key}")
-        for key in ("user", "password", "host", "port", "name")
+    """Return the URL of the first of `DATABASES` that is filled in; "" if none is."""
+    if connection_string := _text(file, said, "connection_string"):
+        return _from_connection_string(file, connection_string)
+    for label in DATABASES:
+        parts: Any = said
+        for key in label.split("."):
+            parts = parts.get(key) or {}
+            if not isinstance(parts, dict):
+                raise ConfigError(f"{shown(file)}: {label}: expected an object")
+        if url := _from_parts(file, label, parts):
+            return url
+    return ""
+
+
+def _from_connection_string(file: str, text: str) -> str:
+    """Return SQLAlchemy's URL as a URL: user and password may hold any character but @ there.
+
+    SQLAlchemy takes everything up to the first "@" as ``user:password``, and decodes percent
+    escapes in both.
+    """
+    scheme, separator, rest = text.partition("://")
+    scheme = scheme.partition("+")[0]  # SQLAlchemy names its driver there: postgresql+psycopg2
+    if scheme not in ("postgresql", "postgres", "sqlite") or not separator:
+        raise ConfigError(
+            f"{shown(file)}: connection_string: expected postgresql://... or sqlite:///...;"
+            " empty it, and give the database with --database"
+        )
+    account, at, where = rest.partition("@")
+    if scheme == "sqlite" or not at:
+        return f"{scheme}://{rest}"
+    user, _, password = account.partition(":")
+    return f"{scheme}://{_login(unquote(user), unquote(password))}{where}"
+
+
+def _from_parts(file: str, label: str, parts: Mapping[str, Any]) -> str:
+    """Return the URL of a database given in parts, as Django has them; "" without a name."""
+    lowered = {key.lower(): value for key, value in parts.items()}
+    engine, user, password, host, port, name = (
+        _text(file, lowered, key, f"{label}.{key}")
+        for key in ("engine", "user", "password", "host", "port", "name")
     )
-    if not (host and name):
+    if not name:
         return ""
-    login = quote(user, safe="") + (f":{quote(password, safe='')}" if password else "")
-    where = f"[{host}]" if ":" in host else host
+    engine = engine.rpartition(".")[2]  # django.db.backends.postgresql
+    if engine.startswith("sqlite"):
+        return f"sqlite:///{name}"
+    if engine and not engine.startswith("postgres"):
+        raise ConfigError(
+            f"{shown(file)}: {label}.engine: expected postgresql or sqlite, not {shown(engine)};"
+            " empty it, and give the database with --database"
+        )
+    where = f"[{host}]" if ":" in host else quote(host, safe="")  # a path is a socket's directory
     return (
-        f"postgresql://{login}{'@' if login else ''}{where}{f':{port}' if port else ''}"
+        f"postgresql://{_login(user, password)}{where}{f':{port}' if port else ''}"
         f"/{quote(name, safe='')}"
     )
+
+
+def _login(user: str, password: str) -> str:
+    if not (user or password):
+        return ""
+    return quote(user, safe="") + (f":{quote(password, safe='')}" if password else "") + "@"
 
 
 def _within(path: str, root: str) -> bool:

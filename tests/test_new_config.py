@@ -8,11 +8,17 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_store_jwql import connected
 
 from jwqlscan.config import load_config
+from jwqlscan.jwql_config import _from_connection_string, _from_parts
 from jwqlscan.new_config import EXAMPLE, commented
+from jwqlscan.store.dsn import redacted
 
 ROOT = Path(__file__).parent.parent
 JWQL = {
@@ -140,6 +146,7 @@ def test_what_jwql_says_is_taken_over(tmp_path):
     assert config.outputs.directory == "/data/central/outputs"
     assert config.outputs.allow_inside  # it is inside what is measured, as it always was
     assert config.log_path == "/data/central/logs"
+    assert config.scan.follow_file_symlinks  # as JWQL does
     assert "t0ken" not in (tmp_path / "c.toml").read_text()
     assert "s3cr" not in done.stdout
 
@@ -149,6 +156,77 @@ def test_the_parts_of_a_database_make_a_url(tmp_path):
     from_jwql(tmp_path, {"filesystem": "/data", "database": parts})
     url = load_config(str(tmp_path / "c.toml")).database_url
     assert url == "postgresql://u%40x:p%3A%2F%40@[::1]:5433/jwql%20db"
+
+
+PARTS = {"engine": "postgresql", "name": "d", "user": "u", "password": "p/s#s?", "host": "h"}
+EMPTY = dict.fromkeys(PARTS, "") | {"port": ""}
+DJANGO = {key.upper(): value for key, value in PARTS.items()} | {
+    "ENGINE": "django.db.backends.postgresql",
+    "HOST": "newest",
+    "PORT": "5433",
+}
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ({"databases": PARTS, "database": {**PARTS, "host": "old"}}, "h/d"),
+        ({"databases": EMPTY, "database": {**PARTS, "host": "old"}}, "old/d"),
+        ({"django_databases": {"default": EMPTY, "monitors": DJANGO}}, "newest:5433/d"),
+        ({"django_databases": {"monitors": DJANGO}, "databases": PARTS}, "newest:5433/d"),
+        ({"django_databases": {"default": DJANGO}, "databases": PARTS}, "h/d"),
+        ({"connection_string": "", "databases": {**PARTS, "host": ""}}, "/d"),
+        ({"databases": {**PARTS, "host": "/run/postgresql"}}, "%2Frun%2Fpostgresql/d"),
+        ({"connection_string": "postgresql+psycopg2://u:p/s#s?@h:5432/d"}, "h:5432/d"),
+        ({"connection_string": "postgresql://u:p%2Fs%23s%3F@h/d?sslmode=require"}, "h/d?sslmode=r"),
+    ],
+)
+def test_a_database_is_read_from_every_key_that_jwql_had(tmp_path, keys, expected):
+    done = from_jwql(tmp_path, {"filesystem": "/data", **keys})
+    assert (done.returncode, done.stderr) == (0, "")
+    url = load_config(str(tmp_path / "c.toml")).database_url
+    assert url.startswith(f"postgresql://u:p%2Fs%23s%3F@{expected}")
+
+
+def test_an_empty_configuration_of_jwql_names_no_database(tmp_path):
+    django = {"default": EMPTY, "monitors": {key.upper(): "" for key in EMPTY}}
+    keys = {"connection_string": "", "databases": EMPTY, "django_databases": django}
+    done = from_jwql(tmp_path, {"filesystem": "/data", **keys})
+    assert (done.returncode, done.stderr) == (0, "")
+    url = load_config(str(tmp_path / "c.toml")).database_url
+    assert url == f"sqlite:///{tmp_path}/.local/share/jwqlscan/jwqlscan.db"
+
+
+HOSTILE = st.text(st.characters(codec="utf-8", exclude_characters="\0@"), max_size=12)
+
+
+@given(user=HOSTILE, password=HOSTILE)
+def test_a_login_of_any_characters_comes_back_out_of_the_url(user, password):
+    url = _from_parts("f", "databases", {"user": user, "password": password, "name": "d"})
+    assert redacted(url).startswith("postgresql://")
+    parts = urlsplit(url)
+    assert parts.path == "/d" and not parts.query and not parts.fragment
+    assert (unquote(parts.username or ""), unquote(parts.password or "")) == (user, password)
+    if ":" not in user and "%" not in user + password:  # which SQLAlchemy decodes
+        login = f"{user}:{password}" if password else user
+        text = f"postgresql+psycopg2://{login}@/d" if login else "postgresql+psycopg2:///d"
+        assert _from_connection_string("f", text) == url
+
+
+async def test_a_password_of_special_characters_reaches_the_server(tmp_path, pg_url):
+    server = urlsplit(pg_url)
+    async with connected(pg_url) as connection:
+        await connection.execute("CREATE ROLE special LOGIN SUPERUSER PASSWORD 'p/s#s?'")
+    try:
+        where = f"{server.hostname}:{server.port}{server.path}"
+        text = f"postgresql+psycopg2://special:p/s#s?@{where}"
+        from_jwql(tmp_path, {"filesystem": "/data", "connection_string": text})
+        url = load_config(str(tmp_path / "c.toml")).database_url
+        async with connected(url) as connection:
+            assert await connection.fetchval("SELECT current_user") == "special"
+    finally:
+        async with connected(pg_url) as connection:
+            await connection.execute("DROP OWNED BY special; DROP ROLE special")
 
 
 def test_options_come_before_what_jwql_says(tmp_path):
@@ -174,6 +252,10 @@ def test_options_come_before_what_jwql_says(tmp_path):
         '{"filesystem": "/a", "connection_string": ["s3cr3t"]}',
         '{"filesystem": "/a", "database": "s3cr3t"}',
         '{"filesystem": "/a", "database": {"host": 3}}',
+        '{"filesystem": "/a", "databases": ["s3cr3t"]}',
+        '{"filesystem": "/a", "django_databases": "s3cr3t"}',
+        '{"filesystem": "/a", "django_databases": {"monitors": ["s3cr3t"]}}',
+        '{"filesystem": "/a", "databases": {"engine": "mysql", "name": "d", "password": "s3cr3t"}}',
         '{"outputs": "/out"}',
     ],
 )
