@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from jwqlscan.errors import ConfigError, StoreError
 from jwqlscan.moving import PIECE_ROWS, Moved
-from jwqlscan.store import MONITOR_NAME, Store
+from jwqlscan.store import OLD_MONITOR_NAME, Store
 from jwqlscan.store.fitting import Column
 from jwqlscan.store.moving import (
     MONITOR,
@@ -28,16 +28,22 @@ from jwqlscan.store.moving import (
 )
 from jwqlscan.store.rows import JWQL_TABLES, TableRows, date_text
 
-# What the numbers meant, as JWQL's `monitor_filesystem` counted them.
+# Runs of ours that failed, which have no row in `scan_run`.
+FAILURES = "scan_failure"
+
+# What the numbers mean, as JWQL's `monitor_filesystem` counted them.
 MEANING = (
-    "files and bytes in filesystem_general and filesystem_instrument are twice what there was:"
-    " JWQL walked everything once for public and once for proprietary",
-    "filesystem_instrument has of a directory only what came before its first unknown FITS name,"
-    " and calints among cal (suffixes were matched by their beginning)",
-    "used and available are the df of public and proprietary together, which is twice the"
+    "files and bytes in filesystem_general and filesystem_instrument are twice what there was in"
+    " rows from mid 2021 to January 2022: until version 1.1.0 JWQL walked everything once for"
+    " public and once for proprietary",
+    "files at the ends of symbolic links are counted too",
+    "filesystem_instrument has of a directory only what came before its first unknown FITS name;"
+    " suffixes were matched by their beginning, so calints is counted as cal, ami-oi, amimulti-oi"
+    " and amilg as ami, and aminorm-oi as aminorm",
+    "used and available are the df of public and proprietary added up, which is twice the"
     " filesystem where it is one",
-    "area 'all' of central_storage is without the files directly in the central directory, and"
-    " has nested areas twice",
+    "area 'all' of central_storage includes areas outside the central directory, lacks the files"
+    " directly in it, and has nested areas twice",
 )
 
 # No clock is put back by more.
@@ -97,7 +103,7 @@ async def import_jwql(source: Store, target: Store, zone: ZoneInfo) -> Moved:
             f"{source.location}: has no table {', '.join(JWQL_TABLES)}: name JWQL's database"
         )
     notes = [f"no table {table} there" for table in JWQL_TABLES if table not in catalog]
-    ours = await _our_dates(source) if RUNS in catalog else frozenset()
+    ours = await _own_dates(source, catalog)
     tables, skipped = [], 0
     clock = _Clock(zone)
     for table in found:
@@ -129,9 +135,14 @@ async def import_jwql(source: Store, target: Store, zone: ZoneInfo) -> Moved:
     )
 
 
-async def _our_dates(source: Store) -> frozenset[str]:
-    rows = neutral_rows(await source.select(f"SELECT date FROM {RUNS}"))  # noqa: S608 - names of our own
-    return frozenset(str(date) for (date,) in rows)
+async def _own_dates(source: Store, catalog: Mapping[str, object]) -> frozenset[str]:
+    """Return the dates of the rows that runs of ours wrote: JWQL's tables do not tell."""
+    dates: set[str] = set()
+    for table, column in ((RUNS, "date"), (FAILURES, "started")):
+        if table in catalog:
+            rows = await source.select(f"SELECT {column} FROM {table}")  # noqa: S608 - names of our own
+            dates.update(str(date) for (date,) in neutral_rows(rows))
+    return frozenset(dates)
 
 
 async def _rows(
@@ -147,7 +158,6 @@ async def _rows(
     if missing := set(into[table]) - {*columns, "id"}:
         raise StoreError(f"{source.location}: {table} has no {', '.join(sorted(missing))}")
     question = f"SELECT {', '.join(columns)} FROM {table} ORDER BY id"  # noqa: S608 - names of our own
-    begun = min(ours, default="")
     dated = [place for place, name in enumerate(columns) if name.endswith(("date", "_time"))]
     when = columns.index(date_column(table))
     rows: list[Sequence[Any]] = []
@@ -157,7 +167,7 @@ async def _rows(
         values = list(row)
         moment = date_text(values[when].replace(tzinfo=values[when].tzinfo or UTC))
         monitor = values[columns.index("monitor_name")] if table == MONITOR else ""
-        if moment in ours or (ours and monitor == MONITOR_NAME and moment >= begun):
+        if moment in ours or monitor == OLD_MONITOR_NAME:
             skipped += 1
             continue
         for place in dated:

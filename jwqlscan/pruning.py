@@ -9,8 +9,10 @@ from typing import Any, NamedTuple
 
 from jwqlscan.clock import latest_date
 from jwqlscan.errors import ClockError
-from jwqlscan.store import MONITOR_NAME, Statement, Store
+from jwqlscan.store import MONITOR_NAME, OLD_MONITOR_NAME, Statement, Store
 from jwqlscan.store.moving import KEYS, MONITOR, RUNS, neutral_rows
+
+_MONITOR_NAMES = (MONITOR_NAME, OLD_MONITOR_NAME)
 
 # Of one transaction: with all that hangs on a run, a few seconds' work.
 _DATES_A_TIME = 100
@@ -235,8 +237,8 @@ def _older_than(last: datetime) -> Iterator[Statement]:
     for table in (*KEYS, RUNS):
         yield f"DELETE FROM {table} WHERE {{date:date}} <= {{date:$1}}", (last,)  # noqa: S608 - names of our own
     yield (
-        "DELETE FROM monitor WHERE {date:start_time} <= {date:$1} AND monitor_name = $2",
-        (last, MONITOR_NAME),
+        "DELETE FROM monitor WHERE {date:start_time} <= {date:$1} AND monitor_name IN ($2, $3)",
+        (last, *_MONITOR_NAMES),
     )
 
 
@@ -255,8 +257,8 @@ def _at(dates: Sequence[datetime], tables: Sequence[str]) -> Iterator[Statement]
     marks = ", ".join(f"{{date:${number}}}" for number, _ in enumerate(dates, 1))
     for table in tables:
         if table == MONITOR:
-            ours = f" AND monitor_name = ${len(dates) + 1}"
-            where = f"{{date:start_time}} IN ({marks}){ours}"
-            yield f"DELETE FROM monitor WHERE {where}", (*dates, MONITOR_NAME)  # noqa: S608 - names of our own
+            names = f"monitor_name IN (${len(dates) + 1}, ${len(dates) + 2})"
+            where = f"{{date:start_time}} IN ({marks}) AND {names}"
+            yield f"DELETE FROM monitor WHERE {where}", (*dates, *_MONITOR_NAMES)  # noqa: S608 - names of our own
         else:
             yield f"DELETE FROM {table} WHERE {{date:date}} IN ({marks})", dates  # noqa: S608 - names of our own

@@ -80,7 +80,7 @@ async def test_a_run_stores_exact_numbers_and_writes_the_report(tree):
     central = rows(tree, "SELECT area, used FROM central_storage ORDER BY area")
     assert central == [("all", 1100 / 2**40), ("logs", 1000 / 2**40)]
     monitor = rows(tree, "SELECT monitor_name, status FROM monitor")
-    assert monitor == [("filesystem_monitor", "SUCCESS")]
+    assert monitor == [("monitor_filesystem", "SUCCESS")]
     assert outcome.written[0].endswith("outputs/monitor_filesystem/filesystem_monitor.html")
     assert all(os.path.exists(path) for path in outcome.written)
 

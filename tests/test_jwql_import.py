@@ -11,7 +11,7 @@ from test_store_jwql import DAYS, HISTORY, JWQL, connected, jwql_url, query  # n
 
 from jwqlscan.errors import ConfigError, StoreError
 from jwqlscan.jwql_import import import_jwql, zone_of
-from jwqlscan.store import Tables, open_store
+from jwqlscan.store import MONITOR_NAME, OLD_MONITOR_NAME, Tables, open_store
 
 NEW_YORK = ZoneInfo("America/New_York")
 PRODUCT_ROWS = DAYS * 15
@@ -63,7 +63,7 @@ async def test_years_are_taken_as_they_were_with_their_dates_in_utc(jwql_url, ou
     assert ("2024-07-01T09:00:00.000000Z", "all", 10.0, 0.5, 5.0) in rows["central_storage"]
     date = "2024-07-01T09:00:00.000000Z"
     assert ("dark_monitor", date, date, "SUCCESS", "dark.log") in rows["monitor"]
-    assert any("twice what there was" in note for note in done.notes)
+    assert any("from mid 2021 to January 2022" in note for note in done.notes)
 
 
 async def test_taking_them_again_changes_nothing(jwql_url, ours):  # noqa: F811
@@ -159,9 +159,33 @@ async def test_rows_of_our_own_runs_are_utc_already_and_left_to_copy(jwql_url, o
     async with open_store(jwql_url) as store:
         await store.record(make_snapshot())
         await store.record_failure(START.replace(hour=9), START.replace(hour=10), "x.log")
+    async with connected(jwql_url) as connection:  # as version 0.1.0 called its runs
+        await connection.execute(
+            f"UPDATE monitor SET monitor_name = '{OLD_MONITOR_NAME}' WHERE status = 'FAILURE'"
+        )
     done, rows = await imported(jwql_url, ours)
     assert len(rows["filesystem_general"]) == len(rows["monitor"]) == DAYS
     assert any(note.startswith("7 rows of jwqlscan's own runs") for note in done.notes)
+
+
+@pytest.mark.case("P36")
+async def test_rows_of_jwqls_filesystem_monitor_are_taken_beside_our_own_runs(
+    jwql_url,  # noqa: F811
+    ours,
+):
+    async with open_store(jwql_url) as store:
+        await store.record(make_snapshot())
+    async with connected(jwql_url) as connection:  # JWQL goes on after our first run
+        for status in ("SUCCESS", "FAILURE"):
+            await connection.execute(
+                "INSERT INTO monitor (monitor_name, start_time, end_time, status, log_file)"
+                f" SELECT '{MONITOR_NAME}', start_time + INTERVAL '1 day', end_time, '{status}',"
+                f" 'theirs' FROM monitor WHERE monitor_name = '{MONITOR_NAME}'"
+                " AND log_file <> 'theirs'"
+            )
+    _, rows = await imported(jwql_url, ours)
+    found = sorted((row[3], row[4]) for row in rows["monitor"] if row[0] == MONITOR_NAME)
+    assert found == [("FAILURE", "theirs"), ("SUCCESS", "theirs")]
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,11 @@ Statement = tuple[str, Sequence[object]]
 
 MEANWHILE = "a run was stored meanwhile: do it again"
 
-MONITOR_NAME = "filesystem_monitor"
+# What JWQL's own monitor is called in the table `monitor`, and so a run of ours.
+MONITOR_NAME = "monitor_filesystem"
+
+# What runs of version 0.1.0 were called there; JWQL never used that name.
+OLD_MONITOR_NAME = "filesystem_monitor"
 
 
 class Tables(Enum):
