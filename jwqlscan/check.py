@@ -19,6 +19,7 @@ from jwqlscan.errors import StoreMissingError
 from jwqlscan.settings import Limits, Thresholds
 from jwqlscan.snapshot import ALL
 from jwqlscan.store import Store, Tables, open_store
+from jwqlscan.store.failures import Failure, newest_failure
 from jwqlscan.store.questions import (
     AreaRow,
     Point,
@@ -27,7 +28,6 @@ from jwqlscan.store.questions import (
     central_points,
     future_dates,
     last_complete_run,
-    last_failure,
     last_runs,
 )
 from jwqlscan.units import format_age, format_bytes, format_count
@@ -98,8 +98,8 @@ class Evidence:
         The newest complete one.
     points : mapping of str to sequence of Point
         The recent past by group.
-    failed : datetime or None
-        When the newest run began that failed after all of these.
+    failed : Failure or None
+        The newest run that failed, after all of these; or the newest of these, without a report.
     future : sequence of datetime
         Dates of runs in the future, newest first; they are in none of the above.
     """
@@ -107,7 +107,7 @@ class Evidence:
     runs: Sequence[RunRow]
     complete: RunRow | None
     points: Mapping[str, Sequence[Point]] = field(default_factory=dict)
-    failed: datetime | None = None
+    failed: Failure | None = None
     future: Sequence[datetime] = ()
 
     @property
@@ -182,7 +182,7 @@ async def _gather(opening: Store, until: datetime) -> Evidence:
             group: [p for p in found if p.status == COMPLETE and p.date <= until]
             for group, found in (("archive", archive), ("central", central))
         }
-        failed = await last_failure(store, runs[0].date, until)
+        failed = await newest_failure(store, runs[0].date, until)
         complete = await last_complete_run(store, until)
         return Evidence(runs, complete, points, failed, future)
 
@@ -203,8 +203,7 @@ def judge(evidence: Evidence, limits: Thresholds, now: datetime | None = None) -
         reason = f": {newest.incomplete_reasons[0]}" if newest.incomplete_reasons else ""
         findings.append(Finding(Level.WARNING, f"the last run is {newest.status}{reason}"))
     if evidence.failed:
-        failed = f"a run failed since, at {evidence.failed:%Y-%m-%d %H:%M} UTC"
-        findings.append(Finding(Level.WARNING, failed))
+        findings.append(Finding(Level.WARNING, evidence.failed.line))
     for area in newest.areas:
         if area.name == ALL:
             findings += _capacity(area, limits)

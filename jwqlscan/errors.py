@@ -6,6 +6,8 @@ import signal
 from collections.abc import Iterable
 from enum import IntEnum
 
+from jwqlscan.paths import harmless
+
 
 class ExitCode(IntEnum):
     """How a command ended, for cron and scripts."""
@@ -114,3 +116,12 @@ def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+def cause_of(error: BaseException) -> str:
+    """Return why a command failed, in one line: the message of our own errors, else the type."""
+    if isinstance(error, BaseExceptionGroup):
+        return cause_of(first_cause(error))
+    if isinstance(error, JwqlscanError):
+        return harmless(str(error))
+    return f"a bug: {type(error).__name__}"

@@ -26,6 +26,7 @@ from jwqlscan.errors import (
     JwqlscanError,
     ReportError,
     StoreError,
+    cause_of,
     first_cause,
     most_severe,
 )
@@ -33,12 +34,14 @@ from jwqlscan.lock import waited_lock
 from jwqlscan.metrics import write_metrics
 from jwqlscan.metrics_path import check_metrics, check_metrics_outside
 from jwqlscan.notices import Announcement, Ending, announced
+from jwqlscan.paths import shown
 from jwqlscan.reporting import warm_up, write_report
 from jwqlscan.scanning.measure import AreaMeasure, Measurement, measure, survey_seconds
 from jwqlscan.scanning.scanner import Found, Scanner
 from jwqlscan.settings import Area, ScanSettings
 from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot, worst_state
 from jwqlscan.store import LastArea, Store, Tables, open_store
+from jwqlscan.store.failures import Failure, record_failure
 from jwqlscan.store.questions import future_dates
 from jwqlscan.storing import said, store_snapshot, thin
 from jwqlscan.units import format_bytes, format_count, format_seconds
@@ -167,8 +170,8 @@ async def _run(
         last, complete, future = await _before(store, this.started)
         try:
             snapshot = await _measure(config, this, last, allow_empty, with_report, display)
-        except Exception:  # whatever it was, the run failed, and the table is to say so
-            await _record_failure(store, this)
+        except Exception as error:  # whatever it was, the run failed, and the table is to say so
+            await _record_failure(store, this, cause_of(error))
             raise
         if allow_drop or allow_empty:
             snapshot = replace(snapshot, accepted=True)
@@ -178,7 +181,7 @@ async def _run(
         display.phase("storing")
         codes, warnings, errors, location = await store_snapshot(config, store, snapshot)
         if ExitCode.FAILED in codes:
-            await _record_failure(store, this)
+            await _record_failure(store, this, errors[0] if errors else warnings[0])
         warnings += [future_warning(future)] if future else []
         if config.insight.thin_after_s and ExitCode.SPOOLED not in codes:
             warnings += await thin(config, store)
@@ -276,10 +279,23 @@ async def _before(store: Store, now: datetime) -> tuple[_Areas | None, _Areas, l
         return None, {}, []
 
 
-async def _record_failure(store: Store, this: _Run) -> None:
+async def _record_failure(store: Store, this: _Run, cause: str) -> None:
+    """Store that the run failed, and why, and note it in JWQL's table."""
+    ended = datetime.now(UTC)
+    failure = Failure(
+        this.run_id,
+        this.started,
+        ended,
+        socket.gethostname(),
+        __version__,
+        int(ExitCode.FAILED),
+        cause,
+        shown(this.log_file),
+    )
     try:
         async with store:
-            await store.record_failure(this.started, datetime.now(UTC), this.log_file)
+            await store.record_failure(this.started, ended, this.log_file)
+            await record_failure(store, failure)
     except StoreError as error:
         log.warning("the failure could not be noted: %s", error)
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from jwqlscan.scanning.measure import Measurement
     from jwqlscan.snapshot import AreaSnapshot, Capacity
     from jwqlscan.spool import Flushed
+    from jwqlscan.store.failures import Failure
     from jwqlscan.tally import Tally
 
 
@@ -210,8 +211,20 @@ def status_object(status: Status) -> dict[str, Any]:
     return {
         "store": status.store,
         "runs": [_run_status_object(one) for one in status.runs],
-        "failed": None if status.failed is None else status.failed.isoformat(),
+        "failed": None if status.failed is None else status.failed.started.isoformat(),
+        "failure": None if status.failed is None else _failure_object(status.failed),
         "future": [date.isoformat() for date in status.future],
+    }
+
+
+def _failure_object(failure: Failure) -> dict[str, Any]:
+    return {
+        "run_id": failure.run_id,
+        "started": failure.started.isoformat(),
+        "ended": None if failure.ended is None else failure.ended.isoformat(),
+        "host": failure.host,
+        "exit_code": failure.exit_code,
+        "cause": failure.cause,
     }
 
 

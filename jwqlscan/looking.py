@@ -15,6 +15,7 @@ from jwqlscan.insight import Growth
 from jwqlscan.paths import shown
 from jwqlscan.snapshot import ALL
 from jwqlscan.store import Store, Tables, open_store
+from jwqlscan.store.failures import Failure, newest_failure
 from jwqlscan.store.insight import (
     add_series,
     base_look,
@@ -30,7 +31,6 @@ from jwqlscan.store.questions import (
     archive_points,
     central_points,
     future_dates,
-    last_failure,
     last_products,
     last_runs,
     product_points,
@@ -68,15 +68,15 @@ class Status:
     store : str
     runs : tuple of RunStatus
         Without those dated in the future.
-    failed : datetime or None
-        When the newest run began that failed after all of them.
+    failed : Failure or None
+        The newest run that failed, after all of them; or the newest of them, without a report.
     future : tuple of datetime
         Dates of runs in the future, newest first.
     """
 
     store: str
     runs: tuple[RunStatus, ...]
-    failed: datetime | None = None
+    failed: Failure | None = None
     future: tuple[datetime, ...] = ()
 
 
@@ -116,7 +116,7 @@ async def _status(opening: Store, count: int, now: datetime) -> Status:
             RunStatus(run, now - run.date, _totals(run, baseline(runs, run)))
             for run in runs[:count]
         ]
-        failed = await last_failure(store, runs[0].date, until) if runs else None
+        failed = await newest_failure(store, runs[0].date, until) if runs else None
         future = await future_dates(store, until)
         return Status(store.location, tuple(found), failed, tuple(future))
 

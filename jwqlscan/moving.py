@@ -1,9 +1,9 @@
 """Copying one store into another: row by row the same, again and again without harm.
 
 What is copied follows from the tables that there are: those with a ``run_id`` go with their run,
-JWQL's by their dates. A piece of some thousand rows is one transaction, so that a copy which was
-cut off goes on where it was; and before the first of them everything is compared, so that a
-conflict changes nothing.
+JWQL's and failed runs by their dates. A piece of some thousand rows is one transaction, so that a
+copy which was cut off goes on where it was; and before the first of them everything is compared, so
+that a conflict changes nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from jwqlscan.moving_insight import INSIGHT_TABLES, copy_insight
 from jwqlscan.store import Store
 from jwqlscan.store.fitting import Column
 from jwqlscan.store.moving import (
+    FAILURES,
     KEYS,
     LEFT_OUT,
     MONITOR,
@@ -75,7 +76,7 @@ class _Layout:
 
     columns: dict[str, tuple[str, ...]]
     of_runs: tuple[str, ...]
-    dated: tuple[str, ...] = (*KEYS, MONITOR)
+    dated: tuple[str, ...] = (*KEYS, MONITOR, FAILURES)
 
 
 @dataclass(slots=True)
@@ -110,7 +111,7 @@ async def copy(
     runs, present = await _compare_runs(source, target, layout)
     pieces = await _pieces(source, layout, runs)
     for piece in pieces:
-        await _jwql_rows(source, target, layout, piece)
+        await _dated_rows(source, target, layout, piece)
     written: Counter[str] = Counter()
     warnings: Counter[str] = Counter()
     for number, piece in enumerate(pieces):
@@ -119,7 +120,7 @@ async def copy(
         try:
             async with target.exclusive():
                 tables = await _run_rows(source, layout, piece)
-                tables += await _jwql_rows(source, target, layout, piece)
+                tables += await _dated_rows(source, target, layout, piece)
                 if any(wanted.rows for wanted in tables):
                     warnings.update(await target.write(tables))
         except StoreUnavailableError as error:
@@ -143,7 +144,7 @@ async def copy(
 def layout_of(source: Catalog, target: Catalog) -> _Layout:
     """Return what is copied and how; a table that nobody thought of is an error, not forgotten."""
     tables = [name for name in target if name not in LEFT_OUT]
-    known = {RUNS, MONITOR, *KEYS, *INSIGHT_TABLES}
+    known = {RUNS, MONITOR, FAILURES, *KEYS, *INSIGHT_TABLES}
     children = tuple(name for name in tables if "run_id" in target[name] and name not in known)
     if unknown := set(tables) - {*known, *children}:
         raise StoreError(f"no rule how to copy {', '.join(sorted(unknown))}: a bug, please tell")
@@ -230,10 +231,10 @@ async def _run_rows(source: Store, layout: _Layout, piece: _Piece) -> list[Table
     return tables
 
 
-async def _jwql_rows(
+async def _dated_rows(
     source: Store, target: Store, layout: _Layout, piece: _Piece
 ) -> list[TableRows]:
-    """Return the rows of JWQL's tables that the target lacks in a piece's span of time."""
+    """Return the dated rows that the target lacks in a piece's span of time."""
     tables = []
     for table in layout.dated:
         columns = layout.columns[table]

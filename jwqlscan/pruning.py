@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from jwqlscan.clock import latest_date
 from jwqlscan.errors import ClockError
 from jwqlscan.store import MONITOR_NAME, OLD_MONITOR_NAME, Statement, Store
-from jwqlscan.store.moving import KEYS, MONITOR, RUNS, neutral_rows
+from jwqlscan.store.moving import FAILURES, KEYS, MONITOR, RUNS, date_column, neutral_rows
 
 _MONITOR_NAMES = (MONITOR_NAME, OLD_MONITOR_NAME)
 
@@ -129,10 +129,10 @@ async def prune(
         for some in _pieces(sorted(ahead, reverse=True)):
             await store.write([], list(_beyond(some[-1])))
         for some in _pieces(sorted(too_old)):
-            # A range, not the dates: failures in `monitor` have no other row.
+            # A range, not the dates: failed runs have no other row.
             await store.write([], list(_older_than(some[-1])))
         for some in _pieces(sorted(thinned)):
-            await store.write([], list(_at(some, (*KEYS, MONITOR, RUNS))))
+            await store.write([], list(_at(some, (*KEYS, MONITOR, FAILURES, RUNS))))
         for table, dates in more.items():
             for some in _pieces(sorted(dates)):
                 await store.write([], list(_at(some, (table,))))
@@ -234,8 +234,8 @@ def _pieces(dates: Sequence[datetime]) -> Iterator[Sequence[datetime]]:
 
 def _older_than(last: datetime) -> Iterator[Statement]:
     """Yield what removes everything up to a date, that included."""
-    for table in (*KEYS, RUNS):
-        yield f"DELETE FROM {table} WHERE {{date:date}} <= {{date:$1}}", (last,)  # noqa: S608 - names of our own
+    for table in (*KEYS, FAILURES, RUNS):
+        yield f"DELETE FROM {table} WHERE {{date:{date_column(table)}}} <= {{date:$1}}", (last,)  # noqa: S608 - names of our own
     yield (
         "DELETE FROM monitor WHERE {date:start_time} <= {date:$1} AND monitor_name IN ($2, $3)",
         (last, *_MONITOR_NAMES),
@@ -261,4 +261,4 @@ def _at(dates: Sequence[datetime], tables: Sequence[str]) -> Iterator[Statement]
             where = f"{{date:start_time}} IN ({marks}) AND {names}"
             yield f"DELETE FROM monitor WHERE {where}", (*dates, *_MONITOR_NAMES)  # noqa: S608 - names of our own
         else:
-            yield f"DELETE FROM {table} WHERE {{date:date}} IN ({marks})", dates  # noqa: S608 - names of our own
+            yield f"DELETE FROM {table} WHERE {{date:{date_column(table)}}} IN ({marks})", dates  # noqa: S608 - names of our own

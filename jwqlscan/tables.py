@@ -135,9 +135,7 @@ def print_status(status: Status, console: Terminal) -> None:
             head = ["", "", "", ""]
     console.show(table, expendable=(3, 6, 2, 9))
     if status.failed:
-        at = f"{status.failed:%Y-%m-%d %H:%M}"
-        failed = Text(f"a run failed since, at {at} UTC: nothing is stored of it", "bold red")
-        console.print(failed, soft_wrap=True)
+        console.print(Text(status.failed.line, "bold red"), soft_wrap=True)
     for reason in status.runs[0].run.incomplete_reasons:
         console.print(Text(f"incomplete: {reason}"), soft_wrap=True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
 from snapshots import START, hostile_tally, make_area, make_snapshot
 
@@ -12,6 +13,7 @@ from jwqlscan.cube import CellKey, FileClass
 from jwqlscan.directories import DirectorySum
 from jwqlscan.snapshot import AreaSnapshot, Snapshot
 from jwqlscan.store import Store
+from jwqlscan.store.failures import Failure
 from jwqlscan.store.moving import neutral_rows
 
 IDS = {"id", "series_id"}
@@ -37,6 +39,15 @@ def runs(count: int, series: int = 30) -> list[Snapshot]:
             )
         )
     return made
+
+
+def failures() -> list[Failure]:
+    """Return failed runs before the first of `runs`: one that said why, and one that was killed."""
+    began = START - timedelta(days=8)
+    return [
+        Failure(str(UUID(int=1)), began, START, "host", "0.2", 1, "/a\\xff: é|'", "f.log"),
+        Failure(str(UUID(int=2)), began, None, "host", "0.2", None, "killed"),
+    ]
 
 
 def look(area: AreaSnapshot, seed: int, series: int) -> None:

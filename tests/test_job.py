@@ -131,6 +131,8 @@ async def test_an_area_that_is_suddenly_empty_fails_the_run(tree, gone):
         await run(config, with_report=False)
     assert len(rows(tree, "SELECT id FROM filesystem_general")) == 1
     assert rows(tree, "SELECT status FROM monitor ORDER BY id") == [("SUCCESS",), ("FAILURE",)]
+    [(code, cause)] = rows(tree, "SELECT exit_code, cause FROM scan_failure")
+    assert code == 1 and str(tree / gone) in cause and "the last run found" in cause
     outcome = await run(config, with_report=False, allow_empty=True)
     assert outcome.exit_code == ExitCode.COMPLETE
 
@@ -311,7 +313,9 @@ async def test_a_snapshot_that_the_store_refuses_is_no_success(tree, pg_server):
     assert (await run(config)).exit_code == ExitCode.COMPLETE
     async with open_store(database) as store:
         found = await store.select("SELECT status FROM monitor ORDER BY id")
+        causes = await store.select("SELECT exit_code, cause FROM scan_failure")
     assert [status for (status,) in found] == ["SUCCESS", "FAILURE", "SUCCESS"]
+    assert causes[0][0] == 1 and "set aside in" in causes[0][1]
 
 
 SHORT = {"connect_timeout_s": 0.5, "call_timeout_s": 1.0, "exclusive_timeout_s": 0.3}

@@ -74,7 +74,7 @@ async def test_a_run_that_failed_since_is_told(url):
     assert (await status(url, 5)).failed is None
     async with open_store(url) as store:
         await store.record_failure(START + timedelta(days=3), START + timedelta(days=3), "")
-    assert (await status(url, 5)).failed == START + timedelta(days=3)
+    assert (await status(url, 5)).failed.started == START + timedelta(days=3)
 
 
 async def test_samples_are_no_runs(url):

@@ -23,6 +23,7 @@ from jwqlscan import moving, moving_insight
 from jwqlscan.errors import StoreError, StoreUnavailableError
 from jwqlscan.moving import copy, layout_of
 from jwqlscan.store import Tables, open_store
+from jwqlscan.store.failures import record_failure
 from jwqlscan.store.intervals import OPEN_US, microseconds
 from jwqlscan.store.moving import LEFT_OUT, ConflictError
 from jwqlscan.store.rows import TableRows
@@ -50,6 +51,8 @@ async def filled(url, snapshots, jwql=True):
         await stores.record(store, snapshots)
         if jwql:
             await store.record_failure(START - timedelta(days=9), START, "f.log")
+            for failure in stores.failures():
+                await record_failure(store, failure)
             date = "2020-01-02T03:04:05.678901Z"
             await store.write(
                 [

@@ -20,6 +20,10 @@ KEYS = {
 }
 MONITOR = "monitor"
 RUNS = "scan_run"
+FAILURES = "scan_failure"
+
+# What tells two rows apart, of all tables whose rows are copied by date.
+_KEYS = {**KEYS, FAILURES: ("run_id",)}
 
 # A store's own book-keeping, which has no meaning elsewhere.
 LEFT_OUT = ("scan_schema",)
@@ -30,8 +34,8 @@ class ConflictError(StoreError):
 
 
 def date_column(table: str) -> str:
-    """Return the column by which a JWQL table's rows are dated."""
-    return "start_time" if table == MONITOR else "date"
+    """Return the column by which the rows of a table without a reference to runs are dated."""
+    return {MONITOR: "start_time", FAILURES: "started"}.get(table, "date")
 
 
 def neutral(value: object) -> Value:
@@ -63,11 +67,12 @@ def neutral_rows(rows: Iterable[Sequence[object]]) -> list[Row]:
 async def dated_rows(
     store: Store, table: str, columns: Sequence[str], first: str, last: str
 ) -> list[Row]:
-    """Return a JWQL table's rows from one date to another, both included; the oldest first."""
+    """Return a table's rows from one date to another, both included; the oldest first."""
     date = date_column(table)
+    order = date if table == FAILURES else "id"
     question = (
         f"SELECT {', '.join(columns)} FROM {table}"  # noqa: S608 - names of our own
-        f" WHERE {{date:{date}}} >= {{date:$1}} AND {{date:{date}}} <= {{date:$2}} ORDER BY id"
+        f" WHERE {{date:{date}}} >= {{date:$1}} AND {{date:{date}}} <= {{date:$2}} ORDER BY {order}"
     )
     span = (datetime.fromisoformat(first), datetime.fromisoformat(last))
     return neutral_rows(await store.select(question, *span))
@@ -99,7 +104,7 @@ def lacking(wanted: TableRows, present: Sequence[Row], source: str, target: str)
             else:
                 more.append(row)
         return more
-    places = [wanted.columns.index(name) for name in KEYS[wanted.table]]
+    places = [wanted.columns.index(name) for name in _KEYS[wanted.table]]
     known = {tuple(row[place] for place in places): row for row in present}
     of_target = set(known)
     rows = []

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, Protocol
 
 from jwqlscan.baseline import COMPLETE, JWQLSCAN
 from jwqlscan.clock import LATEST, latest_date
-from jwqlscan.store import MONITOR_NAME
 from jwqlscan.store.rows import EARLIEST
 from jwqlscan.units import TIB_BYTES
 
@@ -156,11 +155,6 @@ _CENTRAL = (
     " LEFT JOIN scan_run r ON r.date = {date:t.date}"
     " WHERE {text:area} = $2 AND {date:t.date} >= {date:$1} ORDER BY 1"
 ).replace("{told}", _TOLD)
-_LAST_FAILURE = (
-    "SELECT max({date:start_time}) FROM monitor"
-    " WHERE monitor_name = $1 AND status = 'FAILURE' AND start_time > {date:$2}"
-    " AND start_time <= {date:$3}"
-)
 # JWQL's rows too: its clock may have been wrong as well. A limit, as a wrong import has thousands.
 _FUTURE = (
     "SELECT {date:date} FROM scan_run WHERE date > {date:$1}"
@@ -226,14 +220,6 @@ async def future_dates(store: Asked, until: datetime | None = None) -> list[date
     """Return the dates of rows that are dated in the future, the newest first, at most 1,000."""
     rows = await store.select(_FUTURE, until or latest_date(), LATEST, 1000)
     return [_date(date) for (date,) in rows]
-
-
-async def last_failure(
-    store: Asked, since: datetime, until: datetime | None = None
-) -> datetime | None:
-    """Return when the newest run began that failed, of those that began after a date."""
-    [(date,)] = await store.select(_LAST_FAILURE, MONITOR_NAME, since, until or latest_date())
-    return None if date is None else _date(date)
 
 
 async def archive_points(store: Asked, since: datetime | None = None) -> list[Point]:
