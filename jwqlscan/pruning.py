@@ -243,9 +243,9 @@ def _older_than(last: datetime) -> Iterator[Statement]:
 
 
 def _beyond(first: datetime) -> Iterator[Statement]:
-    """Yield what removes everything from a date on; failures in `monitor` have no other row."""
-    for table in (*KEYS, RUNS):
-        yield f"DELETE FROM {table} WHERE {{date:date}} >= {{date:$1}}", (first,)  # noqa: S608 - names of our own
+    """Yield what removes everything from a date on; failed runs have no other row."""
+    for table in (*KEYS, FAILURES, RUNS):
+        yield f"DELETE FROM {table} WHERE {{date:{date_column(table)}}} >= {{date:$1}}", (first,)  # noqa: S608 - names of our own
     yield (
         "DELETE FROM monitor WHERE {date:start_time} >= {date:$1} AND monitor_name = $2",
         (first, MONITOR_NAME),

@@ -14,6 +14,7 @@ from test_store_jwql import DAYS, jwql_url  # noqa: F401
 from jwqlscan.errors import ClockError
 from jwqlscan.pruning import prune
 from jwqlscan.store import open_store
+from jwqlscan.store.failures import record_failure
 from jwqlscan.store.questions import last_runs
 from jwqlscan.store.rows import TableRows
 
@@ -167,6 +168,8 @@ async def test_runs_dated_in_the_future_are_removed_with_all_that_hangs_on_them(
         late = replace(snapshots[-1], run_id=str(uuid.uuid4()), timestamp=START + 4000 * DAY)
         await store.record(late)
         await store.record_failure(START + 4001 * DAY, START + 4002 * DAY, "")
+        late_failure = stores.failures()[0]._replace(run_id=str(uuid.uuid4()))
+        await record_failure(store, late_failure._replace(started=START + 4003 * DAY))
         done = await prune(store, None, None, future=True)
         assert (done.runs, done.kept, done.future) == (1, 10, 1)
         rows = await stores.everything(store)
