@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from jwqlscan.clock import latest_date
 from jwqlscan.errors import ExitCode, SnapshotRefusedError
 from jwqlscan.paths import harmless
-from jwqlscan.store import MONITOR_NAME, Store
+from jwqlscan.store import MONITOR_NAME, OLD_MONITOR_NAME, Store
 from jwqlscan.store.moving import FAILURES, neutral
 from jwqlscan.store.rows import EARLIEST, TableRows
 
@@ -65,8 +65,8 @@ _NEWEST = (
 )
 _NEWEST_IN_MONITOR = (
     "SELECT max({date:start_time}) FROM monitor"
-    " WHERE monitor_name = $1 AND status = 'FAILURE' AND start_time > {date:$2}"
-    " AND start_time <= {date:$3}"
+    " WHERE monitor_name IN ($1, $2) AND status = 'FAILURE' AND start_time > {date:$3}"
+    " AND start_time <= {date:$4}"
 )
 
 
@@ -117,7 +117,8 @@ async def newest_failure(
     newest = _failure(rows[0]) if rows else None
     # Older versions, and an interrupted note, leave a row in `monitor` alone.
     later = max(since, newest.started) if newest else since
-    [(date,)] = await store.select(_NEWEST_IN_MONITOR, MONITOR_NAME, later, until)
+    names = (MONITOR_NAME, OLD_MONITOR_NAME)
+    [(date,)] = await store.select(_NEWEST_IN_MONITOR, *names, later, until)
     if date is not None:
         return Failure("", _date(date), None, "", "", None, _NOT_NOTED)
     return newest
