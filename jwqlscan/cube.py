@@ -10,6 +10,8 @@ from collections.abc import Callable, Hashable, Mapping
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
+from jwqlscan.record_fields import check_fields
+
 DAY_S = 86400
 
 # A file is as old as the first of these that it is younger than, from the run's start; the first is
@@ -236,11 +238,14 @@ class Cube:
 
         Raises
         ------
-        KeyError, TypeError, ValueError
+        NewerRecordError
+            If the record has a field that is unknown here.
+        TypeError, ValueError
             If the record is not one.
         """
+        check_fields(record, ("cells", "programs", "folded", "product_extension"), "cube")
         cube = cls()
-        for instrument, filetype, uid, gid, age, size, *cell in record["cells"]:
+        for instrument, filetype, uid, gid, age, size, *cell in record.get("cells", ()):
             key = CellKey(FileClass(instrument, filetype), int(uid), int(gid), int(age), int(size))
             if not (isinstance(instrument, str) and isinstance(filetype, str)):
                 raise TypeError("a class is no text")
@@ -248,8 +253,9 @@ class Cube:
                 raise ValueError("there is no such age or size")
             count, apparent_bytes, allocated_bytes = map(int, cell)
             cube.cells[key] = [count, apparent_bytes, allocated_bytes]
-        cube.programs = {str(program): [int(n), int(b)] for program, n, b in record["programs"]}
-        cube.folded = {str(what): int(number) for what, number in record["folded"].items()}
+        programs = record.get("programs", ())
+        cube.programs = {str(program): [int(n), int(b)] for program, n, b in programs}
+        cube.folded = {str(what): int(number) for what, number in record.get("folded", {}).items()}
         cube.product_extension = str(record.get("product_extension", PRODUCT_EXTENSION))
         return cube
 

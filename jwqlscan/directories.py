@@ -12,6 +12,8 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from jwqlscan.record_fields import check_fields
+
 DEFAULT_DEPTH = 2
 DEFAULT_MOST = 20_000
 DEFAULT_LARGEST = 1_000
@@ -141,16 +143,19 @@ class Directories:
 
         Raises
         ------
-        KeyError, TypeError, ValueError
+        NewerRecordError
+            If the record has a field that is unknown here.
+        TypeError, ValueError
             If the record is not one.
         """
+        check_fields(record, ("upper", "lower", "dropped"), "tree")
         table = cls()
-        for sums, rows in ((table.upper, record["upper"]), (table.lower, record["lower"])):
-            for path, *numbers in rows:
+        for name, sums in (("upper", table.upper), ("lower", table.lower)):
+            for path, *numbers in record.get(name, ()):
                 if not isinstance(path, str):
                     raise TypeError("a path is no text")
                 sums[path] = DirectorySum(*map(int, numbers))
-        table.upper_dropped, table.lower_dropped = map(int, record["dropped"])
+        table.upper_dropped, table.lower_dropped = map(int, record.get("dropped", (0, 0)))
         return table
 
 

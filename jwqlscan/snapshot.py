@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
 from jwqlscan.paths import shown
+from jwqlscan.record_fields import NewerRecordError, check_fields
 from jwqlscan.tally import Tally
 
 # What became of an area, best first: everything was read; something in it could not be read; the
@@ -185,11 +186,21 @@ class Snapshot:
 
         Raises
         ------
+        NewerRecordError
+            If a newer version wrote it: of a greater record version, or with unknown fields.
         KeyError, TypeError, ValueError
-            If the record is not one, or one of a version unknown here.
+            If the record is not one.
         """
-        if record["record_version"] != RECORD_VERSION:
-            raise ValueError(f"record version {record['record_version']!r} is not known here")
+        version = record["record_version"]
+        if type(version) is not int or version < RECORD_VERSION:
+            raise ValueError(f"{version!r} is no record version")
+        if version > RECORD_VERSION:
+            raise NewerRecordError(f"record version {version} is newer than {RECORD_VERSION}")
+        check_fields(record, _FIELDS, "snapshot")
+        for area in record["areas"]:
+            check_fields(area, _AREA_FIELDS, "area")
+            if area["capacity"] is not None:
+                check_fields(area["capacity"], _CAPACITY_FIELDS, "capacity")
         return cls(
             run_id=record["run_id"],
             timestamp=datetime.fromisoformat(record["timestamp"]),
@@ -216,3 +227,8 @@ class Snapshot:
                 for area in record["areas"]
             ),
         )
+
+
+_FIELDS = frozenset(("record_version", *(field.name for field in fields(Snapshot))))
+_AREA_FIELDS = frozenset(field.name for field in fields(AreaSnapshot))
+_CAPACITY_FIELDS = frozenset(field.name for field in fields(Capacity))

@@ -3,6 +3,7 @@
 Every snapshot goes through it, so that what was measured survives a store that is down and a
 process that is killed. One JSON file a run, named by its time, so that names sort oldest first.
 What can't be stored is moved to ``bad`` below it, with the reason beside it, and never deleted.
+What a newer version of this program wrote stays where it is, for that version to store.
 """
 
 from __future__ import annotations
@@ -23,9 +24,11 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from anyio import to_thread
 
+from jwqlscan import __version__
 from jwqlscan.errors import SnapshotRefusedError, StoreError
 from jwqlscan.files import write_atomically
 from jwqlscan.paths import shown
+from jwqlscan.record_fields import NewerRecordError, is_newer
 from jwqlscan.snapshot import Snapshot
 from jwqlscan.store import Store
 from jwqlscan.store.dsn import same_place
@@ -61,7 +64,8 @@ class Flushed:
         A file that was moved to ``bad`` (the path it had) to a line that says why. These lines
         are logged as errors already.
     warnings : tuple of str
-        The store's, those of :func:`crowding`, and what waits for another store.
+        The store's, those of :func:`crowding`, and what waits for another store or for a newer
+        version of this program.
     """
 
     stored: int
@@ -186,6 +190,7 @@ async def store_waiting(
     stored = 0
     set_aside: dict[str, str] = {}
     left: Counter[str] = Counter()
+    newer: dict[str, NewerRecordError] = {}
     warnings = crowding(directory)
     async with store.exclusive():
         for path in files:
@@ -196,6 +201,9 @@ async def store_waiting(
                     left[wanted] += 1
                     continue
                 warnings += await store.record(snapshot)
+            except NewerRecordError as error:
+                newer[path] = error
+                continue
             except (_NoSnapshotError, SnapshotRefusedError) as error:
                 set_aside[path] = await _set_aside(path, str(error))
                 log.error("%s", set_aside[path])
@@ -206,6 +214,12 @@ async def store_waiting(
         warnings.append(
             f"snapshots that wait in {shown(directory)} for {shown(wanted)}: {number}; if that is"
             f" {store.location} now, `jwqlscan db flush --from-others`"
+        )
+    for path, reason in list(newer.items())[:1]:
+        warnings.append(
+            f"{counted(len(newer), 'snapshot')} in {shown(directory)} that a newer jwqlscan wrote"
+            f" {'stays' if len(newer) == 1 else 'stay'} there ({shown(os.path.basename(path))}:"
+            f" {shown(str(reason))}): update jwqlscan on this host, then `jwqlscan db flush`"
         )
     return Flushed(stored, set_aside, tuple(warnings))
 
@@ -218,6 +232,12 @@ def _read(path: str) -> tuple[Snapshot, str, bool]:
     """Read a snapshot, the location of the store it is for, and whether that was the configured.
 
     A name that leads elsewhere, or to what is no file, is not followed.
+
+    Raises
+    ------
+    NewerRecordError
+        If a newer version of this program wrote it, and this one can't read it.
+    _NoSnapshotError
     """
     try:
         fd = os.open(path, _READ_FLAGS)
@@ -234,20 +254,29 @@ def _read(path: str) -> tuple[Snapshot, str, bool]:
     except OSError as error:
         what = "a symbolic link" if error.errno == errno.ELOOP else f"unreadable: {error.strerror}"
         raise _NoSnapshotError(what) from error
+    written_by: object = None
     try:
         record = json.loads(content, parse_constant=_refuse_constant)
         if not isinstance(record, dict):
             raise _NoSnapshotError("no snapshot: no JSON object")
+        written_by = record.get("version")
         wanted, configured = record.pop(_FOR, ""), record.pop(_CONFIGURED, True)
         _check_types(wanted, str, _FOR)
         _check_types(configured, bool, _CONFIGURED)
         snapshot = Snapshot.from_record(record)
         _check_types(snapshot, Snapshot, "snapshot")
         uuid.UUID(snapshot.run_id)
-    except KeyError as error:
-        raise _NoSnapshotError(f"no snapshot: {error} is missing") from error
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-        raise _NoSnapshotError(f"no snapshot: {shown(str(error))}") from error
+    except NewerRecordError:
+        raise
+    except (
+        *(ValueError, TypeError, AttributeError),
+        *(KeyError, IndexError, OverflowError, RecursionError),
+    ) as error:
+        missing = isinstance(error, KeyError)
+        reason = f"{error} is missing" if missing else shown(str(error))
+        if is_newer(written_by, __version__):
+            raise NewerRecordError(f"{written_by} wrote it, and {reason}") from error
+        raise _NoSnapshotError(f"no snapshot: {reason}") from error
     return snapshot, wanted, configured
 
 

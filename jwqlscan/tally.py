@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from jwqlscan.cube import Cube
 from jwqlscan.directories import Directories
+from jwqlscan.record_fields import check_fields
 
 ERROR_SAMPLES = 20
 UNRECOGNIZED_SAMPLES = 20
@@ -188,20 +189,25 @@ class Tally:
     def from_record(cls, record: Mapping[str, Any]) -> Tally:
         """Return the tally that :meth:`to_record` wrote.
 
+        A field that is missing is empty, a counter 0: the record is older than the field.
+
         Raises
         ------
-        KeyError, TypeError, ValueError
+        NewerRecordError
+            If the record has a field that is unknown here.
+        TypeError, ValueError
             If the record is not one.
         """
+        check_fields(record, _FIELDS, "tally")
         tally = cls()
         for name in COUNTERS:
-            setattr(tally, name, int(record[name]))
-        tally.products = {Product(i, f): Amount(n, b) for i, f, n, b in record["products"]}
-        tally.unrecognized_samples = dict(record["unrecognized_samples"])
-        tally.errors = dict(record["errors"])
-        tally.error_samples = [ScanError(*fields) for fields in record["error_samples"]]
-        tally.skipped = dict(record["skipped"])
-        tally.mounts = dict(record["mounts"])
+            setattr(tally, name, int(record.get(name, 0)))
+        tally.products = {Product(i, f): Amount(n, b) for i, f, n, b in record.get("products", ())}
+        tally.unrecognized_samples = dict(record.get("unrecognized_samples", {}))
+        tally.errors = dict(record.get("errors", {}))
+        tally.error_samples = [ScanError(*fields) for fields in record.get("error_samples", ())]
+        tally.skipped = dict(record.get("skipped", {}))
+        tally.mounts = dict(record.get("mounts", {}))
         if "cube" in record:
             tally.cube = Cube.from_record(record["cube"])
         if "tree" in record:
@@ -211,6 +217,9 @@ class Tally:
     def _trim_error_samples(self) -> None:
         self.error_samples.sort()
         del self.error_samples[ERROR_SAMPLES:]
+
+
+_FIELDS = frozenset(Tally.__dataclass_fields__)
 
 
 def _add_counts(counts: dict[str, int], more: Mapping[str, int]) -> None:

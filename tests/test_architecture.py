@@ -19,7 +19,8 @@ MODULES = {
 LAYERS = [
     (
         "leaf facts",
-        "errors units clock baseline paths settings files trust cube directories tally forecast",
+        "errors units clock baseline paths settings files trust record_fields cube directories"
+        " tally forecast",
     ),
     (
         "names and records",

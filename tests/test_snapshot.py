@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from jwqlscan.record_fields import NewerRecordError
 from jwqlscan.snapshot import AreaSnapshot, Capacity, Snapshot
 from jwqlscan.tally import Product, ScanError, Tally
 
@@ -33,7 +34,7 @@ def test_a_record_is_a_round_trip_through_json():
 
 def test_a_record_of_another_version_is_refused():
     record = snapshot(PUBLIC).to_record() | {"record_version": 99}
-    with pytest.raises(ValueError, match="99 is not known here"):
+    with pytest.raises(NewerRecordError, match="99 is newer than 1"):
         Snapshot.from_record(record)
 
 
