@@ -21,28 +21,36 @@ from jwqlscan.cli_common import (
     Json,
     LogForm,
     Quiet,
-    ReaderName,
     ReaderOption,
     age_in_seconds,
     display_on_terminal,
     examples,
-    find_scheme,
     print_json,
     print_line,
+    settings_of_scan,
     show_in_browser,
     told,
 )
 from jwqlscan.cli_db import app as db_app
 from jwqlscan.cli_look import app as look_app
+from jwqlscan.cli_options import (
+    Background,
+    MaxRate,
+    MaxRuntime,
+    ScanConfigFile,
+    Workers,
+    scan_overrides,
+)
 from jwqlscan.cli_start import app as start_app
 from jwqlscan.cli_try import app as try_app
 from jwqlscan.errors import EXIT_CODE_HELP, ExitCode
 from jwqlscan.logs import LogFormat
-from jwqlscan.settings import ScanOverrides, parse_workers
 
 if TYPE_CHECKING:
     from jwqlscan.display import Display
     from jwqlscan.job import Outcome
+
+log = logging.getLogger(__name__)
 
 ORDER = (
     "init doctor schedule run scan report status history growth check metrics db bench demo".split()
@@ -95,52 +103,6 @@ class By(StrEnum):
     size = "size"
     stage = "stage"
     directory = "directory"
-
-
-def _workers(text: str | None) -> str | None:
-    try:
-        return text if text is None else str(parse_workers(text))
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
-
-
-Workers = Annotated[
-    str | None,
-    typer.Option(
-        callback=_workers,
-        metavar="N|auto",
-        envvar="JWQLSCAN_WORKERS",
-        help="Threads that read a filesystem, at most. Default: auto, as many as are of use.",
-    ),
-]
-MaxRate = Annotated[
-    int | None,
-    typer.Option(
-        min=0,
-        metavar="N",
-        envvar="JWQLSCAN_MAX_RATE",
-        help="Metadata operations a second on a filesystem, at most. Default: 0, no limit.",
-    ),
-]
-Background = Annotated[
-    bool | None,
-    typer.Option(
-        "--background/--no-background",
-        help="Give way to all else on the host, as nice and ionice do.",
-        show_default=False,
-    ),
-]
-
-
-MaxRuntime = Annotated[
-    str | None,
-    typer.Option(
-        callback=age_in_seconds,
-        metavar="TIME",
-        envvar="JWQLSCAN_MAX_RUNTIME",
-        help="End the walk after this long (10min, 12h) and keep what is known. Default: no limit.",
-    ),
-]
 
 
 def _version(wanted: bool) -> None:
@@ -241,14 +203,14 @@ def run(
     """
     level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
     run_id = str(uuid.uuid4())
-    with told(debug, log_format, level, run_id):
+    with told(debug, log_format, level, run_id, stores=True):
         from jwqlscan.config import Overrides, load_config
         from jwqlscan.job import run as run_job
         from jwqlscan.logs import logging_to_file
         from jwqlscan.signals import run_until_signalled
 
-        scan_overrides = _scan_overrides(workers, reader, max_rate, background, max_runtime)
-        overrides = Overrides(archive, central, outputs, database, scan_overrides)
+        over = scan_overrides(workers, reader, max_rate, background, max_runtime)
+        overrides = Overrides(archive, central, outputs, database, over)
         settings = load_config(config, overrides)
 
         async def job(display: Display, log_file: str) -> Outcome:
@@ -281,6 +243,7 @@ def run(
         "jwqlscan scan /data/jwst --by filetype --by age",
         "jwqlscan scan /home --top 30",
         "jwqlscan scan /data/jwst /data/central --json > scan.json",
+        "jwqlscan scan /data/jwst --config /etc/jwqlscan/config.toml",
         codes="0 complete · 1 failed · 2 usage · 3 something could not be read",
     )
 )
@@ -316,23 +279,23 @@ def scan(
         typer.Option(
             metavar="NAME",
             help="How files are named: jwst, hst, roman or a scheme of the configuration. "
-            "Default: jwst.",
+            "Default: scan.scheme of --config, else jwst.",
         ),
     ] = None,
-    config: ConfigFile = None,
+    config: ScanConfigFile = None,
     json: Json = False,
     quiet: Quiet = False,
     log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
     """Measure directories and print what is there; nothing is stored."""
-    with told(debug, log_format):
+    with told(debug, log_format, logging.ERROR if quiet else logging.WARNING):
         from jwqlscan.scanning.orders import begin_scan, scan_settings
 
-        over = _scan_overrides(workers, reader, max_rate, background, max_runtime)
+        over = scan_overrides(workers, reader, max_rate, background, max_runtime)
         questions = [one.value for one in by or ([By.directory] if top else [])]
         top = top or 20
-        settings = scan_settings(questions, top, find_scheme(scheme, config)).overridden(over)
+        settings = scan_settings(questions, top, settings_of_scan(scheme, config, over))
         begun = begin_scan(directories, settings)  # it walks while the rest is imported
         from jwqlscan.scanning.measure import scan as scan_directories
         from jwqlscan.signals import run_until_signalled
@@ -350,7 +313,10 @@ def scan(
             from jwqlscan.terminal import Terminal
 
             print_scan(result, Terminal(), questions, top)
-        if any(one.state != "complete" for one in result.areas):
+        for one in result.areas:
+            if one.incomplete_reason:
+                log.warning("incomplete: %s", one.incomplete_reason)
+        if not result.complete:
             raise typer.Exit(ExitCode.INCOMPLETE)
 
 
@@ -399,22 +365,6 @@ def report(
             print_line(written[0])
         if open_it:
             show_in_browser(written[0])
-
-
-def _scan_overrides(
-    workers: str | None,
-    reader: ReaderName | None,
-    max_rate: int | None,
-    background: bool | None,
-    max_runtime: str | None,
-) -> ScanOverrides:
-    return ScanOverrides(
-        None if workers is None else int(workers),
-        None if reader is None else reader.value,
-        max_rate,
-        background,
-        None if max_runtime is None else float(max_runtime),
-    )
 
 
 def _summarize(outcome: Outcome) -> None:

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +21,7 @@ from jwqlscan.paths import shown
 
 if TYPE_CHECKING:
     from jwqlscan.display import Display
-    from jwqlscan.settings import Scheme
+    from jwqlscan.settings import ScanOverrides, ScanSettings, Scheme
 
 # Exit codes of the commands that show what is stored.
 LOOKED_CODES = (
@@ -126,12 +127,43 @@ def long_ago(seconds: str | None) -> datetime | None:
         raise typer.BadParameter("longer ago than dates go back", param_hint="--since") from None
 
 
-def find_scheme(name: str | None, config: str | None) -> Scheme:
-    """Return the naming scheme of that name: a built-in one or one of the configuration."""
-    from jwqlscan.settings import JWST, Scheme
+def settings_of_scan(scheme: str | None, config: str | None, over: ScanOverrides) -> ScanSettings:
+    """Return how `scan` walks trees: ``[scan]`` of a configuration, and the options.
 
-    if name in (None, JWST):
-        return Scheme()
+    Without ``--config`` none is read, except for a scheme that is not built in: directories on the
+    command line need not be those of the configuration.
+
+    Parameters
+    ----------
+    scheme : str or None
+        ``--scheme``.
+    config : str or None
+        ``--config``.
+    over : ScanOverrides
+        The other options.
+
+    Raises
+    ------
+    ConfigError
+    """
+    from jwqlscan.settings import JWST, ScanSettings
+
+    settings = ScanSettings()
+    if config:
+        from jwqlscan.config import load_config
+
+        settings = load_config(config).scan
+    settings = settings.overridden(over)
+    if scheme in (None, settings.scheme.name):
+        return settings
+    found = _find_scheme(scheme or "", config)
+    # These are suffixes of JWST's products.
+    extra = settings.extra_filetypes if found.name == JWST else ()
+    return replace(settings, scheme=found, extra_filetypes=extra)
+
+
+def _find_scheme(name: str, config: str | None) -> Scheme:
+    """Return the naming scheme of that name: a built-in one or one of the configuration."""
     from jwqlscan.schemes import BUILT_IN
 
     schemes = dict(BUILT_IN)
@@ -139,7 +171,7 @@ def find_scheme(name: str | None, config: str | None) -> Scheme:
         from jwqlscan.config import load_config
 
         schemes = {scheme.name: scheme for scheme in load_config(config).schemes}
-    if found := schemes.get(name or ""):
+    if found := schemes.get(name):
         return found
     raise ConfigError(f"--scheme: there is no scheme {name!r}; there are {', '.join(schemes)}")
 
@@ -204,6 +236,8 @@ def told(
     form: LogFormat = LogFormat.text,
     level: int = logging.WARNING,
     run_id: str = "",
+    *,
+    stores: bool = False,
 ) -> Iterator[None]:
     """Turn a failure into one line and its exit code, and log; what is made meanwhile is private.
 
@@ -216,7 +250,10 @@ def told(
         Of the log lines that are written.
     run_id : str
         For lines in JSON.
+    stores : bool
+        Whether the command stores something, which a signal then keeps it from.
     """
+    SignalledError.consequence = ", nothing more is stored" if stores else ""
     os.umask(0o077)  # what the configuration opens, it opens file by file
     if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # it was to end in silence until now
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -233,7 +270,7 @@ def told(
         tell(f"{error}", form, run_id)
         raise typer.Exit(error.exit_code) from None
     except KeyboardInterrupt:
-        tell("interrupted, nothing more is stored", form, run_id)
+        tell(f"{SignalledError(signal.SIGINT)}", form, run_id)
         raise typer.Exit(128 + 2) from None
     except BrokenPipeError:  # `| head`: the reader has what it wants
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -62,7 +62,7 @@ def flush(
 
     They are in the spool, where a run keeps what it can't store; the next run would do the same.
     """
-    with told(debug, log_format):
+    with told(debug, log_format, stores=True):
         import logging
 
         from jwqlscan.config import Overrides, load_config
@@ -101,7 +101,7 @@ def migrate(
     Every command that opens the store does so by itself. This is for a database whose user may
     not create tables: run it once with --database and one who may.
     """
-    with told(debug, log_format):
+    with told(debug, log_format, stores=True):
         from jwqlscan.config import Overrides, load_config
         from jwqlscan.signals import run_until_signalled
 

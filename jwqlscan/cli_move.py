@@ -82,7 +82,7 @@ def copy(
     has another run or other numbers at the same date, nothing is copied. A copy that was cut off
     goes on when it is started again.
     """
-    with told(debug, log_format):
+    with told(debug, log_format, stores=True):
         from jwqlscan.config import store_url
         from jwqlscan.signals import run_until_signalled
 
@@ -120,7 +120,7 @@ def import_jwql(
     It is one transaction. Numbers stay as they were; dates become UTC. Rows that are there already
     are not taken again. In a database that jwqlscan shares with JWQL there is nothing to import.
     """
-    with told(debug, log_format):
+    with told(debug, log_format, stores=True):
         from jwqlscan.config import Overrides, load_config, store_url
         from jwqlscan.jwql_import import zone_of
         from jwqlscan.signals import run_until_signalled
@@ -177,7 +177,7 @@ def prune(
     Ages count from the newest run. That and the newest complete run always stay. An SQLite file
     does not become smaller, but its space is used again.
     """
-    with told(debug, log_format):
+    with told(debug, log_format, stores=True):
         from jwqlscan.config import Overrides, load_config
         from jwqlscan.signals import run_until_signalled
 

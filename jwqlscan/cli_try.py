@@ -97,7 +97,7 @@ def demo(
     The files are sparse: they look large and occupy next to nothing. The history in the plots is
     made up, and marked as such.
     """
-    with told(debug, log_format):
+    with told(debug, log_format, stores=True):
         from jwqlscan.demo import run_demo
         from jwqlscan.signals import run_until_signalled
 

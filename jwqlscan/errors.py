@@ -105,8 +105,11 @@ class SignalledError(JwqlscanError):
     number : int
     """
 
+    # What a signal means for the command that runs in this process; empty if it stores nothing.
+    consequence = ""
+
     def __init__(self, number: int) -> None:
-        super().__init__(f"ended by {signal.Signals(number).name}, nothing more is stored")
+        super().__init__(f"ended by {signal.Signals(number).name}{self.consequence}")
         self.number = number
 
 

@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from jwqlscan.directories import BY_DIRECTORY, largest
-from jwqlscan.paths import path_fields, shown
+from jwqlscan.paths import harmless, path_fields, shown
 from jwqlscan.projections import projection
 from jwqlscan.settings import AUTO
 
@@ -80,8 +80,10 @@ def scan_object(
     """
     cubes = [by for by in questions if by != BY_DIRECTORY]
     return {
+        "complete": measurement.complete,
         "areas": [
-            tally_object(one.area.path, one.tally)
+            {"state": one.state, "note": harmless(one.note)}
+            | tally_object(one.area.path, one.tally)
             | {f"by_{by}": _projection_object(one.tally.cube, by) for by in cubes}
             | ({"put_together": one.tally.cube.folded} if cubes else {})
             | ({"by_directory": _largest(one.tally, top)} if BY_DIRECTORY in questions else {})
@@ -175,9 +177,9 @@ def run_object(outcome: Outcome) -> dict[str, Any]:
         "workers": snapshot.workers,
         "seconds": round(snapshot.seconds, 6),
         "areas": [_area_object(area) for area in snapshot.areas],
-        "incomplete": [shown(reason) for reason in snapshot.incomplete_reasons],
-        "suspicions": [shown(doubt) for doubt in snapshot.suspicions],
-        "warnings": [shown(warning) for warning in outcome.warnings],
+        "incomplete": [harmless(reason) for reason in snapshot.incomplete_reasons],
+        "suspicions": [harmless(doubt) for doubt in snapshot.suspicions],
+        "warnings": [harmless(warning) for warning in outcome.warnings],
         "store": shown(outcome.store),
         "written": [shown(path) for path in outcome.written],
     }
@@ -188,6 +190,7 @@ def _area_object(area: AreaSnapshot) -> dict[str, Any]:
         "group": area.group,
         "name": shown(area.name),
         "state": area.state,
+        "note": harmless(area.note),
         **tally_object(area.path, area.tally),
         "capacity": None if area.capacity is None else _capacity_object(area.capacity),
     }
@@ -298,7 +301,7 @@ def flush_object(flushed: Flushed) -> dict[str, Any]:
         "set_aside": [
             {"path": shown(path), "reason": reason} for path, reason in flushed.set_aside.items()
         ],
-        "warnings": [shown(warning) for warning in flushed.warnings],
+        "warnings": [harmless(warning) for warning in flushed.warnings],
     }
 
 

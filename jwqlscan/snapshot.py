@@ -10,6 +10,7 @@ from typing import Any
 from jwqlscan.paths import shown
 from jwqlscan.record_fields import NewerRecordError, check_fields
 from jwqlscan.tally import Tally
+from jwqlscan.units import counted
 
 # What became of an area, best first: everything was read; something in it could not be read; the
 # time allowed was over; its storage no longer answered; its scanning process died, or its root
@@ -23,6 +24,17 @@ RECORD_VERSION = 1
 def worst_state(states: Iterable[str]) -> str:
     """Return the worst of some states; ``complete`` if there are none."""
     return max(states, key=STATES.index, default="complete")
+
+
+def incomplete_reason(label: str, state: str, note: str, tally: Tally) -> str:
+    """Return in one line why an area is not complete: its state, why, and errors if it has some."""
+    parts = [f"{label}: {state}" + (f" ({note})" if note else "")]
+    if errors := sum(tally.errors.values()):
+        parts.append(counted(errors, "error"))
+    if tally.error_samples:
+        such = min(tally.error_samples)
+        parts.append(f"such as {shown(such.path)} ({such.kind})")
+    return ", ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,12 +145,7 @@ class Snapshot:
         for area in self.areas:
             label = f"{area.group} {area.name}"
             if area.state != "complete":
-                note = f" ({area.note})" if area.note else ""
-                errors = sum(area.tally.errors.values())
-                such = min(area.tally.error_samples, default=None)
-                example = f", such as {shown(such.path)} ({such.kind})" if such else ""
-                counted = "1 error" if errors == 1 else f"{errors:,} errors"
-                reasons.append(f"{label}: {area.state}{note}, {counted}{example}")
+                reasons.append(incomplete_reason(label, area.state, area.note, area.tally))
             if area.capacity is None:
                 reasons.append(f"{label}: capacity unknown, df gave no answer")
         return reasons

@@ -38,12 +38,15 @@ def print_scan(
 
     With `questions` also these projections of the cube, of the long ones the `top` largest rows.
     """
+    states = [] if measurement.complete else ["state"]
     table = Listing(
         *("area", ">files", ">size", ">allocated", ">directories", ">FITS", ">FITS size", ">links"),
+        *states,
         folded=True,
     )
     for one in measurement.areas:
         tally = one.tally
+        state = Text(one.state, style="" if one.state == "complete" else "bold red")
         table.add_row(
             Text(shown(one.area.path)),
             format_count(tally.files),
@@ -53,6 +56,7 @@ def print_scan(
             format_count(tally.fits_files),
             format_bytes(tally.fits_bytes),
             format_count(tally.symlinks),
+            *([state] if states else []),
         )
     console.show(table, expendable=(7, 4, 3, 6))  # files, sizes and FITS are what most ask for
     union = measurement.union(measurement.areas)
@@ -66,7 +70,7 @@ def print_scan(
                 console.show(_directories(one.tally, top, console.bar_width), expendable=(3, 2))
         else:
             console.show(_projection(union.cube, by, top, console.bar_width))
-    for line in _remarks(union):
+    for line in (*_incomplete(measurement), *_remarks(union)):
         console.print(Text(line), soft_wrap=True)  # as it is: no markup, no emoji, no wrapping
     console.print(
         f"\n{format_count(union.entries)} entries in {format_seconds(measurement.seconds)}: "
@@ -137,7 +141,7 @@ def print_status(status: Status, console: Terminal) -> None:
     if status.failed:
         console.print(Text(status.failed.line, "bold red"), soft_wrap=True)
     for reason in status.runs[0].run.incomplete_reasons:
-        console.print(Text(f"incomplete: {reason}"), soft_wrap=True)
+        console.print(Text(f"{status.runs[0].run.status}: {reason}"), soft_wrap=True)
 
 
 def print_series(series: Series, console: Terminal) -> None:
@@ -287,6 +291,13 @@ def _directories(tally: Tally, top: int, bar_width: int) -> Listing:
             Text.assemble(("█" * kind, "cyan"), "█" * (bar - kind)),
         )
     return table
+
+
+def _incomplete(measurement: Measurement) -> list[str]:
+    reasons = [one.incomplete_reason for one in measurement.areas if one.incomplete_reason]
+    if not reasons:
+        return []
+    return ["\nincomplete, so these numbers are too small:", *(f"  {line}" for line in reasons)]
 
 
 def _remarks(tally: Tally) -> list[str]:

@@ -1,17 +1,22 @@
 """`jwqlscan scan` as people and scripts meet it: its output, its exit codes, its silence."""
 
 import base64
+import dataclasses
 import json
 import os
 import pty
 import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 from trees import Fifo, Hardlink, Symlink, find, make_tree, required
 
+from jwqlscan.cli_common import settings_of_scan
+from jwqlscan.config import load_config
 from jwqlscan.scanning.readers import available_readers
+from jwqlscan.settings import ScanOverrides, ScanSettings
 
 JWQLSCAN = [sys.executable, "-m", "jwqlscan"]
 
@@ -64,8 +69,11 @@ def test_the_json_object_has_these_names_and_values(tmp_path):
     assert area.pop("allocated_bytes") == find(tmp_path).allocated_bytes - 4096  # the snapshot's
     assert result == {
         "schema_version": 1,
+        "complete": True,
         "areas": [
             {
+                "state": "complete",
+                "note": "",
                 "path": str(tmp_path),
                 "files": 5,
                 "apparent_bytes": 1529,
@@ -274,6 +282,8 @@ def test_a_tree_that_was_read_in_part_is_told_by_exit_code_3(tmp_path):
     assert table.returncode == record.returncode == 3
     assert b"not read: 1 permission, such as" in table.stdout
     assert f"{tmp_path}/closed (open: permission)".encode() in table.stdout
+    reason = f"{tmp_path}: partial, 1 error, such as {tmp_path}/closed (permission)"
+    assert table.stderr.decode() == record.stderr.decode() == f"jwqlscan: incomplete: {reason}\n"
     [area] = json.loads(record.stdout)["areas"]
     assert area["files"] == 1
     assert area["errors"] == {"permission": 1}
@@ -285,6 +295,144 @@ def test_a_tree_that_was_read_in_part_is_told_by_exit_code_3(tmp_path):
             "message": "Permission denied",
         }
     ]
+
+
+@pytest.fixture
+def cut_short(tmp_path):
+    """Return the arguments of a scan that the time allowed ends: it would take 40 s."""
+    make_tree(
+        tmp_path / "large", {f"d{n}": {f"{m}.fits": 1 for m in range(20)} for n in range(200)}
+    )
+    make_tree(tmp_path / "small", {"a.fits": 1})
+    limits = ("--max-rate", "100", "--max-runtime", "4s", "--workers", "1")
+    return ("scan", *limits, tmp_path / "large", tmp_path / "small")
+
+
+@pytest.mark.case("P16")
+def test_a_scan_that_was_cut_short_shows_so_in_its_table_and_on_standard_error(tmp_path, cut_short):
+    done = jwqlscan(*cut_short, text=True)
+    assert done.returncode == 3
+    reason = f"{tmp_path}/large: stopped (the time allowed by scan.max_runtime was over)"
+    assert f"jwqlscan: incomplete: {reason}" in done.stderr.splitlines()
+    lines = done.stdout.splitlines()
+    assert lines[0].split()[-1] == "state"
+    [row] = [line for line in lines if line.startswith(f"{tmp_path}/large ")]
+    assert row.split()[-1] == "stopped"
+    heading = lines.index("incomplete, so these numbers are too small:")
+    assert lines[heading + 1].strip() == reason
+
+
+@pytest.mark.case("P16")
+def test_a_scan_that_was_cut_short_shows_so_in_json(tmp_path, cut_short):
+    done = jwqlscan(*cut_short, "--json", "--quiet")
+    assert (done.returncode, done.stderr) == (3, b"")
+    result = json.loads(done.stdout)
+    assert result["complete"] is False
+    large = result["areas"][0]
+    assert large["state"] == "stopped" and "time allowed" in large["note"]
+    assert large["files"] < 4000
+
+
+def test_a_complete_scan_shows_so_in_json_and_has_no_column_for_states(tmp_path):
+    make_tree(tmp_path, TREE)
+    result = scan_json(tmp_path)
+    assert result["complete"] is True
+    assert [(area["state"], area["note"]) for area in result["areas"]] == [("complete", "")]
+    table = jwqlscan("scan", tmp_path, text=True)
+    assert (table.returncode, table.stderr) == (0, "") and "state" not in table.stdout
+
+
+# ---- the configuration ----
+
+# No key has its default.
+SCAN_SECTION = """\
+archive.path = "{tmp}/tree"
+state.path = "{tmp}/state"
+[scan]
+workers = 3
+reader = "scandir"
+max_rate = 100000
+background = true
+stall_timeout = "7min"
+max_runtime = "11h"
+max_drop = 40
+exclude = ["scratch", "sub/*.tmp"]
+snapshot_names = ["old"]
+one_file_system = true
+follow_file_symlinks = true
+scheme = "jwst"
+extra_filetypes = ["newtype"]
+"""
+
+CONFIGURED = {
+    "scratch": {"b.fits": 1},
+    "sub": {"c.tmp": 1, "c.fits": 2},
+    "c.tmp": 4,
+    "old": {"d.fits": 8},
+    ".snapshot": {"e.fits": 16},
+    "link": Symlink("c.tmp"),
+    "jw01018001001_02101_00001_nrca1_newtype.fits": 32,
+}
+
+
+@pytest.fixture
+def file(tmp_path):
+    make_tree(tmp_path / "tree", CONFIGURED)
+    (tmp_path / "c.toml").write_text(SCAN_SECTION.format(tmp=tmp_path))
+    return tmp_path / "c.toml"
+
+
+@pytest.mark.parametrize("given", ["option", "environment"])
+def test_scan_finds_with_a_configuration_what_a_run_finds(tmp_path, file, given):
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    done = jwqlscan("run", "-c", file, "--no-report", "--json", env=environment)
+    assert done.returncode == 0, done.stderr
+    measured = json.loads(done.stdout)
+    option = ("-c", file) if given == "option" else ()
+    if not option:
+        environment["JWQLSCAN_CONFIG"] = str(file)
+    done = jwqlscan("scan", "--json", *option, tmp_path / "tree", env=environment)
+    assert (done.returncode, done.stderr) == (0, b"")
+    result = json.loads(done.stdout)
+    [area], [expected] = result["areas"], measured["areas"]
+    assert {key: expected[key] for key in area} == area
+    assert (result["workers"], result["reader"]) == (3, "scandir")
+    assert area["files"] == 5 and area["by_product"][0]["filetype"] == "newtype"
+
+
+def test_scan_applies_every_key_of_its_section(file):
+    keys = set(tomllib.loads(file.read_text())["scan"]) - {"max_drop"}
+    settings = settings_of_scan(None, str(file), ScanOverrides())
+    assert settings == load_config(str(file)).scan
+    values, defaults = dataclasses.asdict(settings), dataclasses.asdict(ScanSettings())
+    same = {name for name, value in values.items() if value == defaults[name]}
+    # What a command asks for, and the scheme, of which JWST's own is the one with further suffixes.
+    assert same == {"scheme", "ages_from_s", "directories"}
+    assert {key.removesuffix("_s") for key in values} - {"ages_from", "directories"} == keys
+
+
+def test_options_of_scan_come_before_its_section(file):
+    over = ScanOverrides(workers=5, reader="native", max_rate=7, background=False, max_runtime_s=9)
+    settings = settings_of_scan("hst", str(file), over)
+    assert dataclasses.asdict(over).items() <= dataclasses.asdict(settings).items()
+    assert settings.scheme.name == "hst"
+    assert settings.extra_filetypes == ()  # they are of JWST
+    assert settings.exclude == ("scratch", "sub/*.tmp")
+
+
+def test_scan_takes_the_scheme_of_its_section(file):
+    text = file.read_text().replace('extra_filetypes = ["newtype"]\n', "")
+    file.write_text(text.replace('scheme = "jwst"', 'scheme = "roman"'))
+    assert settings_of_scan(None, str(file), ScanOverrides()).scheme.name == "roman"
+    assert settings_of_scan("jwst", str(file), ScanOverrides()).scheme.name == "jwst"
+
+
+def test_scan_reads_no_configuration_that_is_not_named(tmp_path, file):
+    place = tmp_path / ".config/jwqlscan"
+    place.mkdir(parents=True)
+    (place / "config.toml").write_text("not TOML")
+    done = jwqlscan("scan", "--json", tmp_path / "tree", env={"HOME": str(tmp_path)})
+    assert done.returncode == 0, done.stderr
 
 
 def test_debug_shows_the_traceback(tmp_path):

@@ -32,7 +32,7 @@ from jwqlscan.scanning.process import ScannerProcess
 from jwqlscan.scanning.reader import error_kind
 from jwqlscan.scanning.scanner import Found, Patience, Scanner, Walk
 from jwqlscan.settings import Area, ScanSettings
-from jwqlscan.snapshot import worst_state
+from jwqlscan.snapshot import incomplete_reason, worst_state
 from jwqlscan.tally import ScanError, Tally
 
 # A root that can't even be opened in this time is on a filesystem that hangs.
@@ -72,6 +72,13 @@ class AreaMeasure:
     device: int
     segments: frozenset[int]
     note: str = ""
+
+    @property
+    def incomplete_reason(self) -> str:
+        """Why the area is not complete, in one line; "" if it is."""
+        if self.state == "complete":
+            return ""
+        return incomplete_reason(shown(self.area.path), self.state, self.note, self.tally)
 
 
 class Measurement:
@@ -119,6 +126,11 @@ class Measurement:
                     self._tallies[root].add_error(error)
         self._linked.extend(_counted_once([result["half_seen"] for result in results]))
         self.areas = tuple(self._measure(area, found[area.path], numbers) for area in areas)
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything in every area was read."""
+        return all(one.state == "complete" for one in self.areas)
 
     @property
     def entries(self) -> int:

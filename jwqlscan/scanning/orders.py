@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from jwqlscan.cube import age_limits
@@ -12,7 +13,7 @@ from jwqlscan.directories import BY_DIRECTORY, NO_DIRECTORIES
 from jwqlscan.directories import Limits as DirectoryLimits
 from jwqlscan.errors import ConfigError
 from jwqlscan.scanning.process import ScannerProcess, take
-from jwqlscan.settings import AUTO, Area, ScanSettings, Scheme
+from jwqlscan.settings import AUTO, Area, ScanSettings
 
 STOP_ORDER = {"op": "stop"}
 
@@ -84,14 +85,14 @@ def distinct_paths(areas: Sequence[Area]) -> list[str]:
     return list(dict.fromkeys(area.path for area in areas))
 
 
-def scan_settings(questions: Sequence[str], top: int, scheme: Scheme) -> ScanSettings:
-    """Return how to scan for some sums, of each as many rows as `top`, in files named by a scheme.
+def scan_settings(questions: Sequence[str], top: int, base: ScanSettings) -> ScanSettings:
+    """Return `base`, extended to compute some sums, at most `top` rows of each.
 
-    Only what is asked costs anything.
+    A sum that is not asked for costs nothing.
     """
     now = int(time.time()) if set(questions) - {BY_DIRECTORY} else 0
     told = DirectoryLimits(0, 1, top) if BY_DIRECTORY in questions else NO_DIRECTORIES
-    return ScanSettings(ages_from_s=now, directories=told, scheme=scheme)
+    return replace(base, ages_from_s=now, directories=told)
 
 
 def begin_scan(paths: Sequence[str], settings: ScanSettings) -> ScannerProcess:

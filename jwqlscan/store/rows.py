@@ -14,7 +14,7 @@ from jwqlscan.history import (
     RunColumns,
     Samples,
 )
-from jwqlscan.paths import path_fields, shown
+from jwqlscan.paths import harmless, path_fields, shown
 from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot
 from jwqlscan.store import MONITOR_NAME, LastArea
 from jwqlscan.tally import COUNTERS, Tally
@@ -70,10 +70,10 @@ def run_rows(snapshot: Snapshot) -> TableRows:
         "workers": snapshot.workers,
         "seconds": snapshot.seconds,
         "status": "complete" if snapshot.status == "complete" else "incomplete",
-        "incomplete_reasons": _json([shown(line) for line in snapshot.incomplete_reasons]),
+        "incomplete_reasons": _json([harmless(line) for line in snapshot.incomplete_reasons]),
         "sample": snapshot.sample,
         "log_file": shown(snapshot.log_file),
-        "suspicions": _json([shown(line) for line in snapshot.suspicions]),
+        "suspicions": _json([harmless(line) for line in snapshot.suspicions]),
         "accepted": snapshot.accepted,
     }
     return TableRows("scan_run", tuple(run), [tuple(run.values())])
