@@ -27,19 +27,20 @@ if TYPE_CHECKING:
     from jwqlscan.spool import Flushed
 
 app = typer.Typer(
-    help="Look after what is stored: migrate, copy, import, prune.", no_args_is_help=True
+    help="Look after what is stored: migrate, flush, copy, import, prune.", no_args_is_help=True
 )
 app.add_typer(move_app)
 
 
 @app.callback()
 def _db() -> None:
-    """Look after what is stored: migrate, copy, import, prune."""
+    """Look after what is stored: migrate, flush, copy, import, prune."""
 
 
 @app.command(
     epilog=examples(
         "jwqlscan db flush",
+        "jwqlscan db flush --bad",
         codes="0 stored · 1 failed · 2 usage or configuration · 3 a file was set aside"
         " · 4 the database can't be reached · 11 a run holds the lock",
     )
@@ -51,6 +52,10 @@ def flush(
             "--from-others",
             help="Also those measured for another database: it was moved or renamed.",
         ),
+    ] = False,
+    bad: Annotated[
+        bool,
+        typer.Option("--bad", help="Also those that were set aside in spool/bad: try them again."),
     ] = False,
     config: ConfigFile = None,
     database: Database = None,
@@ -69,7 +74,7 @@ def flush(
         from jwqlscan.signals import run_until_signalled
 
         settings = load_config(config, Overrides(database=database))
-        flushed = run_until_signalled(_flush, settings, from_others)
+        flushed = run_until_signalled(_flush, settings, from_others, bad)
         for warning in flushed.warnings:
             logging.getLogger(__name__).warning("%s", warning)
         if json:
@@ -121,7 +126,7 @@ async def _migrate(database_url: str) -> tuple[str, int]:
         return store.location, migrations("sqlite")[-1].version
 
 
-async def _flush(config: Config, from_others: bool) -> Flushed:
+async def _flush(config: Config, from_others: bool, bad: bool) -> Flushed:
     import os
 
     from jwqlscan.lock import run_lock
@@ -132,5 +137,9 @@ async def _flush(config: Config, from_others: bool) -> Flushed:
         async with open_store(config.database_url) as store:
             spool = os.path.join(config.state_path, "spool")
             return await store_waiting(
-                spool, store, configured=config.names_database, from_others=from_others
+                spool,
+                store,
+                configured=config.names_database,
+                from_others=from_others,
+                retry_bad=bad,
             )

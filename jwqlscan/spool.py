@@ -12,12 +12,14 @@ import errno
 import json
 import logging
 import os
+import re
 import stat
 import time
 import types
 import uuid
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
 from datetime import datetime
 from typing import Any, get_args, get_origin, get_type_hints
@@ -160,7 +162,12 @@ async def flush(directory: str, store: Store) -> list[str]:
 
 
 async def store_waiting(
-    directory: str, store: Store, *, configured: bool = True, from_others: bool = False
+    directory: str,
+    store: Store,
+    *,
+    configured: bool = True,
+    from_others: bool = False,
+    retry_bad: bool = False,
 ) -> Flushed:
     """Store what waits, oldest first; other hosts that use the same store wait meanwhile.
 
@@ -178,20 +185,23 @@ async def store_waiting(
         that is tried on another store must not take what waits for the one that is down.
     from_others : bool
         Take all the same.
+    retry_bad : bool
+        Move what was set aside back first, and store it or set it aside again.
 
     Raises
     ------
     StoreError
         If the store can't take anything; what is not stored yet stays.
     """
+    restored = await to_thread.run_sync(_restore_bad, directory) if retry_bad else []
     files = waiting(directory)
     if not files:
-        return Flushed(0, {}, ())
+        return Flushed(0, {}, tuple(restored))
     stored = 0
     set_aside: dict[str, str] = {}
     left: Counter[str] = Counter()
     newer: dict[str, NewerRecordError] = {}
-    warnings = crowding(directory)
+    warnings = [*restored, *crowding(directory)]
     async with store.exclusive():
         for path in files:
             try:
@@ -332,6 +342,36 @@ async def _set_aside(path: str, reason: str) -> str:
     except OSError as error:
         return f"{shown(path)}: {reason}; can't be set aside in {shown(place)}: {error.strerror}"
     return f"{shown(path)}: {reason}; not stored, set aside in {shown(place)}"
+
+
+def _restore_bad(directory: str) -> list[str]:
+    """Move what was set aside back to where it waits; return a warning for what can't be moved."""
+    place = os.path.join(directory, BAD)
+    try:
+        names = sorted(os.listdir(place))
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        return [f"{shown(place)}: {error.strerror}: what was set aside is not tried again"]
+    warnings = []
+    for name in names:
+        original = re.sub(r"\.json\.[0-9]+$", ".json", name)  # see `_move`
+        if not original.endswith(".json"):
+            continue  # a reason, or nothing of ours
+        source, target = os.path.join(place, name), os.path.join(directory, original)
+        number = 1
+        while os.path.lexists(target):
+            number += 1
+            target = os.path.join(directory, f"{original.removesuffix('.json')}.{number}.json")
+        try:
+            os.rename(source, target)
+            with suppress(FileNotFoundError):
+                os.unlink(f"{source}.reason")
+        except OSError as error:
+            warnings.append(f"{shown(source)} can't be tried again: {error.strerror}")
+    _sync(directory)
+    _sync(place)
+    return warnings
 
 
 def _move(path: str, place: str) -> str:

@@ -9,7 +9,13 @@ from typing import NamedTuple
 from jwqlscan import spool
 from jwqlscan.clock import LATEST
 from jwqlscan.config import Config
-from jwqlscan.errors import ExitCode, JwqlscanError, StoreDamagedError, StoreError
+from jwqlscan.errors import (
+    ExitCode,
+    JwqlscanError,
+    StoreDamagedError,
+    StoreError,
+    StoreUnavailableError,
+)
 from jwqlscan.paths import shown
 from jwqlscan.snapshot import Snapshot
 from jwqlscan.store import Store
@@ -48,7 +54,7 @@ async def store_snapshot(config: Config, store: Store, snapshot: Snapshot) -> St
     except StoreError as error:
         codes.append(ExitCode.SPOOLED)
         reason = await said(store, error)
-        warnings.append(f"{reason}; kept in {shown(spooled)}, the next run stores it")
+        warnings.append(f"{reason}; kept in {shown(spooled)}, {_when_stored(error)}")
         return Stored(codes, warnings, (), spooled)
     warnings += flushed.warnings
     errors = tuple(flushed.set_aside.values())
@@ -57,6 +63,13 @@ async def store_snapshot(config: Config, store: Store, snapshot: Snapshot) -> St
     # The store will never take this one: it is kept, but nobody is to think that all is well.
     codes.append(ExitCode.FAILED)
     return Stored(codes, warnings, errors, os.path.join(directory, spool.BAD))
+
+
+def _when_stored(error: StoreError) -> str:
+    """Return when a snapshot that waits is stored: not by itself where somebody must act."""
+    if isinstance(error, StoreUnavailableError):
+        return "the next run stores it"
+    return "the next run stores it once that is repaired"
 
 
 async def _store_at_once(store: Store, snapshot: Snapshot, unspooled: StoreError) -> list[str]:

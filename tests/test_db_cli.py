@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import socket
 import sqlite3
 import subprocess
@@ -102,6 +103,31 @@ def test_flush_says_what_it_sets_aside_and_exits_3(state):
     assert (done.returncode, done.stdout) == (3, "snapshots stored: 2\n")
     [line] = done.stderr.splitlines()
     assert str(state / "spool/00.json") in line and "set aside" in line
+
+
+@pytest.mark.case("P30")
+def test_flush_tries_again_what_was_set_aside_if_it_is_asked_to(state):
+    directory = state / "spool"
+    (directory / "bad").mkdir()
+    for path in spool.waiting(str(directory)):
+        name = os.path.basename(path)
+        os.rename(path, directory / "bad" / name)
+        (directory / "bad" / f"{name}.reason").write_text("UNIQUE constraint failed\n")
+    assert flush(state).stdout == "snapshots stored: 0\n"
+    done = flush(state, "--bad")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "snapshots stored: 2\n", "")
+    assert stored(state) == 2
+    assert os.listdir(directory / "bad") == []
+
+
+def test_the_help_of_a_group_names_each_of_its_commands():
+    done = subprocess.run(
+        [sys.executable, "-m", "jwqlscan", "db", "--help"], capture_output=True, text=True
+    )
+    summary, _, commands = done.stdout.partition("Options:")
+    names = re.findall(r"^  ([a-z]+)", commands.partition("Commands:")[2], re.MULTILINE)
+    assert len(names) >= 5
+    assert [name for name in names if name not in summary] == []
 
 
 def test_flush_says_that_too_much_waited(state):

@@ -32,6 +32,7 @@ from jwqlscan.paths import shown
 from jwqlscan.store import MONITOR_NAME, LastArea, Store, open_store, schema
 from jwqlscan.store.dsn import redacted
 from jwqlscan.store.postgresql import PostgresqlStore
+from jwqlscan.store.postgresql_errors import in_words
 from jwqlscan.store.schema import migrations
 from jwqlscan.store.sqlite import SqliteStore
 from jwqlscan.tally import Amount, Product, Tally
@@ -563,6 +564,23 @@ async def test_a_closed_port_is_unavailable():
         url = f"postgresql://jwqlscan:{SECRET}@127.0.0.1:{taken.getsockname()[1]}/jwql"
         message = await refused(url, StoreUnavailableError)
     assert "postgresql://jwqlscan@127.0.0.1:" in message
+    assert "Connection refused (127.0.0.1 port " in message and "Errno" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "Multiple exceptions: [Errno 111] Connect call failed ('::1', 5432, 0, 0), [Errno 113]"
+            " Connect call failed ('10.0.0.1', 5432)",
+            "Connection refused (::1 port 5432), No route to host (10.0.0.1 port 5432)",
+        ),
+        ("[Errno -2] Name or service not known", "Name or service not known"),
+        ("[Errno 2] No such file or directory", "No such file or directory"),
+    ],
+)
+def test_the_causes_of_a_connection_that_failed_are_words(text, words):
+    assert in_words(OSError(text)) == words
 
 
 async def test_a_host_that_does_not_exist_is_unavailable():
@@ -605,7 +623,8 @@ async def test_a_user_without_privileges_is_unavailable_and_told_what_to_grant(p
         # What PUBLIC may do in a new schema depends on the server's version.
         await backend.query("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
         message = await refused(with_account(pg_url, role, SECRET), StoreUnavailableError)
-        assert "GRANT" in message
+        assert "`jwqlscan db migrate`" in message and "may create tables" in message
+        assert "GRANT this user SELECT and INSERT" in message and "CREATE on" not in message
     finally:
         await backend.query(f"DROP ROLE {role}")
 
@@ -621,8 +640,9 @@ async def test_a_reader_without_the_right_to_create_can_read_history(pg_url):
         await backend.query(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}")
         async with open_store(with_account(pg_url, role, SECRET)) as store:
             assert (await store.history()).general.date == [START]
-            with pytest.raises(StoreUnavailableError, match="GRANT"):
+            with pytest.raises(StoreUnavailableError, match="GRANT") as caught:
                 await store.record(make_snapshot(1))
+            assert "CREATE" not in str(caught.value)
     finally:
         await backend.query(f"DROP OWNED BY {role}")
         await backend.query(f"DROP ROLE {role}")

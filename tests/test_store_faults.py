@@ -793,19 +793,6 @@ async def test_a_table_that_is_missing_leaves_the_spool_waiting(pg_url, tmp_path
     assert len(spool.waiting(str(tmp_path))) == 1
 
 
-async def test_a_sequence_that_is_behind_leaves_the_spool_waiting(pg_url, tmp_path):
-    async with PostgresqlStore(pg_url) as store:
-        async with store._session() as connection:
-            await connection.execute(
-                "INSERT INTO filesystem_general VALUES (1, '2020-01-01', 1, 1, 1, 1, 1, 1)"
-            )
-        await spool.put(str(tmp_path), make_snapshot())
-        with pytest.raises(StoreError, match="filesystem_general_pkey") as caught:
-            await spool.flush(str(tmp_path), store)
-    assert not isinstance(caught.value, SnapshotRefusedError)
-    assert len(spool.waiting(str(tmp_path))) == 1
-
-
 FILL = """
 import os, sys, anyio
 sys.path.insert(0, sys.argv[1])

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any, Self
@@ -36,7 +36,15 @@ from jwqlscan.store.dsn import check_form, default_sslmode, redacted
 from jwqlscan.store.fitting import Column
 from jwqlscan.store.insight import read_insight
 from jwqlscan.store.intervals import microseconds
+from jwqlscan.store.postgresql_errors import (
+    INSUFFICIENT_PRIVILEGE,
+    MIGRATE_HINT,
+    NOT_VERIFIED,
+    IdTakenError,
+    failure,
+)
 from jwqlscan.store.postgresql_queries import Connection
+from jwqlscan.store.postgresql_sequences import advance_sequences
 from jwqlscan.store.rows import EARLIEST, TableRows
 from jwqlscan.store.schema import APPLICATION_ID, NO_STORE, steps_from
 
@@ -61,43 +69,6 @@ _SERVER_SETTINGS = {
     "tcp_keepalives_count": "6",
     "timezone": "UTC",  # what a JWQL date without a time zone is taken as
 }
-
-# Classes of SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html) that speak
-# of the server's or our account's state, not of the statement: the snapshot can wait.
-_UNAVAILABLE_CLASSES = frozenset(
-    {
-        "08",  # connection
-        "25",  # transaction state: read-only, idle too long
-        "28",  # user or password
-        "3D",  # no such database
-        "40",  # deadlock, serialization
-        "53",  # out of connections, memory, disk
-        "55",  # lock not available
-        "57",  # shutting down, cancelled, starting up
-        "58",  # I/O
-    }
-)
-_INSUFFICIENT_PRIVILEGE = "42501"
-_UNIQUE_VIOLATION = "23505"
-_CHECK_VIOLATION = "23514"
-_DATA_EXCEPTIONS = "22"  # a class: out of range, not in the database's encoding, …
-_HINTS = {
-    "28000": "check the user in the URL, and the server's pg_hba.conf",
-    "28P01": "check the user and the password (URL, PGPASSWORD or ~/.pgpass)",
-    "3D000": "create it with createdb",
-    "25006": "name the primary server, not a standby",
-    _INSUFFICIENT_PRIVILEGE: "GRANT this user USAGE and CREATE on the schema, SELECT and INSERT on"
-    " the tables, UPDATE and DELETE on scan_value, scan_series and scan_insight, and USAGE on their"
-    " sequences",
-}
-_TLS_REFUSED = (
-    "the server has no TLS, and the password and all else would cross the network in clear: turn on"
-    " ssl there, or add ?sslmode=disable to the URL to allow that"
-)
-_NOT_VERIFIED = (
-    "check sslrootcert and that the URL names the host as the certificate does, or say"
-    " ?sslmode=require to encrypt without knowing the server"
-)
 
 
 class PostgresqlStore:
@@ -180,6 +151,9 @@ class PostgresqlStore:
 
     async def record(self, snapshot: Snapshot) -> list[str]:
         """Store a snapshot; return warnings for rows that an existing JWQL table can't take."""
+        return await self._with_free_ids(lambda: self._record(snapshot))
+
+    async def _record(self, snapshot: Snapshot) -> list[str]:
         warnings: list[str] = []
         async with self._transaction() as connection:
             if not await self._insert_run(connection, snapshot):
@@ -195,8 +169,13 @@ class PostgresqlStore:
     async def record_failure(self, started: datetime, ended: datetime, log_file: str) -> None:
         """Note in `monitor` that a run failed."""
         row = table_rows.monitor_rows(started, ended, "FAILURE", log_file)
-        async with self._transaction() as connection:
-            await queries.copy_fitting(connection, row, await queries.catalog(connection))
+
+        async def work() -> list[str]:
+            async with self._transaction() as connection:
+                catalog = await queries.catalog(connection)
+                return await queries.copy_fitting(connection, row, catalog)
+
+        await self._with_free_ids(work)
 
     async def last_areas(self, until: datetime | None = None) -> Mapping[tuple[str, str], LastArea]:
         """Return what the newest real run up to `until` found, by (group, area)."""
@@ -253,6 +232,14 @@ class PostgresqlStore:
         expected: tuple[str, Sequence[object], int] | None = None,
     ) -> list[str]:
         """Run statements and insert rows; return warnings for those that JWQL's can't take."""
+        return await self._with_free_ids(lambda: self._write(tables, statements, expected))
+
+    async def _write(
+        self,
+        tables: Sequence[TableRows],
+        statements: Sequence[Statement],
+        expected: tuple[str, Sequence[object], int] | None,
+    ) -> list[str]:
         warnings: list[str] = []
         async with self._transaction() as connection:
             if expected is not None:
@@ -269,6 +256,21 @@ class PostgresqlStore:
                 else:
                     await queries.copy(connection, typed)
         return warnings
+
+    async def _with_free_ids(self, work: Callable[[], Awaitable[list[str]]]) -> list[str]:
+        """Do what inserts rows; where an id is taken, advance the sequences and do it again."""
+        try:
+            return await work()
+        except IdTakenError as error:
+            try:
+                async with self._transaction() as connection:
+                    lines = await advance_sequences(connection, self.location)
+            except StoreError:  # nextval() may not be granted: then `error` names the statement
+                raise error from None
+            try:
+                return [*lines, *await work()]  # without a line, the failure itself took the last
+            except IdTakenError as again:
+                raise IdTakenError("; ".join(lines) or str(again), again.table) from error
 
     async def _insert_run(self, connection: Connection, snapshot: Snapshot) -> bool:
         """Claim the run. While another one is storing the same run, this waits for its end."""
@@ -299,6 +301,15 @@ class PostgresqlStore:
             raise StoreError(f"{self.location}: {NO_STORE}")
         if not steps_from(version, "postgresql", self.location):
             return
+        try:
+            await self._apply_steps(connection)
+        except asyncpg.PostgresError as error:
+            if error.sqlstate != INSUFFICIENT_PRIVILEGE:
+                raise
+            text = f"{self.location}: {error.args[0]}: {MIGRATE_HINT}"
+            raise StoreUnavailableError(text) from error
+
+    async def _apply_steps(self, connection: Connection) -> None:
         await connection.execute("BEGIN")
         await connection.execute("SELECT pg_advisory_xact_lock($1)", APPLICATION_ID)
         version = await queries.schema_version(connection)
@@ -338,10 +349,10 @@ class PostgresqlStore:
             except BaseException as error:  # cancelled, too: what it was in is unknown now
                 connection.terminate()
                 self._connection = None
-                failure = _failure(error, self.location)
-                if failure is None:
+                failed = failure(error, self.location)
+                if failed is None:
                     raise
-                raise failure from error
+                raise failed from error
 
     async def _hold(self, connection: Connection) -> None:
         deadline = anyio.current_time() + self._exclusive_timeout_s
@@ -371,7 +382,7 @@ class PostgresqlStore:
         except ssl.CertificateError as error:  # it is a ValueError too
             reason = getattr(error, "verify_message", "") or "it is not trusted"
             raise StoreUnavailableError(
-                f"{location}: the server's certificate: {reason}: {_NOT_VERIFIED}"
+                f"{location}: the server's certificate: {reason}: {NOT_VERIFIED}"
             ) from None
         except ValueError:  # asyncpg's for host, port and options too
             raise ConfigError(
@@ -380,51 +391,8 @@ class PostgresqlStore:
                 " (verify-ca and verify-full need sslrootcert=FILE), and"
                 " percent-encode special characters in user and password"
             ) from None
-        except Exception as error:  # asyncpg's, and what its parsers raise: sorted by `_failure`
-            failure = _failure(error, location)
-            if failure is None:
+        except Exception as error:  # asyncpg's, and what its parsers raise: sorted by `failure`
+            failed = failure(error, location)
+            if failed is None:
                 raise
-            raise failure from None
-
-
-def _failure(error: BaseException, location: str) -> StoreError | None:
-    """Return what a failure means for the run; None if it is not the database's."""
-    if isinstance(error, TimeoutError):
-        text = "no answer within the time limit: check the server and the network"
-        return StoreUnavailableError(f"{location}: {text}")
-    if isinstance(error, asyncpg.PostgresError):
-        state = error.sqlstate or ""
-        text = " ".join(str(error.args[0]).split()) if error.args else type(error).__name__
-        hint = _HINTS.get(state)
-        text = f"{location}: {text}" + (f": {hint}" if hint else "")
-        if _speaks_of_a_row(error):
-            return SnapshotRefusedError(text)
-        if state[:2] in _UNAVAILABLE_CLASSES or state == _INSUFFICIENT_PRIVILEGE:
-            return StoreUnavailableError(text)
-        return StoreError(text)
-    text = " ".join(str(error).split())
-    if isinstance(error, (OverflowError, UnicodeEncodeError)) or (
-        isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)
-    ):
-        return SnapshotRefusedError(f"{location}: {text}")  # a value that does not fit its column
-    if isinstance(error, ConnectionError) and "rejected SSL" in text:  # asyncpg has no code for it
-        return StoreUnavailableError(f"{location}: {_TLS_REFUSED}")
-    if isinstance(error, FileNotFoundError):
-        where = "check the socket and the certificate files that the URL names"
-        return StoreUnavailableError(f"{location}: {text}: {where}")
-    if isinstance(error, (OSError, asyncpg.InterfaceError, asyncpg.InternalClientError)):
-        return StoreUnavailableError(f"{location}: {text}: check the server and the network")
-    return None
-
-
-def _speaks_of_a_row(error: asyncpg.PostgresError) -> bool:
-    """Tell whether a value was refused, and not what every snapshot has."""
-    state = error.sqlstate or ""
-    if state[:2] == _DATA_EXCEPTIONS:
-        return True
-    # The ids of JWQL's rows come from its sequences: where one is taken, a sequence is behind (a
-    # database restored without it). And a partition that is missing has no constraint's name.
-    table, constraint = error.table_name, error.constraint_name
-    return state in (_UNIQUE_VIOLATION, _CHECK_VIOLATION) and not (
-        constraint is None or (table in table_rows.JWQL_TABLES and constraint == f"{table}_pkey")
-    )
+            raise failed from None
