@@ -149,8 +149,11 @@ class Cube:
 
     def merge(self, other: Cube) -> None:
         """Add another cube to this one; the other stays as it is."""
-        for key, cell in other.cells.items():
-            self.add(key, *cell)
+        if self.cells:
+            for key, cell in other.cells.items():
+                self.add(key, *cell)
+        else:
+            self.cells = {key: [*cell] for key, cell in other.cells.items()}
         for program, row in other.programs.items():
             self.add_program(program, *row)
         if other.product_extension != PRODUCT_EXTENSION:
@@ -200,14 +203,14 @@ class Cube:
 
         Those put together before, which are `other`, are none of them.
         """
+        if len(set(map(part, self.cells)) - {other}) <= most:
+            return None
         sums: dict[Key, list[int]] = {}
         for key, cell in self.cells.items():
             row = sums.setdefault(part(key), [0, 0])
             row[0] += cell[1]
             row[1] += cell[0]
         sums.pop(other, None)
-        if len(sums) <= most:
-            return None
         self.folded[what] = self.folded.get(what, 0) + len(sums) - most
         largest = sorted(sums.items(), key=itemgetter(1), reverse=True)
         return {key for key, _ in largest[:most]}

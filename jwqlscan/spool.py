@@ -22,6 +22,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from anyio import to_thread
@@ -168,6 +169,7 @@ async def store_waiting(
     configured: bool = True,
     from_others: bool = False,
     retry_bad: bool = False,
+    at_hand: Mapping[str, Snapshot] = MappingProxyType({}),
 ) -> Flushed:
     """Store what waits, oldest first; other hosts that use the same store wait meanwhile.
 
@@ -187,6 +189,8 @@ async def store_waiting(
         Take all the same.
     retry_bad : bool
         Move what was set aside back first, and store it or set it aside again.
+    at_hand : mapping of str to Snapshot
+        What this process has just written for this store, by file: it is not read again.
 
     Raises
     ------
@@ -205,7 +209,10 @@ async def store_waiting(
     async with store.exclusive():
         for path in files:
             try:
-                snapshot, wanted, was_configured = await to_thread.run_sync(_read, path)
+                if path in at_hand:
+                    snapshot, wanted, was_configured = at_hand[path], store.location, configured
+                else:
+                    snapshot, wanted, was_configured = await to_thread.run_sync(_read, path)
                 its_own = same_place(wanted, store.location) or (configured and was_configured)
                 if not (its_own or from_others):
                     left[wanted] += 1

@@ -50,7 +50,9 @@ async def store_snapshot(config: Config, store: Store, snapshot: Snapshot) -> St
         return Stored(codes, warnings, (), store.location)
     try:
         async with store:
-            flushed = await spool.store_waiting(directory, store, configured=configured)
+            flushed = await spool.store_waiting(
+                directory, store, configured=configured, at_hand={spooled: snapshot}
+            )
     except StoreError as error:
         codes.append(ExitCode.SPOOLED)
         reason = await said(store, error)

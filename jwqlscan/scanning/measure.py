@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import anyio
 
-from jwqlscan.directories import rooted
+from jwqlscan.directories import Directories, rooted
 from jwqlscan.errors import ScanFailedError, first_cause
 from jwqlscan.paths import shown
 from jwqlscan.scanning.mounts import meet
@@ -109,14 +109,16 @@ class Measurement:
         self.workers: int = workers or max((result["workers"] for result in results), default=0)
         self.seconds: float = max((result["seconds"] for result in results), default=0.0)
         self.reader = results[0]["reader"] if results else ""
-        self._tallies: dict[int, Tally] = {}
+        self._tallies: dict[int, Tally] = {}  # without their directories: an area's are its own
+        self._trees: dict[int, Directories] = {}
         self._paths: dict[int, tuple[str, str]] = {}
         self._nested: dict[int, set[int]] = {}
         self._linked: list[tuple[int, int]] = []
         self._broken = {root: walk for walk in walks for root in _unfinished(walk)}
         for result in results:
             for segment in result["segments"]:
-                self._tallies[segment["root"]] = Tally.from_record(segment["tally"])
+                tally = self._tallies[segment["root"]] = Tally.from_record(segment["tally"])
+                self._trees[segment["root"]], tally.tree = tally.tree, Directories()
                 self._nested[segment["root"]] = set(segment["nested"])
                 self._paths[segment["root"]] = (segment["path"], segment["real_path"])
             self._linked.extend((mask, size) for mask, size in result["linked"])
@@ -149,12 +151,10 @@ class Measurement:
         """
         segments = frozenset[int]().union(*(area.segments for area in areas))
         tally = self._sum(segments)
-        if tally.tree:
-            trees = {
-                walked: self._tallies[one].tree
-                for one, (walked, _) in self._paths.items()
-                if one in segments
-            }
+        trees = {
+            walked: self._trees[one] for one, (walked, _) in self._paths.items() if one in segments
+        }
+        if any(trees.values()):
             tally.tree = rooted(trees, path, self._limits, whole=True)
         return tally
 
@@ -170,14 +170,14 @@ class Measurement:
         number = numbers[found.device, found.inode]
         segments = self._closure(number)
         tally = self._sum(segments)
-        if tally.tree:
-            # Where the roots in it lie only the kernel's own paths tell: one may be configured as a
-            # symbolic link to what lies in another.
-            trees = {
-                real: self._tallies[one].tree.moved(path, real)
-                for one, (path, real) in self._paths.items()
-                if one in segments
-            }
+        # Where the roots in it lie only the kernel's own paths tell: one may be configured as a
+        # symbolic link to what lies in another.
+        trees = {
+            real: self._trees[one].moved(path, real)
+            for one, (path, real) in self._paths.items()
+            if one in segments
+        }
+        if any(trees.values()):
             top = self._paths[number][1]
             tally.tree = rooted(trees, top, self._limits, whole=False).moved(top, area.path)
         broken = [self._broken[segment] for segment in sorted(segments & self._broken.keys())]

@@ -134,22 +134,24 @@ async def record_insight(connection: Connection, snapshot: Snapshot) -> None:
     for state in intervals.states(snapshot):
         area = (state.group, state.area)
         [(before, after)] = await connection.fetch(intervals.NEIGHBOURS, *area, date_us)
-        ids = await _series(connection, area)
-        new = [(*area, *key) for key in state.numbers if key not in ids]
-        if new:
+        since = date_us if before is None else before
+        rows = await connection.fetch(intervals.LASTING, *area, since, date_us)
+        left = intervals.difference(rows, state.numbers, date_us)
+        ids = left.ids
+        if left.numbers.keys() - ids.keys():
+            ids = await _series(connection, area)
+            new = [(*area, *key) for key in left.numbers if key not in ids]
             await copy(connection, TableRows("scan_series", intervals.SERIES_COLUMNS, new))
             ids = await _series(connection, area)
-        since = date_us if before is None else before
-        known = await connection.fetch(intervals.LASTING, *area, since, date_us)
         changed = intervals.changes(
-            map(intervals.value, known),
-            {ids[key]: numbers for key, numbers in state.numbers.items()},
+            left.known,
+            {ids[key]: numbers for key, numbers in left.numbers.items()},
             *(date_us, before, after),
         )
         await connection.executemany(intervals.DELETE, changed.deletes)
         await connection.executemany(intervals.END, changed.ends)
-        rows = [(*row[:3], *row.numbers) for row in changed.inserts]
-        await copy(connection, TableRows("scan_value", intervals.VALUE_COLUMNS, rows))
+        inserts = [(*row[:3], *row.numbers) for row in changed.inserts]
+        await copy(connection, TableRows("scan_value", intervals.VALUE_COLUMNS, inserts))
         looked = (snapshot.run_id, *area, date_us, state.complete, state.details)
         await connection.execute(intervals.LOOKED, *looked)
 

@@ -224,22 +224,24 @@ def record_insight(connection: sqlite3.Connection, snapshot: Snapshot) -> None:
     for state in intervals.states(snapshot):
         area = (state.group, state.area)
         [(before, after)] = select(connection, intervals.NEIGHBOURS, (*area, date_us))
-        ids = _series(connection, area)
-        new = [(*area, *key) for key in state.numbers if key not in ids]
-        if new:
+        since = date_us if before is None else before
+        rows = select(connection, intervals.LASTING, (*area, since, date_us))
+        left = intervals.difference(rows, state.numbers, date_us)
+        ids = left.ids
+        if left.numbers.keys() - ids.keys():
+            ids = _series(connection, area)
+            new = [(*area, *key) for key in left.numbers if key not in ids]
             insert(connection, TableRows("scan_series", intervals.SERIES_COLUMNS, new))
             ids = _series(connection, area)
-        since = date_us if before is None else before
-        known = select(connection, intervals.LASTING, (*area, since, date_us))
         changed = intervals.changes(
-            map(intervals.value, known),
-            {ids[key]: numbers for key, numbers in state.numbers.items()},
+            left.known,
+            {ids[key]: numbers for key, numbers in left.numbers.items()},
             *(date_us, before, after),
         )
         connection.executemany(_marked(intervals.DELETE), changed.deletes)
         connection.executemany(_marked(intervals.END), changed.ends)
-        rows = [(*row[:3], *row.numbers) for row in changed.inserts]
-        insert(connection, TableRows("scan_value", intervals.VALUE_COLUMNS, rows))
+        inserts = [(*row[:3], *row.numbers) for row in changed.inserts]
+        insert(connection, TableRows("scan_value", intervals.VALUE_COLUMNS, inserts))
         looked = (snapshot.run_id, *area, date_us, state.complete, state.details)
         connection.execute(_marked(intervals.LOOKED), looked)
 
