@@ -138,8 +138,8 @@ class Directories:
     def to_record(self) -> dict[str, Any]:
         """Return the table as plain JSON data; :meth:`from_record` is its inverse."""
         return {
-            "upper": [[path, *total] for path, total in sorted(self.upper.items())],
-            "lower": [[path, *total] for path, total in sorted(self.lower.items())],
+            "upper": [[path, *self.upper[path]] for path in sorted(self.upper)],
+            "lower": [[path, *self.lower[path]] for path in sorted(self.lower)],
             "dropped": [self.upper_dropped, self.lower_dropped],
         }
 
@@ -175,7 +175,12 @@ def _sums_of(rows: Sequence[Sequence[Any]]) -> dict[str, DirectorySum]:
     columns += missing * [(0,) * len(rows)]
     if any(set(map(type, column)) != {int} for column in columns):
         columns = [tuple(map(int, column)) for column in columns]
-    return dict(zip(paths, map(_AS_SUM, zip(*columns, strict=True)), strict=True))
+    return sums_by_path(paths, zip(*columns, strict=True))
+
+
+def sums_by_path(paths: Iterable[str], rows: Iterable[tuple[int, ...]]) -> dict[str, DirectorySum]:
+    """Return sums by path from five numbers a path."""
+    return dict(zip(paths, map(_AS_SUM, rows), strict=True))
 
 
 def rooted(

@@ -1,21 +1,28 @@
 """Values that last from run to run: whatever comes and goes, each run says what it said."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from snapshots import make_area, make_snapshot
 
 from jwqlscan.cube import CellKey, FileClass
+from jwqlscan.directories import DirectorySum
+from jwqlscan.paths import shown
 from jwqlscan.store.intervals import (
     LONGEST_KEY,
     OPEN_US,
     cell_key,
     cell_text,
     changes,
+    difference,
     directory_text,
     plain,
+    states,
 )
+from jwqlscan.tally import Tally
 
 
 class Table:
@@ -29,8 +36,16 @@ class Table:
         before = max((run for run in self.runs if run < date), default=None)
         after = min((run for run in self.runs if run > date), default=None)
         since = date if before is None else before
-        known = [r for r in self.rows.values() if r.last_us >= since and r.first_us <= date]
-        made = changes(known, state, date, before, after)
+        rows = [
+            ("program", str(row.series_id), *row.numbers, *row[:3])
+            for row in self.rows.values()
+            if row.last_us >= since and row.first_us <= date
+        ]
+        found = {("program", str(number)): numbers for number, numbers in state.items()}
+        left = difference(rows, found, date)
+        assert left.ids == {("program", str(row.series_id)): row.series_id for row in left.known}
+        todo = {int(key): numbers for (_, key), numbers in left.numbers.items()}
+        made = changes(left.known, todo, date, before, after)
         for key in made.deletes:
             del self.rows[key]
         for last, *key in made.ends:
@@ -113,6 +128,43 @@ def test_what_is_swept_away_is_what_no_run_is_left_of():
 def test_a_directory_is_kept_below_its_area_as_ascii(path, key):
     assert directory_text(path, "/data/a") == key
     assert directory_text("/x", "/") == "x"
+
+
+PARTS = st.text(st.sampled_from('ab \\"\n\u4e2d\udcff\x7f'), min_size=1, max_size=4)
+SIZES = st.sampled_from((0, 1, 2**63 - 1, 2**63, 2**80))
+
+
+@given(
+    st.dictionaries(PARTS, st.tuples(*[SIZES] * 5), max_size=5),
+    st.sampled_from(("/data/a", "/", "/data/b")),
+)
+def test_of_many_directories_each_is_kept_as_it_is_alone(sums, area_path):
+    tally = Tally()
+    tally.tree.upper = {f"/data/a/{path}": DirectorySum(*row) for path, row in sums.items()}
+    tally.tree.upper[area_path] = DirectorySum(1, 2, 3)
+    tally.tree.lower = {"/data/a/b/" + "x" * 3000: DirectorySum(apparent_bytes=5)}
+    snapshot = make_snapshot(0, replace(make_area(tally=tally), path=area_path))
+    [state] = states(snapshot)
+    most = 2**63 - 1
+    assert state.numbers == {
+        ("directory", directory_text(path, area_path)): (
+            row.files,
+            min(row.apparent_bytes, most),
+            min(row.allocated_bytes, most),
+            row.fits_files,
+            min(row.fits_bytes, most),
+        )
+        for path, row in (tally.tree.upper | tally.tree.lower).items()
+    }
+
+
+@pytest.mark.parametrize("label", ["cal", 'c"al', "\u4e2d", "\udcff", "a\\b"])
+def test_a_cell_is_kept_as_json(label):
+    tally = Tally()
+    tally.cube.add(CellKey(FileClass("nircam", label), -1, 7, 3, 64), 1, 2, 3)
+    [state] = states(make_snapshot(0, make_area(tally=tally)))
+    key = json.dumps(["nircam", shown(label), -1, 7, 3, 64], separators=(",", ":"))
+    assert state.numbers == {("cell", key): (1, 2, 3, 0, 0)}
 
 
 def test_a_path_too_long_for_an_index_is_cut_and_still_itself_alone():

@@ -74,9 +74,9 @@ class Reader:
         self, root_number: int, /
     ) -> (
         tuple[
-            list[tuple[bytes, int, int, int, int, int]],
+            dict[str, tuple[int, int, int, int, int]],
             int,
-            list[tuple[bytes, int, int, int, int, int]],
+            dict[str, tuple[int, int, int, int, int]],
             int,
         ]
         | None

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, TypeAlias
 
 from jwqlscan.cube import NO_EXTENSION, CellKey, Cube, FileClass
-from jwqlscan.directories import Directories, DirectorySum
+from jwqlscan.directories import Directories, sums_by_path
 from jwqlscan.names import shape
 from jwqlscan.scanning._native import Chunk, Place
 from jwqlscan.scanning._native import Reader as NativeCore
@@ -162,8 +162,8 @@ class NativeReader:
         table = Directories()
         if (told := self._core.directories(root)) is not None:
             upper, table.upper_dropped, lower, table.lower_dropped = told
-            table.upper = {os.fsdecode(path): DirectorySum(*sums) for path, *sums in upper}
-            table.lower = {os.fsdecode(path): DirectorySum(*sums) for path, *sums in lower}
+            table.upper = sums_by_path(upper, upper.values())
+            table.lower = sums_by_path(lower, lower.values())
         return table
 
     def _count(self, shapes: list[_Shape], tally: Tally) -> None:

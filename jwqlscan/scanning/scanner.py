@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
+import marshal
 import math
 import os
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -142,20 +142,33 @@ class Scanner:
     def __init__(self, process: ScannerProcess | None = None) -> None:
         self._ordered = process is not None
         self._process = process or take()
-        self._lines: deque[bytes] = deque()
-        self._pending = b""
+        self._received = bytearray()
+        self._result_bytes: int | None = None  # of the result, once it is announced
 
     async def answer(self) -> dict[str, Any] | None:
         """Wait for the child's next answer; None once it has ended."""
-        while not self._lines:
+        while (answer := self._take_answer()) is None:
             await anyio.wait_readable(self._process.answers)
             data = os.read(self._process.answers, _READ_BYTES)
             if not data:
                 return None
-            *lines, self._pending = (self._pending + data).split(b"\n")
-            self._lines.extend(lines)
-        answer: dict[str, Any] = json.loads(self._lines.popleft())
+            self._received += data
         return answer
+
+    def _take_answer(self) -> dict[str, Any] | None:
+        """Return an answer that was received whole; None if none was."""
+        if self._result_bytes is None:
+            end = self._received.find(b"\n")
+            if end < 0:
+                return None
+            answer: dict[str, Any] = json.loads(self._received[:end])
+            del self._received[: end + 1]
+            if "result_bytes" not in answer:
+                return answer
+            self._result_bytes = answer["result_bytes"]
+        if len(self._received) < self._result_bytes:
+            return None
+        return {"result": marshal.loads(self._received)}  # noqa: S302 - our own child wrote it
 
     async def survey(self, paths: Sequence[str], timeout_s: float) -> dict[str, Found]:
         """Open each path as a directory, in the child, and say what was found.

@@ -11,7 +11,9 @@ Orders::
     {"op": "stop"}
 
 Answers: one ``{"survey": index, ...}`` a path; ``{"progress": [...]}`` now and then; at the end
-one ``{"result": {...}}``, or ``{"lost": path, "errno": n}`` for a root that is no longer what was
+one ``{"result_bytes": n}``, behind which the result follows in n bytes of `marshal` (this process
+is the parent's own code in its own interpreter, and 20,000 directories take a fifth of the time
+that they take as JSON), or ``{"lost": path, "errno": n}`` for a root that is no longer what was
 surveyed, or ``{"failed": traceback}`` for a bug. A survey with `then_scan` goes on
 to scan what it found, without another order, if all is there and on one filesystem. When told to
 stop, the result is what is known by then: this thread never touches a tree once workers walk it, so
@@ -24,6 +26,7 @@ import contextlib
 import errno
 import gc
 import json
+import marshal
 import os
 import resource
 import select
@@ -172,8 +175,8 @@ class _Child:
         except Exception:  # a bug, or a reader that is not there: the parent shows it
             self._send({"failed": traceback.format_exc()})
 
-    def _send(self, message: dict[str, Any]) -> None:
-        data = json.dumps(message).encode("ascii") + b"\n"
+    def _send(self, message: dict[str, Any], payload: bytes = b"") -> None:
+        data = json.dumps(message).encode("ascii") + b"\n" + payload
         with self._lock:
             while data:
                 data = data[os.write(1, data) :]
@@ -323,25 +326,23 @@ class _Child:
             return
         self._send({"progress": list(pool.progress)})
         pool.gather()
-        self._send(
-            {
-                "result": {
-                    "reader": self._reader,
-                    "workers": pool.most_active,
-                    "seconds": time.monotonic() - self._started,
-                    "segments": [
-                        {
-                            "root": index,
-                            "path": self._walked_paths[index][0],
-                            "real_path": self._walked_paths[index][1],
-                            "nested": sorted(segment.nested),
-                            "tally": segment.tally.to_record(),
-                        }
-                        for index, segment in pool.segments.items()
-                    ],
-                    "linked": [[mask, size] for mask, size in pool.linked_bytes().items()],
-                    "half_seen": pool.half_seen() if self._elsewhere.meets else [],
-                    "unfinished": list(pool.unfinished().items()),
+        result = {
+            "reader": self._reader,
+            "workers": pool.most_active,
+            "seconds": time.monotonic() - self._started,
+            "segments": [
+                {
+                    "root": index,
+                    "path": self._walked_paths[index][0],
+                    "real_path": self._walked_paths[index][1],
+                    "nested": sorted(segment.nested),
+                    "tally": segment.tally.to_record(),
                 }
-            }
-        )
+                for index, segment in pool.segments.items()
+            ],
+            "linked": [[mask, size] for mask, size in pool.linked_bytes().items()],
+            "half_seen": pool.half_seen() if self._elsewhere.meets else [],
+            "unfinished": list(pool.unfinished().items()),
+        }
+        payload = marshal.dumps(result)
+        self._send({"result_bytes": len(payload)}, payload)

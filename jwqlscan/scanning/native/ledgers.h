@@ -78,27 +78,40 @@ copy_live(ToldTable *copy, const Ledger *ledger)
 }
 
 static PyObject *
-told_list(const ToldTable *table)
+sums_tuple(const Sums *sums)
 {
-    PyObject *list = PyList_New((Py_ssize_t)table->used);
-    for (size_t i = 0; list != NULL && i < table->used; i++) {
-        const uint64_t *of = table->rows[i].sums.of;
-        PyObject *row = Py_BuildValue(
-            "(yKKKKK)", table->rows[i].path, (unsigned long long)of[SUM_FILES],
-            (unsigned long long)of[SUM_APPARENT], (unsigned long long)of[SUM_ALLOCATED],
-            (unsigned long long)of[SUM_FITS_FILES], (unsigned long long)of[SUM_FITS_BYTES]);
-        if (row == NULL) {
-            Py_CLEAR(list);
+    PyObject *tuple = PyTuple_New(SUMS);
+    for (int i = 0; tuple != NULL && i < SUMS; i++) {
+        PyObject *number = PyLong_FromUnsignedLongLong(sums->of[i]);
+        if (number == NULL) {
+            Py_CLEAR(tuple);
             break;
         }
-        PyList_SET_ITEM(list, (Py_ssize_t)i, row);
+        PyTuple_SET_ITEM(tuple, i, number);
     }
-    return list;
+    return tuple;
+}
+
+static PyObject *
+told_dict(const ToldTable *table)
+{
+    PyObject *dict = PyDict_New();
+    for (size_t i = 0; dict != NULL && i < table->used; i++) {
+        PyObject *path = PyUnicode_DecodeFSDefault(table->rows[i].path);
+        PyObject *sums = path == NULL ? NULL : sums_tuple(&table->rows[i].sums);
+        if (sums == NULL || PyDict_SetItem(dict, path, sums) != 0) {
+            Py_CLEAR(dict);
+        }
+        Py_XDECREF(path);
+        Py_XDECREF(sums);
+    }
+    return dict;
 }
 
 PyDoc_STRVAR(reader_directories_doc,
 "directories(root_number)\n--\n\n"
-"What the directories below a root sum up to, as far as they have been read.\n\n"
+"What the directories below a root sum up to, as far as they have been read: by path, five\n"
+"numbers each.\n\n"
 "Returns (upper, upper_dropped, lower, lower_dropped), or None if nothing was read.");
 
 static PyObject *
@@ -133,8 +146,8 @@ reader_directories(PyObject *self, PyObject *argument)
     pthread_mutex_unlock(&ledger->lock);
     PyObject *result = NULL;
     if (good) {
-        result = Py_BuildValue("(NKNK)", told_list(&copies[0]),
-                               (unsigned long long)copies[0].dropped, told_list(&copies[1]),
+        result = Py_BuildValue("(NKNK)", told_dict(&copies[0]),
+                               (unsigned long long)copies[0].dropped, told_dict(&copies[1]),
                                (unsigned long long)copies[1].dropped);
     }
     else {

@@ -1,0 +1,73 @@
+"""The parent's end of the pipe: answers of a scanning process, as they come."""
+
+import json
+import marshal
+import os
+
+import anyio
+
+from jwqlscan.scanning.scanner import Scanner
+
+RESULT = {"reader": "native", "segments": [{"path": "/a\n\udcff", "numbers": list(range(1000))}]}
+
+
+class Pipe:
+    """What a scanner needs of its process, to be written to by the test."""
+
+    def __init__(self):
+        self.answers, self.end = os.pipe()
+
+    def write(self, data):
+        os.write(self.end, data)
+
+    def close(self):
+        os.close(self.answers)
+        os.close(self.end)
+
+
+def result_bytes():
+    payload = marshal.dumps(RESULT)
+    return json.dumps({"result_bytes": len(payload)}).encode() + b"\n" + payload
+
+
+async def cut_short(scanner):
+    """Wait for an answer that is not there, for a moment."""
+    with anyio.move_on_after(0.01):
+        return await scanner.answer()
+    return "none yet"
+
+
+async def test_a_result_in_pieces_is_taken_whole_though_waiting_for_it_was_cut_short():
+    pipe = Pipe()
+    scanner = Scanner(pipe)
+    try:
+        data = result_bytes()
+        for start in range(0, len(data) - 1, 700):
+            pipe.write(data[start : min(start + 700, len(data) - 1)])
+            assert await cut_short(scanner) == "none yet"
+        pipe.write(data[-1:])
+        assert await scanner.answer() == {"result": RESULT}
+    finally:
+        pipe.close()
+
+
+async def test_answers_that_come_together_are_taken_one_by_one():
+    pipe = Pipe()
+    scanner = Scanner(pipe)
+    try:
+        lines = [{"progress": [number]} for number in range(3)]
+        pipe.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines) + result_bytes())
+        assert [await scanner.answer() for _ in range(4)] == [*lines, {"result": RESULT}]
+    finally:
+        pipe.close()
+
+
+async def test_a_process_that_ends_within_its_result_gave_none():
+    pipe = Pipe()
+    scanner = Scanner(pipe)
+    try:
+        pipe.write(result_bytes()[:-1])
+        os.close(pipe.end)
+        assert await scanner.answer() is None
+    finally:
+        os.close(pipe.answers)
