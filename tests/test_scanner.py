@@ -1,14 +1,13 @@
 """The parent's end of the pipe: answers of a scanning process, as they come."""
 
 import json
-import marshal
 import os
 
 import anyio
 
 from jwqlscan.scanning.scanner import Scanner
 
-RESULT = {"reader": "native", "segments": [{"path": "/a\n\udcff", "numbers": list(range(1000))}]}
+RESULT = {"result": {"path": "/a\n\udcff", "numbers": list(range(5000))}}
 
 
 class Pipe:
@@ -25,9 +24,8 @@ class Pipe:
         os.close(self.end)
 
 
-def result_bytes():
-    payload = marshal.dumps(RESULT)
-    return json.dumps({"result_bytes": len(payload)}).encode() + b"\n" + payload
+def line(answer):
+    return json.dumps(answer).encode() + b"\n"
 
 
 async def cut_short(scanner):
@@ -41,12 +39,12 @@ async def test_a_result_in_pieces_is_taken_whole_though_waiting_for_it_was_cut_s
     pipe = Pipe()
     scanner = Scanner(pipe)
     try:
-        data = result_bytes()
-        for start in range(0, len(data) - 1, 700):
-            pipe.write(data[start : min(start + 700, len(data) - 1)])
+        data = line(RESULT)
+        for start in range(0, len(data) - 1, 3000):
+            pipe.write(data[start : min(start + 3000, len(data) - 1)])
             assert await cut_short(scanner) == "none yet"
         pipe.write(data[-1:])
-        assert await scanner.answer() == {"result": RESULT}
+        assert await scanner.answer() == RESULT
     finally:
         pipe.close()
 
@@ -55,9 +53,9 @@ async def test_answers_that_come_together_are_taken_one_by_one():
     pipe = Pipe()
     scanner = Scanner(pipe)
     try:
-        lines = [{"progress": [number]} for number in range(3)]
-        pipe.write(b"".join(json.dumps(line).encode() + b"\n" for line in lines) + result_bytes())
-        assert [await scanner.answer() for _ in range(4)] == [*lines, {"result": RESULT}]
+        answers = [*({"progress": [number]} for number in range(3)), RESULT]
+        pipe.write(b"".join(map(line, answers)))
+        assert [await scanner.answer() for _ in answers] == answers
     finally:
         pipe.close()
 
@@ -66,7 +64,7 @@ async def test_a_process_that_ends_within_its_result_gave_none():
     pipe = Pipe()
     scanner = Scanner(pipe)
     try:
-        pipe.write(result_bytes()[:-1])
+        pipe.write(line(RESULT)[:-1])
         os.close(pipe.end)
         assert await scanner.answer() is None
     finally:

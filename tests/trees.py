@@ -163,8 +163,8 @@ def walk(
     assert done.wait(120), "the pool did not end"
     if pool.failure is not None:
         raise pool.failure
-    pool.gather()
     tally = pool.segments[0].tally
+    tally.tree = pool.directories(0)
     tally.allocated_bytes += sum(pool.linked_bytes().values())
     return tally
 

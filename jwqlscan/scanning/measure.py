@@ -117,8 +117,8 @@ class Measurement:
         self._broken = {root: walk for walk in walks for root in _unfinished(walk)}
         for result in results:
             for segment in result["segments"]:
-                tally = self._tallies[segment["root"]] = Tally.from_record(segment["tally"])
-                self._trees[segment["root"]], tally.tree = tally.tree, Directories()
+                self._tallies[segment["root"]] = Tally.from_record(segment["tally"])
+                self._trees[segment["root"]] = Directories.from_columns(segment["tree"])
                 self._nested[segment["root"]] = set(segment["nested"])
                 self._paths[segment["root"]] = (segment["path"], segment["real_path"])
             self._linked.extend((mask, size) for mask, size in result["linked"])

@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from jwqlscan.directories import Directories
 from jwqlscan.scanning.reader import ANSWERS, ENTRIES, Batch, Link, Meter, Reader, Root, Work
 from jwqlscan.scanning.waits import in_storage
 from jwqlscan.tally import Tally
@@ -154,6 +155,7 @@ class Pool:
         self._linked: dict[int, int] = {}
         self._meters: list[Meter] = []
         self._clock = _Clock.now()
+        self._held: dict[int, float] = {}  # seconds by how many workers could be active
         self.next_look = LEAST_INTERVAL_S
 
     def start(self) -> None:
@@ -179,6 +181,17 @@ class Pool:
     def most_active(self) -> int:
         """How many workers there were; fewer than allowed if more would have been of no use."""
         return len(self._meters)
+
+    @property
+    def usual_workers(self) -> int:
+        """How many workers were active at most for the longest time.
+
+        More may have been tried for a moment, such as all of them where the first directory took
+        long to open.
+        """
+        if not self._held:
+            return min(self._limit, self.most_active)
+        return min(max(self._held, key=self._held.__getitem__), self.most_active)
 
     @property
     def progress(self) -> Progress:
@@ -216,16 +229,20 @@ class Pool:
         if elapsed < self.next_look / 2:
             return
         self._clock = clock
+        self._held[self._limit] = self._held.get(self._limit, 0.0) + elapsed
         load = (clock.cpu - before.cpu) / elapsed / self._cores
         slow = clock.waits > before.waits or load < IDLE_LOAD
         least = max(1, round(self._cores))
         limit = self._limit
         if load < LOW_LOAD:
-            more, less = slow, False
+            # A processor that others keep busy leaves workers waiting, too, but not in the kernel.
+            waiting = in_storage(self._sample())
+            more = slow and waiting != 0
+            less = waiting == 0 and limit > least
         elif limit > least:
-            waiting = in_storage(self._sample()) or 0.0
-            more = load < HIGH_LOAD and waiting >= MANY_IN_STORAGE
-            less = load > HIGH_LOAD and waiting < FEW_IN_STORAGE
+            in_kernel = in_storage(self._sample()) or 0.0
+            more = load < HIGH_LOAD and in_kernel >= MANY_IN_STORAGE
+            less = load > HIGH_LOAD and in_kernel < FEW_IN_STORAGE
         else:
             more = less = False
         if less:
@@ -267,10 +284,9 @@ class Pool:
             for (device, inode), (_, mask, allocated) in self._links.items()
         ]
 
-    def gather(self) -> None:
-        """Have the segments' tallies tell of their directories, as far as these were read."""
-        for number, segment in self.segments.items():
-            segment.tally.tree = self._reader.directories(number)
+    def directories(self, number: int) -> Directories:
+        """Return the directories of a root, as far as these were read."""
+        return self._reader.directories(number)
 
     def _recruit(self) -> list[Meter]:
         """Enlist the workers that the limit allows and that are not there yet (under the lock).

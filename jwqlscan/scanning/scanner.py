@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import marshal
 import math
 import os
 import time
@@ -143,32 +142,21 @@ class Scanner:
         self._ordered = process is not None
         self._process = process or take()
         self._received = bytearray()
-        self._result_bytes: int | None = None  # of the result, once it is announced
 
     async def answer(self) -> dict[str, Any] | None:
         """Wait for the child's next answer; None once it has ended."""
-        while (answer := self._take_answer()) is None:
+        end = self._received.find(b"\n")
+        while end < 0:
             await anyio.wait_readable(self._process.answers)
             data = os.read(self._process.answers, _READ_BYTES)
             if not data:
                 return None
+            start = len(self._received)
             self._received += data
+            end = self._received.find(b"\n", start)  # the result is one line of some megabytes
+        answer: dict[str, Any] = json.loads(self._received[:end])
+        del self._received[: end + 1]
         return answer
-
-    def _take_answer(self) -> dict[str, Any] | None:
-        """Return an answer that was received whole; None if none was."""
-        if self._result_bytes is None:
-            end = self._received.find(b"\n")
-            if end < 0:
-                return None
-            answer: dict[str, Any] = json.loads(self._received[:end])
-            del self._received[: end + 1]
-            if "result_bytes" not in answer:
-                return answer
-            self._result_bytes = answer["result_bytes"]
-        if len(self._received) < self._result_bytes:
-            return None
-        return {"result": marshal.loads(self._received)}  # noqa: S302 - our own child wrote it
 
     async def survey(self, paths: Sequence[str], timeout_s: float) -> dict[str, Found]:
         """Open each path as a directory, in the child, and say what was found.

@@ -61,6 +61,10 @@ static PyObject *
 cells_list(Walk *walk, PyObject *shapes, PyObject *extensions)
 {
     size_t shape_count = walk->shapes.used, extension_count = walk->extensions.used;
+    settle_cell(walk);
+    if (walk->no_memory) {
+        return PyErr_NoMemory();
+    }
     if (walk->cells.used == 0) {
         return PyList_New(0);
     }

@@ -125,6 +125,7 @@ typedef struct {
     ShapeTable shapes;
     ShapeTable extensions;
     CellTable cells;
+    Cell pending; /* of the file counted last, not in `cells` yet; class 0: none */
     ProgramTable programs;
     LinkRow *links;
     size_t link_count, link_room;
