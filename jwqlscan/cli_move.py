@@ -172,10 +172,11 @@ def prune(
     log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """Remove old runs, and JWQL's rows of the same age; or runs dated in the future.
+    """Remove old runs, or those dated in the future.
 
-    Ages count from the newest run. That and the newest complete run always stay. An SQLite file
-    does not become smaller, but its space is used again.
+    JWQL's rows of the same dates are removed too. Ages count from the newest run. That and the
+    newest complete run always stay. An SQLite file does not become smaller, but its space is used
+    again.
     """
     with told(debug, log_format, stores=True):
         from jwqlscan.config import Overrides, load_config

@@ -113,10 +113,13 @@ class PostgresqlRuns:
 
 def spooled_ids(place):
     """Return the runs that wait; each file must hold a whole snapshot."""
-    return [
-        Snapshot.from_record(json.loads(path.read_text())).run_id
-        for path in sorted((place / "state/spool").glob("*.json"))
-    ]
+    found = []
+    for path in sorted((place / "state/spool").glob("*.json")):
+        record = json.loads(path.read_text())
+        address = ("for_store", "configured")  # which store it waits for
+        snapshot = {name: value for name, value in record.items() if name not in address}
+        found.append(Snapshot.from_record(snapshot).run_id)
+    return found
 
 
 def files_of(place):
