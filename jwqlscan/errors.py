@@ -128,3 +128,9 @@ def cause_of(error: BaseException) -> str:
     if isinstance(error, JwqlscanError):
         return harmless(str(error))
     return f"a bug: {type(error).__name__}"
+
+
+class LastingWarning(str):
+    """A warning whose cause lasts from run to run until somebody removes it: given once."""
+
+    __slots__ = ()

@@ -15,7 +15,9 @@ from jwqlscan.errors import ConfigError, StoreError
 from jwqlscan.moving import PIECE_ROWS, Moved
 from jwqlscan.store import OLD_MONITOR_NAME, Store
 from jwqlscan.store.fitting import Column
+from jwqlscan.store.gaps import DATES, SPAN, date_gaps, dated
 from jwqlscan.store.moving import (
+    FAILURES,
     MONITOR,
     RUNS,
     ConflictError,
@@ -27,9 +29,6 @@ from jwqlscan.store.moving import (
     neutral_rows,
 )
 from jwqlscan.store.rows import JWQL_TABLES, TableRows, date_text
-
-# Runs of ours that failed, which have no row in `scan_run`.
-FAILURES = "scan_failure"
 
 # What the numbers mean, as JWQL's `monitor_filesystem` counted them.
 MEANING = (
@@ -118,7 +117,7 @@ async def import_jwql(source: Store, target: Store, zone: ZoneInfo) -> Moved:
             more += lacking(piece, there, source.location, target.location)
         written.append(wanted._replace(rows=more))
     async with target.exclusive():
-        warnings = await target.write(written)
+        warnings = [*await date_gaps(source, catalog), *await target.write(written)]
     if skipped:
         notes.append(
             f"{skipped:,} rows of jwqlscan's own runs, which are UTC, left out: `jwqlscan db copy`"
@@ -136,7 +135,10 @@ async def import_jwql(source: Store, target: Store, zone: ZoneInfo) -> Moved:
 
 
 async def _own_dates(source: Store, catalog: Mapping[str, object]) -> frozenset[str]:
-    """Return the dates of the rows that runs of ours wrote: JWQL's tables do not tell."""
+    """Return the dates of the rows that runs of ours wrote: JWQL's tables do not tell.
+
+    A run that failed has no row in `scan_run`.
+    """
     dates: set[str] = set()
     for table, column in ((RUNS, "date"), (FAILURES, "started")):
         if table in catalog:
@@ -157,20 +159,23 @@ async def _rows(
     columns = columns_in_both(table, catalog, into)
     if missing := set(into[table]) - {*columns, "id"}:
         raise StoreError(f"{source.location}: {table} has no {', '.join(sorted(missing))}")
-    question = f"SELECT {', '.join(columns)} FROM {table} ORDER BY id"  # noqa: S608 - names of our own
-    dated = [place for place, name in enumerate(columns) if name.endswith(("date", "_time"))]
+    question = (
+        f"SELECT {', '.join(columns)} FROM {table}"  # noqa: S608 - names of our own
+        f" WHERE {dated(DATES[table], 1)} ORDER BY id"
+    )
+    places_dated = [place for place, name in enumerate(columns) if name.endswith(("date", "_time"))]
     when = columns.index(date_column(table))
     rows: list[Sequence[Any]] = []
     skipped = 0
     clock.start()
-    for row in await source.select(question):
+    for row in await source.select(question, *SPAN):
         values = list(row)
         moment = date_text(values[when].replace(tzinfo=values[when].tzinfo or UTC))
         monitor = values[columns.index("monitor_name")] if table == MONITOR else ""
         if moment in ours or monitor == OLD_MONITOR_NAME:
             skipped += 1
             continue
-        for place in dated:
+        for place in places_dated:
             if values[place] is not None:
                 values[place] = clock.utc(values[place], monitor)
         rows.append(values)

@@ -16,6 +16,7 @@ from jwqlscan.errors import StoreError, StoreUnavailableError
 from jwqlscan.moving_insight import INSIGHT_TABLES, copy_insight
 from jwqlscan.store import Store
 from jwqlscan.store.fitting import Column
+from jwqlscan.store.gaps import SPAN, date_gaps, dated
 from jwqlscan.store.moving import (
     FAILURES,
     KEYS,
@@ -113,7 +114,7 @@ async def copy(
     for piece in pieces:
         await _dated_rows(source, target, layout, piece)
     written: Counter[str] = Counter()
-    warnings: Counter[str] = Counter()
+    warnings = Counter(await date_gaps(source, await source.catalog()))
     for number, piece in enumerate(pieces):
         if progress is not None:
             progress(number, len(pieces))
@@ -192,8 +193,11 @@ async def _pieces(source: Store, layout: _Layout, runs: Sequence[Row]) -> list[_
                 weights[dates[run_id]] += count
     for table in layout.dated:
         column = date_column(table)
-        question = f"SELECT {column}, count(*) FROM {table} GROUP BY {column}"  # noqa: S608 - names of our own
-        for value, count in await source.select(question):
+        question = (
+            f"SELECT {column}, count(*) FROM {table}"  # noqa: S608 - names of our own
+            f" WHERE {dated((column,), 1)} GROUP BY {column}"
+        )
+        for value, count in await source.select(question, *SPAN):
             weights[str(neutral(value))] += count
     for moment in dates.values():
         weights[moment] += 1

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from jwqlscan.clock import latest_date
 from jwqlscan.errors import ClockError
 from jwqlscan.store import MONITOR_NAME, OLD_MONITOR_NAME, Statement, Store
+from jwqlscan.store.gaps import SPAN, dated
 from jwqlscan.store.moving import FAILURES, KEYS, MONITOR, RUNS, date_column, neutral_rows
 
 _MONITOR_NAMES = (MONITOR_NAME, OLD_MONITOR_NAME)
@@ -219,7 +220,8 @@ def _thinned_dates(
 
 
 async def _dates_of(store: Store, table: str) -> set[datetime]:
-    rows = await store.select(f"SELECT DISTINCT date FROM {table}")  # noqa: S608 - names of our own
+    question = f"SELECT DISTINCT date FROM {table} WHERE {dated(('date',), 1)}"  # noqa: S608 - names of our own
+    rows = await store.select(question, *SPAN)
     return {_date(date) for (date,) in neutral_rows(rows)}
 
 

@@ -69,6 +69,7 @@ INSERT INTO central_storage (date, area, size, used, available)
 INSERT INTO monitor (monitor_name, start_time, end_time, status, log_file)
     SELECT 'dark_monitor', {OLD_DATE}, {OLD_DATE}, 'SUCCESS', 'dark.log' FROM {OLD_DAYS};
 """
+SINCE = " WHERE date >= '2026-03-01'"  # no rows of JWQL's are so new
 
 
 @asynccontextmanager
@@ -150,9 +151,9 @@ async def test_a_filetype_that_the_enum_lacks_costs_its_rows_only(jwql_url):
             " ALTER TYPE filetype_enum ADD VALUE 'ami-oi' would take it"
         ]
         history = await store.history(START)
-    assert list(history.products) == [Product("nircam", "cal")]
+    assert set(history.products) == set(products)  # from our own table
     assert len(history.general.date) == 1
-    assert await query(jwql_url, "SELECT count(*) FROM scan_product") == [(3,)]
+    assert await query(jwql_url, "SELECT count(*) FROM filesystem_instrument" + SINCE) == [(1,)]
 
 
 async def test_products_of_another_archive_cost_their_rows_only(jwql_url):
@@ -166,12 +167,12 @@ async def test_products_of_another_archive_cost_their_rows_only(jwql_url):
         warnings = await store.record(snapshot)
         history = await store.history(START)
     assert [warning.split("; ")[0] for warning in warnings] == [
-        "filesystem_instrument: instrument 'acs' is not in instrument_enum: row left out",
+        "filesystem_instrument: instrument 'acs' is not in instrument_enum: 1 row left out",
         "filesystem_instrument: instrument 'wfi' is not in instrument_enum: 2 rows left out",
     ]
-    assert history.products == {}
+    assert set(history.products) == set(products)
     assert len(history.general.date) == 1
-    assert await query(jwql_url, "SELECT count(*) FROM scan_product") == [(3,)]
+    assert await query(jwql_url, "SELECT count(*) FROM filesystem_instrument" + SINCE) == [(0,)]
 
 
 async def test_what_the_warning_advises_takes_the_row(jwql_url):
@@ -197,14 +198,15 @@ async def test_a_count_beyond_its_integer_costs_its_row_only(jwql_url):
         warnings = await store.record(make_snapshot(0, make_area(tally=tally)))
         history = await store.history(START)
     assert warnings == [
-        "filesystem_general: total_file_count 3000000000 of the archive does not fit INTEGER: row"
+        "filesystem_general: total_file_count 3000000000 of the archive does not fit INTEGER: 1 row"
         " left out; ALTER TABLE filesystem_general ALTER COLUMN total_file_count TYPE BIGINT would"
         " take it",
-        "filesystem_instrument: count 2147483648 of 'nircam' 'cal' does not fit INTEGER: row left"
+        "filesystem_instrument: count 2147483648 of 'nircam' 'cal' does not fit INTEGER: 1 row left"
         " out; ALTER TABLE filesystem_instrument ALTER COLUMN count TYPE BIGINT would take it",
     ]
     assert history.general.date == []
     assert history.products[Product("miri", "rate")].count == [2**31 - 1]
+    assert history.products[Product("nircam", "cal")].count == [2**31]
     assert await query(jwql_url, "SELECT files FROM scan_area") == [(3 * 10**9,)]
 
 

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from jwqlscan.errors import LastingWarning
 from jwqlscan.store.rows import Row, TableRows, Value
+from jwqlscan.units import counted
 
 _INTEGER_BITS = {"int2": 16, "int4": 32, "int8": 64}
 _INTEGER_NAMES = {"int2": "SMALLINT", "int4": "INTEGER", "int8": "BIGINT"}
@@ -65,7 +67,10 @@ def fitting_rows(wanted: TableRows, columns: Mapping[str, Column]) -> tuple[list
         else:
             problems[problem] += 1
     return rows, [
-        f"{wanted.table}: {what}: {'row' if n == 1 else f'{n} rows'} left out{remedy}"
+        # What has a remedy lasts until it is applied.
+        (LastingWarning if remedy else str)(
+            f"{wanted.table}: {what}: {counted(n, 'row')} left out{remedy}"
+        )
         for (what, remedy), n in problems.items()
     ]
 

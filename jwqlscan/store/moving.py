@@ -10,6 +10,7 @@ from uuid import UUID
 
 from jwqlscan.errors import StoreError
 from jwqlscan.store import Store
+from jwqlscan.store.gaps import DATES, SPAN, dated
 from jwqlscan.store.rows import Row, TableRows, Value, date_text
 
 # What tells two rows of a JWQL table apart. `monitor` has nothing: there equal rows are counted.
@@ -39,14 +40,14 @@ def date_column(table: str) -> str:
 
 
 def neutral(value: object) -> Value:
-    """Return a value as SQLite has it: dates as text in UTC, no booleans, NULL for NaN."""
+    """Return a value as SQLite has it: dates as text in UTC, no booleans, no NaN or Infinity."""
     if isinstance(value, datetime):
         return date_text(value if value.tzinfo else value.replace(tzinfo=UTC))
     if isinstance(value, UUID):
         return str(value)
     if isinstance(value, bool):
         return int(value)
-    if isinstance(value, float) and math.isnan(value):
+    if isinstance(value, float) and not math.isfinite(value):
         return None
     if value is None or isinstance(value, (str, int, float)):
         return value
@@ -72,10 +73,11 @@ async def dated_rows(
     order = date if table == FAILURES else "id"
     question = (
         f"SELECT {', '.join(columns)} FROM {table}"  # noqa: S608 - names of our own
-        f" WHERE {{date:{date}}} >= {{date:$1}} AND {{date:{date}}} <= {{date:$2}} ORDER BY {order}"
+        f" WHERE {{date:{date}}} >= {{date:$1}} AND {{date:{date}}} <= {{date:$2}}"
+        f" AND {dated(DATES.get(table, (date,)), 3)} ORDER BY {order}"
     )
     span = (datetime.fromisoformat(first), datetime.fromisoformat(last))
-    return neutral_rows(await store.select(question, *span))
+    return neutral_rows(await store.select(question, *span, *SPAN))
 
 
 def columns_in_both(

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from jwqlscan.baseline import COMPLETE, JWQLSCAN
 from jwqlscan.clock import LATEST, latest_date
-from jwqlscan.store.rows import EARLIEST
+from jwqlscan.store.rows import EARLIEST, finite
 from jwqlscan.units import TIB_BYTES
 
 
@@ -146,14 +146,14 @@ _GENERAL = (
     " total_file_count, total_file_size, fits_file_count,"
     " fits_file_size, used, available FROM filesystem_general t"
     " LEFT JOIN scan_run r ON r.date = {date:t.date}"
-    " WHERE {date:t.date} >= {date:$1} ORDER BY 1"
+    " WHERE {date:t.date} BETWEEN {date:$1} AND {date:$2} ORDER BY 1"
 ).replace("{told}", _TOLD)
 _CENTRAL = (
     "SELECT {date:t.date},"
     " {told},"
     " used, size, available FROM central_storage t"
     " LEFT JOIN scan_run r ON r.date = {date:t.date}"
-    " WHERE {text:area} = $2 AND {date:t.date} >= {date:$1} ORDER BY 1"
+    " WHERE {date:t.date} BETWEEN {date:$1} AND {date:$2} AND {text:area} = $3 ORDER BY 1"
 ).replace("{told}", _TOLD)
 # JWQL's rows too: its clock may have been wrong as well. A limit, as a wrong import has thousands.
 _FUTURE = (
@@ -168,20 +168,27 @@ _ARCHIVE_AREA = (
     " size_bytes, used_bytes, available_bytes FROM scan_area a JOIN scan_run r USING (run_id)"
     " WHERE area_group = 'archive' AND area = $2 AND r.date >= {date:$1} ORDER BY 1"
 ).replace("{told}", _TOLD)
+# Products of our runs are in our own table even where JWQL's could not take them.
 _PRODUCT = (
-    "SELECT {date:t.date}, "
-    " min({told}),"
-    " CAST(sum(count) AS BIGINT), sum(size)"
-    " FROM filesystem_instrument t LEFT JOIN scan_run r ON r.date = {date:t.date}"
-    " WHERE {date:t.date} >= {date:$1} AND ($2 = '' OR {text:instrument} = $2)"
-    " AND ($3 = '' OR {text:filetype} = $3) GROUP BY 1 ORDER BY 1"
+    "SELECT date, min(told), CAST(sum(count) AS BIGINT), sum(size) FROM ("
+    "SELECT {date:t.date} AS date, '' AS told, {text:t.instrument} AS instrument,"
+    " {text:t.filetype} AS filetype, t.count, t.size FROM filesystem_instrument t"
+    " WHERE {date:t.date} BETWEEN {date:$1} AND {date:$2}"
+    " AND NOT EXISTS (SELECT 1 FROM scan_run r WHERE r.date = {date:t.date})"
+    " UNION ALL SELECT r.date, {told}, p.instrument, p.filetype, p.count,"
+    " p.bytes / 1099511627776.0 FROM scan_run r JOIN scan_product p USING (run_id)"
+    " WHERE p.area_group = 'archive' AND p.area = 'all' AND r.date BETWEEN {date:$1} AND {date:$2}"
+    ") AS rows WHERE ($3 = '' OR instrument = $3) AND ($4 = '' OR filetype = $4)"
+    " GROUP BY date ORDER BY date"
 ).replace("{told}", _TOLD)
 
-
 _LAST_PRODUCTS = (
-    "SELECT DISTINCT {text:instrument}, {text:filetype} FROM filesystem_instrument"
-    " WHERE date = (SELECT date FROM filesystem_instrument ORDER BY date DESC LIMIT $1)"
-    " ORDER BY 1, 2"
+    "SELECT {text:instrument}, {text:filetype} FROM filesystem_instrument"
+    " WHERE date = (SELECT date FROM filesystem_instrument WHERE {date:date} <= {date:$1}"
+    " ORDER BY date DESC LIMIT 1)"
+    " UNION SELECT instrument, filetype FROM scan_product WHERE area_group = 'archive'"
+    " AND area = 'all' AND run_id = (SELECT run_id FROM scan_run WHERE date <= {date:$1}"
+    " ORDER BY date DESC LIMIT 1) ORDER BY 1, 2"
 )
 
 
@@ -206,8 +213,8 @@ async def last_runs(store: Asked, count: int, until: datetime | None = None) -> 
 
 
 async def last_products(store: Asked) -> list[tuple[str, str]]:
-    """Return the instruments and filetypes of the newest date that has any."""
-    return [(row[0], row[1]) for row in await store.select(_LAST_PRODUCTS, 1)]
+    """Return the instruments and filetypes of JWQL's newest date, and of our newest run."""
+    return [(row[0], row[1]) for row in await store.select(_LAST_PRODUCTS, LATEST)]
 
 
 async def last_complete_run(store: Asked, until: datetime | None = None) -> RunRow | None:
@@ -222,6 +229,7 @@ async def future_dates(store: Asked, until: datetime | None = None) -> list[date
     return [_date(date) for (date,) in rows]
 
 
+# What follows has no row that is dated `infinity`, or beyond the year 9999.
 async def archive_points(store: Asked, since: datetime | None = None) -> list[Point]:
     """Return the archive over time, JWQL's rows among them; ascending by date."""
     return [
@@ -229,7 +237,7 @@ async def archive_points(store: Asked, since: datetime | None = None) -> list[Po
             used_bytes=_bytes(used), available_bytes=_bytes(available)
         )
         for date, status, files, size, fits, fits_size, used, available in await store.select(
-            _GENERAL, since or EARLIEST
+            _GENERAL, since or EARLIEST, LATEST
         )
     ]
 
@@ -241,7 +249,7 @@ async def central_points(store: Asked, area: str, since: datetime | None = None)
             size_bytes=_bytes(size), available_bytes=_bytes(available)
         )
         for date, status, used, size, available in await store.select(
-            _CENTRAL, since or EARLIEST, area
+            _CENTRAL, since or EARLIEST, LATEST, area
         )
     ]
 
@@ -258,7 +266,7 @@ async def product_points(
     store: Asked, instrument: str = "", filetype: str = "", since: datetime | None = None
 ) -> list[Point]:
     """Return the files of an instrument, of a filetype, or of both, over time; "" is any."""
-    rows = await store.select(_PRODUCT, since or EARLIEST, instrument, filetype)
+    rows = await store.select(_PRODUCT, since or EARLIEST, LATEST, instrument, filetype)
     return [Point(_date(date), status, count, _bytes(size)) for date, status, count, size in rows]
 
 
@@ -289,5 +297,6 @@ def _date(value: datetime | str) -> datetime:
 
 
 def _bytes(size_tib: float | None) -> int | None:
-    """Return bytes out of a JWQL column: exact below 8 PiB."""
-    return None if size_tib is None else round(size_tib * TIB_BYTES)
+    """Return bytes out of a JWQL column: exact below 8 PiB; None for NaN and Infinity."""
+    known = finite(size_tib)
+    return None if known is None else round(known * TIB_BYTES)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -11,14 +12,15 @@ from jwqlscan.history import (
     CentralColumns,
     FilesystemColumns,
     GeneralColumns,
+    ProductColumns,
     RunColumns,
     Samples,
 )
 from jwqlscan.paths import harmless, path_fields, shown
 from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot
 from jwqlscan.store import MONITOR_NAME, LastArea
-from jwqlscan.tally import COUNTERS, Tally
-from jwqlscan.units import tib
+from jwqlscan.tally import COUNTERS, Product, Tally
+from jwqlscan.units import TIB_BYTES, tib
 
 ARCHIVE = "archive"
 CENTRAL = "central"
@@ -169,16 +171,74 @@ def monitor_rows(started: datetime, ended: datetime, status: str, log_file: str)
 
 
 def general_columns(rows: Iterable[Sequence[Any]]) -> GeneralColumns:
-    """Return the rows of `filesystem_general`, ascending by date, as columns."""
-    return GeneralColumns(*_columns(rows, 7))
+    """Return the rows of `filesystem_general`, ascending by date, as columns.
+
+    A row whose sizes are no numbers (NaN, Infinity) is left out: a gap.
+    """
+    known = [
+        (date, files, size, fits_files, fits_size, finite(used), finite(available))
+        for date, files, size, fits_files, fits_size, used, available in rows
+        if finite(size) is not None and finite(fits_size) is not None
+    ]
+    return GeneralColumns(*_columns(known, 7))
 
 
 def central_columns(rows: Iterable[Sequence[Any]]) -> dict[str, CentralColumns]:
-    """Return rows (area, date, size, used, available), ascending by date, as columns an area."""
+    """Return rows (area, date, size, used, available), ascending by date, as columns an area.
+
+    A row of which `used` is no number (NaN, Infinity) is left out: a gap.
+    """
     areas: dict[str, list[Sequence[Any]]] = {}
-    for area, *values in rows:
-        areas.setdefault(area, []).append(values)
+    for area, date, size, used, available in rows:
+        if finite(used) is not None:
+            areas.setdefault(area, []).append((date, finite(size), used, finite(available)))
     return {area: CentralColumns(*_columns(values, 4)) for area, values in areas.items()}
+
+
+def product_columns(
+    rows: Iterable[tuple[datetime, Iterable[str], Iterable[str], Iterable[int], Iterable[float]]],
+) -> dict[Product, ProductColumns]:
+    """Return rows (date, instruments, filetypes, counts, sizes), ascending, as columns a product.
+
+    A row of a date has a place for each product in each of its lists.
+    """
+    products: dict[tuple[str, str], ProductColumns] = {}
+    for date, *lists in rows:
+        for instrument, filetype, count, size in zip(*lists, strict=True):
+            key = (instrument, filetype)
+            columns = products.get(key)
+            if columns is None:
+                columns = products[key] = ProductColumns()
+            columns.date.append(date)
+            columns.count.append(count)
+            columns.size.append(size)
+    return {Product(*key): columns for key, columns in sorted(products.items())}
+
+
+def merge_products(
+    products: Mapping[Product, ProductColumns], others: Mapping[Product, ProductColumns]
+) -> dict[Product, ProductColumns]:
+    """Return the products of both, each ascending by date; no date of a product is in both."""
+    merged = {}
+    for product in sorted(products.keys() | others.keys()):
+        one, other = products.get(product), others.get(product)
+        if one is None or other is None:
+            merged[product] = one or other or ProductColumns()
+            continue
+        rows = sorted(
+            (
+                *zip(one.date, one.count, one.size, strict=True),
+                *zip(other.date, other.count, other.size, strict=True),
+            )
+        )
+        merged[product] = ProductColumns(*_columns(rows, 3))
+    return merged
+
+
+def finite(size_tib: float | None) -> float | None:
+    """Return a size of JWQL's tables; None if it is no number of bytes (NaN, Infinity)."""
+    known = size_tib is not None and math.isfinite(size_tib * TIB_BYTES)
+    return size_tib if known else None
 
 
 def run_columns(rows: Iterable[Sequence[Any]]) -> RunColumns:

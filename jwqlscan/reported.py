@@ -1,0 +1,69 @@
+"""Warnings that hold from run to run: each is given once, not every night.
+
+A cron mail that comes every night is read by nobody. What a run has reported is kept in
+``reported.json`` in the state directory; a warning whose cause is gone is removed from it, so that
+it is given again if the cause comes back.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Sequence
+
+from anyio import to_thread
+
+from jwqlscan.errors import LastingWarning
+from jwqlscan.files import write_atomically
+
+NAME = "reported.json"
+_MODE = 0o600
+_MAX_KEPT = 1000
+
+# With another number it is the same warning: 1 row left out, 2 rows left out.
+_NUMBER = re.compile(r"\b[0-9][0-9,.]*\b(?: rows?\b)?")
+
+
+async def unreported(
+    state_path: str, warnings: Sequence[str], *, all_known: bool = True
+) -> list[str]:
+    """Return the warnings without those that an earlier run has given, and remember these.
+
+    Parameters
+    ----------
+    state_path : str
+    warnings : sequence of str
+        Those that are no `LastingWarning` are always returned.
+    all_known : bool
+        Whether every lasting warning there is was looked for; those that were not found are then
+        forgotten. A run that does not reach its database knows less.
+
+    Notes
+    -----
+    A file that can't be read or written costs nothing but repetition.
+    """
+    path = os.path.join(state_path, NAME)
+    before = await to_thread.run_sync(_read, path)
+    keys = {_key(warning): None for warning in warnings if isinstance(warning, LastingWarning)}
+    kept = list(keys if all_known else {**dict.fromkeys(before), **keys})[:_MAX_KEPT]
+    if kept != before:
+        try:
+            await write_atomically(path, json.dumps(kept, indent=1) + "\n", _MODE, None)
+        except OSError:
+            return list(warnings)
+    known = set(before)
+    return [w for w in warnings if not isinstance(w, LastingWarning) or _key(w) not in known]
+
+
+def _key(warning: str) -> str:
+    return _NUMBER.sub("N", warning)
+
+
+def _read(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            keys = json.load(file)
+    except (OSError, ValueError, RecursionError):
+        return []
+    return [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []
