@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from jwqlscan.baseline import JWQL
 from jwqlscan.config import DEFAULT_ARCHIVE_AREAS, Config
-from jwqlscan.errors import ConfigError, ScanFailedError
+from jwqlscan.errors import ConfigError, LastingWarning, ScanFailedError
 from jwqlscan.paths import shown
 from jwqlscan.scanning.measure import AreaMeasure
 from jwqlscan.scanning.scanner import Found
-from jwqlscan.settings import Area
+from jwqlscan.settings import Area, ScanSettings
 from jwqlscan.snapshot import ALL, AreaSnapshot
 from jwqlscan.store import LastArea
+from jwqlscan.store.rows import CENTRAL
 from jwqlscan.units import format_bytes, format_count
 
 NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR})
+
+_FOLLOW = "links are counted apart; scan.follow_file_symlinks counts the files they lead to"
 
 _NEXT = "nothing is stored: mount or correct it, or pass --allow-empty if that is right"
 
@@ -79,23 +83,70 @@ def check_not_emptied(
     last: Mapping[tuple[str, str], LastArea] | None,
     config: Config,
 ) -> None:
-    """Refuse an area without files that had some last time, or of which nothing is known.
+    """Refuse an area, or a group, without files that had some last time, or of which none is known.
+
+    Areas may be others than last time, and JWQL kept of the archive only the whole: so a group's
+    areas together are compared with its total, too.
 
     Raises
     ------
     ScanFailedError
     """
     for one in measures:
-        if one.tally.files or one.state in ("stopped", "stalled", "failed"):
-            continue
-        if last is None:
-            before = "the store can't be asked whether it had files"
-        elif files := last.get((one.area.group, one.area.name), LastArea(0, 0)).files:
-            before = f"the last run found {files:,}"
-        else:
-            continue
-        where = f"{shown(one.area.path)} ({config.where(one.area.key)})"
-        raise ScanFailedError(f"{where}: no files, and {before}; {_NEXT}")
+        if _is_empty([one]):
+            if last is None:
+                before = "the store can't be read for whether it had files"
+            elif found := _found_before(last, one.area.group, one.area.name):
+                before = found
+            else:
+                continue
+            where = f"{shown(one.area.path)} ({config.where(one.area.key)})"
+            raise ScanFailedError(f"{where}: no files{_links([one])}, and {before}; {_NEXT}")
+    for group in dict.fromkeys(one.area.group for one in measures):
+        parts = [one for one in measures if one.area.group == group]
+        if last is not None and _is_empty(parts) and (found := _found_before(last, group, ALL)):
+            where = ", ".join(shown(one.area.path) for one in parts)
+            raise ScanFailedError(f"{where}: no files{_links(parts)}, and {found}; {_NEXT}")
+
+
+def _is_empty(measures: Sequence[AreaMeasure]) -> bool:
+    return not any(
+        one.tally.files or one.state in ("stopped", "stalled", "failed") for one in measures
+    )
+
+
+def _found_before(last: Mapping[tuple[str, str], LastArea], group: str, name: str) -> str:
+    """Return what was found in an area before; "" if there were no files."""
+    area = last.get((group, name))
+    if area is None or not area.files:
+        return ""
+    if area.date is None:  # a run of ours
+        return f"the last run found {area.files:,}"
+    if group == CENTRAL:  # JWQL kept bytes only
+        return f"JWQL's monitor found some on {area.date:%Y-%m-%d}"
+    return f"JWQL's monitor counted {area.files:,} on {area.date:%Y-%m-%d}"
+
+
+def _links(measures: Sequence[AreaMeasure]) -> str:
+    links = sum(one.tally.symlinks for one in measures)
+    return f" but {format_count(links)} symbolic links ({_FOLLOW})" if links else ""
+
+
+def link_warnings(areas: Sequence[AreaSnapshot], scan: ScanSettings) -> list[str]:
+    """Return a warning for each group that consists mostly of symbolic links.
+
+    The archive may be a tree of links to where the files are, which JWQL's monitor followed.
+    """
+    if scan.follow_file_symlinks:
+        return []
+    return [
+        LastingWarning(
+            f"{area.group}: {format_count(area.tally.symlinks)} symbolic links and"
+            f" {format_count(area.tally.files)} files: {_FOLLOW}"
+        )
+        for area in areas
+        if area.name == ALL and area.tally.symlinks > area.tally.files
+    ]
 
 
 def suspicions(
@@ -112,9 +163,14 @@ def suspicions(
     ----------
     areas : sequence of AreaSnapshot
     before : mapping
-        What the last complete run found.
+        What the last complete run found or, before there is one, JWQL's newest rows say.
     max_drop_percent : int
         How far a group's total may fall, in percent of what it was: below, nothing is said.
+
+    Notes
+    -----
+    JWQL counted a link to a file as that file: so links count as files against its rows, and bytes
+    are compared only where there are no links.
     """
     found = []
     totals = {area.group for area in areas if area.name == ALL}
@@ -122,17 +178,30 @@ def suspicions(
         last = before.get((area.group, area.name))
         if last is None or area.state != "complete" or (area.name != ALL and area.group in totals):
             continue
-        for now, then, unit, text in (
-            (area.tally.files, last.files, " files", format_count),
-            (area.tally.apparent_bytes, last.apparent_bytes, "", format_bytes),
-        ):
+        of_jwql = last.origin == JWQL
+        links = area.tally.symlinks if of_jwql else 0
+        compared: list[tuple[int, int, str, Callable[[int], str]]] = [
+            (area.tally.files + links, last.files, " files", format_count)
+        ]
+        if not links:
+            compared.append((area.tally.apparent_bytes, last.apparent_bytes, "", format_bytes))
+        for now, then, unit, text in compared:
             drop = 100 * (then - now)
             if drop > max_drop_percent * then:
+                and_links = " and symbolic links" if links else ""
+                what = f"{text(now)}{unit}{and_links}"
                 found.append(
-                    f"{area.group} {area.name}: {text(now)}{unit} where the last complete run found"
-                    f" {text(then)}, down by {drop // then} %"
+                    f"{area.group} {area.name}: {what} where {_who_found(last)} {text(then)},"
+                    f" down by {drop // then} %"
                 )
     return tuple(found)
+
+
+def _who_found(last: LastArea) -> str:
+    if last.date is None:  # a run of ours
+        return "the last complete run found"
+    twice = ", halved as it counted everything twice then," if last.halved else ""
+    return f"JWQL's monitor of {last.date:%Y-%m-%d}, which follows links,{twice} found"
 
 
 def _may_be_there(

@@ -17,12 +17,16 @@ from jwqlscan.df import DfError, capacity
 from jwqlscan.errors import ClockError, JwqlscanError, StoreError
 from jwqlscan.files import try_to_write
 from jwqlscan.metrics_path import check_metrics, check_metrics_outside
+from jwqlscan.names import FILETYPES, INSTRUMENT_LABELS
 from jwqlscan.paths import shown
 from jwqlscan.scanning.measure import survey_seconds
 from jwqlscan.scanning.readers import available_readers
 from jwqlscan.scanning.scanner import Scanner
+from jwqlscan.settings import JWST
 from jwqlscan.store import Tables, open_store
-from jwqlscan.store.questions import future_dates, last_runs
+from jwqlscan.store.fitting import missing_labels
+from jwqlscan.store.gaps import gaps
+from jwqlscan.store.questions import future_dates, last_products, last_runs
 from jwqlscan.trust import distrust
 from jwqlscan.units import format_bytes
 
@@ -52,6 +56,7 @@ async def examine(config: Config) -> list[Diagnosis]:
         ("areas", _areas),
         ("df", _df),
         ("database", _database),
+        ("JWQL's tables", _jwql_tables),
         ("reader", _reader),
         ("disk space", _room),
         ("who is told", _notices),
@@ -117,6 +122,40 @@ async def _database(config: Config) -> str:
         runs = await last_runs(store, 1)
         newest = f"last run {runs[0].date:%Y-%m-%d %H:%M} UTC" if runs else "no run yet"
         return f"{store.location}, schema up to date, {newest}"
+
+
+async def _jwql_tables(config: Config) -> str:
+    """Look at what JWQL's tables can't take, and at rows in them that no one can read."""
+    try:
+        async with open_store(config.database_url, Tables.LOOKED_AT) as store:
+            columns = (await store.catalog()).get("filesystem_instrument", {})
+            products = await last_products(store)
+            problems = await gaps(store)
+    except StoreError:
+        return "not looked at, as the database can't be read"
+    if problems:
+        raise JwqlscanError("; ".join(problems))
+    jwst = config.scan.scheme.name == JWST
+    labels = {
+        "instrument": {*(INSTRUMENT_LABELS if jwst else ()), *(one for one, _ in products)},
+        "filetype": {
+            *(FILETYPES if jwst else ()),
+            *config.scan.extra_filetypes,
+            *(one for _, one in products),
+        },
+    }
+    statements = [
+        statement
+        for name, wanted in labels.items()
+        if name in columns
+        for statement in missing_labels(columns[name], wanted)
+    ]
+    if not statements:
+        return "take every product"
+    return (
+        "of these products JWQL's readers see no rows (ours read our own tables) until the owner of"
+        f" the types runs: {'; '.join(statements)}"
+    )
 
 
 async def _reader(config: Config) -> str:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 import anyio
 
 from jwqlscan import __version__, preflight
-from jwqlscan.areas import check_not_emptied, choose_areas, survey_paths, suspicions
+from jwqlscan.areas import check_not_emptied, choose_areas, link_warnings, survey_paths, suspicions
 from jwqlscan.clock import check_clock, future_warning, latest_date
 from jwqlscan.config import Config
 from jwqlscan.df import DfError, capacity
@@ -35,6 +35,7 @@ from jwqlscan.metrics import write_metrics
 from jwqlscan.metrics_path import check_metrics, check_metrics_outside
 from jwqlscan.notices import Announcement, Ending, announced
 from jwqlscan.paths import shown
+from jwqlscan.reported import unreported
 from jwqlscan.reporting import warm_up, write_report
 from jwqlscan.scanning.measure import AreaMeasure, Measurement, measure, survey_seconds
 from jwqlscan.scanning.scanner import Found, Scanner
@@ -42,6 +43,7 @@ from jwqlscan.settings import Area, ScanSettings
 from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot, worst_state
 from jwqlscan.store import LastArea, Store, Tables, open_store
 from jwqlscan.store.failures import Failure, record_failure
+from jwqlscan.store.jwql_areas import jwql_areas
 from jwqlscan.store.questions import future_dates
 from jwqlscan.storing import said, store_snapshot, thin
 from jwqlscan.units import format_bytes, format_count, format_seconds
@@ -202,7 +204,9 @@ async def _run(
                 await write_metrics(config.database_url, config.metrics_path)
             except JwqlscanError as error:  # monitoring sees the old ones; the run is as good
                 warnings.append(str(error))
-        for warning in warnings:
+        warnings += link_warnings(snapshot.areas, config.scan)
+        reached = ExitCode.SPOOLED not in codes
+        for warning in await unreported(config.state_path, warnings, all_known=reached):
             log.warning("%s", warning)
         told = (*errors, *filter(None, [this.metrics_problem]), *warnings)
         return Outcome(snapshot, most_severe(codes), location, written, told)
@@ -263,9 +267,9 @@ async def _before(store: Store, now: datetime) -> tuple[_Areas | None, _Areas, l
     Returns
     -------
     last : mapping or None
-        What the last run found; None if the store can't be read.
+        What the last run found or, before there is one, JWQL; None if the store can't be read.
     complete : mapping
-        What the last complete run found.
+        What the last complete run found or, before there is one, JWQL.
     future : list of datetime
         Dates of runs in the future, which are neither of the two.
     """
@@ -273,7 +277,8 @@ async def _before(store: Store, now: datetime) -> tuple[_Areas | None, _Areas, l
     try:
         async with store:
             last, complete = await store.last_areas(until), await store.last_complete_areas(until)
-            return last, complete, await future_dates(store, until)
+            jwql = {} if last and complete else await jwql_areas(store, until)
+            return last or jwql, complete or jwql, await future_dates(store, until)
     except StoreError as error:
         log.warning("%s; measuring all the same", await said(store, error))
         return None, {}, []

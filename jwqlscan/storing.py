@@ -19,6 +19,7 @@ from jwqlscan.errors import (
 from jwqlscan.paths import shown
 from jwqlscan.snapshot import Snapshot
 from jwqlscan.store import Store
+from jwqlscan.store.gaps import jwql_gaps
 from jwqlscan.store.questions import last_runs
 
 _THIN_RUNS = 14
@@ -58,7 +59,7 @@ async def store_snapshot(config: Config, store: Store, snapshot: Snapshot) -> St
         reason = await said(store, error)
         warnings.append(f"{reason}; kept in {shown(spooled)}, {_when_stored(error)}")
         return Stored(codes, warnings, (), spooled)
-    warnings += flushed.warnings
+    warnings += [*flushed.warnings, *await _gaps(store)]
     errors = tuple(flushed.set_aside.values())
     if spooled not in flushed.set_aside:
         return Stored(codes, warnings, errors, store.location)
@@ -72,6 +73,15 @@ def _when_stored(error: StoreError) -> str:
     if isinstance(error, StoreUnavailableError):
         return "the next run stores it"
     return "the next run stores it once that is repaired"
+
+
+async def _gaps(store: Store) -> list[str]:
+    """Return what of JWQL's rows is read as gaps; failing that, nothing: the snapshot is stored."""
+    try:
+        async with store:
+            return await jwql_gaps(store)
+    except StoreError:
+        return []
 
 
 async def _store_at_once(store: Store, snapshot: Snapshot, unspooled: StoreError) -> list[str]:

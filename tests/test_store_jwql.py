@@ -2,13 +2,16 @@
 
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from datetime import timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 
 import asyncpg
 import pytest
 from snapshots import START, make_area, make_snapshot, make_tally
 
+from jwqlscan.baseline import JWQL as JWQL_ORIGIN
+from jwqlscan.clock import LATEST
 from jwqlscan.store import MONITOR_NAME, LastArea, open_store
+from jwqlscan.store.jwql_areas import jwql_areas
 from jwqlscan.tally import Amount, Product
 
 DAYS = 731
@@ -244,17 +247,34 @@ async def test_recording_a_snapshot_again_changes_nothing_without_unique_constra
     assert history.products[Product("nircam", "cal")].count == [4]
 
 
-async def test_before_our_first_run_the_last_areas_are_those_of_jwql(jwql_url):
+async def test_before_our_first_run_jwql_says_what_each_area_had(jwql_url):
     async with open_store(jwql_url) as store:
         await store.record(make_snapshot(sample=True))
-        files = 1000 + DAYS - 1
-        assert await store.last_areas() == {
-            ("archive", "all"): LastArea(files, files),
-            ("central", "all"): LastArea(1, 1),
-            ("central", "logs"): LastArea(0, 0),
+        assert await store.last_areas() == await store.last_complete_areas() == {}
+        files, date = 1000 + DAYS - 1, datetime(2025, 12, 31, 5, tzinfo=UTC)
+        expected = {
+            ("archive", "all"): LastArea(files, files, 3 * 2**39, JWQL_ORIGIN, date),
+            ("central", "all"): LastArea(1, 1, 0, JWQL_ORIGIN, date),
+            ("central", "logs"): LastArea(0, 0, 0, JWQL_ORIGIN, date),
         }
+        assert await jwql_areas(store, LATEST) == expected
         await store.record(make_snapshot(1))
         assert (await store.last_areas())["archive", "all"] == LastArea(10, 14, 2**41)
+        assert await jwql_areas(store, LATEST) == expected
+
+
+@pytest.mark.parametrize(
+    ("day", "halved"),
+    [("2021-04-30", False), ("2021-06-01", True), ("2022-01-31", True), ("2022-02-01", False)],
+)
+async def test_what_jwql_counted_twice_is_halved(jwql_url, day, halved):
+    async with connected(jwql_url) as connection:
+        await connection.execute("DELETE FROM filesystem_general WHERE id > 1")
+        await connection.execute(f"UPDATE filesystem_general SET date = '{day}'")
+    async with open_store(jwql_url) as store:
+        area = (await jwql_areas(store, LATEST))["archive", "all"]
+    assert (area.files, area.halved) == (500 if halved else 1000, halved)
+    assert area.apparent_bytes == (3 * 2**38 if halved else 3 * 2**39)
 
 
 async def test_jwql_tables_that_are_missing_are_made(jwql_url):

@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
+from jwqlscan.baseline import JWQLSCAN
 from jwqlscan.history import History
 from jwqlscan.insight import Insight
 from jwqlscan.snapshot import Snapshot
@@ -37,11 +38,25 @@ class Tables(Enum):
 
 
 class LastArea(NamedTuple):
-    """What an earlier run found in an area; the test for one that is suddenly empty, or smaller."""
+    """What an earlier run found in an area; the test for one that is suddenly empty, or smaller.
+
+    Attributes
+    ----------
+    files, entries, apparent_bytes : int
+    origin : str
+        As `jwqlscan.baseline` has it.
+    date : datetime or None
+        Of JWQL's row.
+    halved : bool
+        JWQL counted everything twice then: these are the halves.
+    """
 
     files: int
     entries: int
     apparent_bytes: int = 0
+    origin: str = JWQLSCAN
+    date: datetime | None = None
+    halved: bool = False
 
 
 class Store(Protocol):
@@ -89,9 +104,7 @@ class Store(Protocol):
     async def last_areas(self, until: datetime | None = None) -> Mapping[tuple[str, str], LastArea]:
         """Return what the newest real (not sample) run up to `until` found, by (group, area).
 
-        Before our first run in a JWQL database this comes from JWQL's newest rows: they count the
-        archive's files (taken for its entries too), and of central storage tell only whether it
-        used any bytes (1 or 0 files and entries).
+        Empty before there is one: `store.jwql_areas` says what JWQL found.
         """
         ...
 
@@ -100,7 +113,7 @@ class Store(Protocol):
     ) -> Mapping[tuple[str, str], LastArea]:
         """Return what the newest real run up to `until` that is complete and not suspect found.
 
-        Empty before there is one. JWQL's rows are not asked: they counted files twice.
+        Empty before there is one.
         """
         ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -83,10 +83,9 @@ def _problem(
             return f"{name} of {_subject(row)} is unknown, but the column is NOT NULL", ""
         return None
     if column.labels and value not in column.labels:
-        literal = "'" + str(value).replace("'", "''") + "'"
         return (
-            f"{name} {literal} is not in {column.type_name}",
-            f"; ALTER TYPE {column.type_name} ADD VALUE {literal} would take it",
+            f"{name} {_literal(str(value))} is not in {column.type_name}",
+            f"; {_add_label(column, str(value))} would take it",
         )
     bits = _INTEGER_BITS.get(column.type_name)
     if bits is not None and isinstance(value, int) and value >= 2 ** (bits - 1):
@@ -95,6 +94,21 @@ def _problem(
             f"; ALTER TABLE {table} ALTER COLUMN {name} TYPE BIGINT would take it",
         )
     return None
+
+
+def missing_labels(column: Column, wanted: Iterable[str]) -> list[str]:
+    """Return the statements that add what an ENUM lacks of some labels; none for other types."""
+    if not column.labels:
+        return []
+    return [_add_label(column, label) for label in sorted({*wanted} - column.labels)]
+
+
+def _add_label(column: Column, label: str) -> str:
+    return f"ALTER TYPE {column.type_name} ADD VALUE {_literal(label)}"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _subject(row: Row) -> str:

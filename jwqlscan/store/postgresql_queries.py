@@ -288,23 +288,9 @@ async def _areas_of(connection: Connection, run_id: object) -> dict[tuple[str, s
 
 
 async def last_areas(connection: Connection, until: datetime) -> Mapping[tuple[str, str], LastArea]:
-    """Return what the newest real run up to a date found; before our first, JWQL's rows."""
+    """Return what the newest real run up to a date found."""
     run_id = await connection.fetchval(
         "SELECT run_id FROM scan_run WHERE NOT sample AND date <= $1 ORDER BY date DESC LIMIT 1",
         until,
     )
-    if run_id is not None:
-        return await _areas_of(connection, run_id)
-    archive = await connection.fetchval(
-        "SELECT total_file_count FROM filesystem_general"
-        " WHERE date NOT IN (SELECT date FROM scan_run) AND date::timestamptz <= $1"
-        " ORDER BY date DESC LIMIT 1",
-        until,
-    )
-    central = await connection.fetch(
-        "SELECT DISTINCT ON (area) area::text, used FROM central_storage"
-        " WHERE date NOT IN (SELECT date FROM scan_run) AND date::timestamptz <= $1"
-        " ORDER BY area, date DESC",
-        until,
-    )
-    return table_rows.jwql_last_areas(archive, central)
+    return await _areas_of(connection, run_id)

@@ -226,27 +226,33 @@ async def last_complete_run(store: Asked, until: datetime | None = None) -> RunR
 async def future_dates(store: Asked, until: datetime | None = None) -> list[datetime]:
     """Return the dates of rows that are dated in the future, the newest first, at most 1,000."""
     rows = await store.select(_FUTURE, until or latest_date(), LATEST, 1000)
-    return [_date(date) for (date,) in rows]
+    return [as_date(date) for (date,) in rows]
 
 
 # What follows has no row that is dated `infinity`, or beyond the year 9999.
 async def archive_points(store: Asked, since: datetime | None = None) -> list[Point]:
     """Return the archive over time, JWQL's rows among them; ascending by date."""
+    rows = await store.select(_GENERAL, since or EARLIEST, LATEST)
     return [
-        Point(_date(date), status, files, _bytes(size), fits, _bytes(fits_size), None)._replace(
-            used_bytes=_bytes(used), available_bytes=_bytes(available)
+        Point(
+            as_date(date),
+            status,
+            files,
+            as_bytes(size),
+            fits_files,
+            as_bytes(fits_size),
+            used_bytes=as_bytes(used),
+            available_bytes=as_bytes(available),
         )
-        for date, status, files, size, fits, fits_size, used, available in await store.select(
-            _GENERAL, since or EARLIEST, LATEST
-        )
+        for date, status, files, size, fits_files, fits_size, used, available in rows
     ]
 
 
 async def central_points(store: Asked, area: str, since: datetime | None = None) -> list[Point]:
     """Return an area of central storage over time, JWQL's rows among them."""
     return [
-        Point(_date(date), status, bytes=_bytes(used))._replace(
-            size_bytes=_bytes(size), available_bytes=_bytes(available)
+        Point(as_date(date), status, bytes=as_bytes(used))._replace(
+            size_bytes=as_bytes(size), available_bytes=as_bytes(available)
         )
         for date, status, used, size, available in await store.select(
             _CENTRAL, since or EARLIEST, LATEST, area
@@ -259,7 +265,7 @@ async def archive_area_points(
 ) -> list[Point]:
     """Return an area of the archive over time; JWQL has no rows of it."""
     rows = await store.select(_ARCHIVE_AREA, since or EARLIEST, area)
-    return [Point(_date(date), *values) for date, *values in rows]
+    return [Point(as_date(date), *values) for date, *values in rows]
 
 
 async def product_points(
@@ -267,15 +273,17 @@ async def product_points(
 ) -> list[Point]:
     """Return the files of an instrument, of a filetype, or of both, over time; "" is any."""
     rows = await store.select(_PRODUCT, since or EARLIEST, LATEST, instrument, filetype)
-    return [Point(_date(date), status, count, _bytes(size)) for date, status, count, size in rows]
+    return [
+        Point(as_date(date), status, count, as_bytes(size)) for date, status, count, size in rows
+    ]
 
 
 def _run(row: Sequence[Any]) -> RunRow:
     run_id, date, ended, host, version, seconds, run_status, reasons, suspicions, accepted = row
     return RunRow(
         run_id=run_id,
-        date=_date(date),
-        ended=_date(ended),
+        date=as_date(date),
+        ended=as_date(ended),
         host=host,
         version=version,
         seconds=seconds,
@@ -291,12 +299,13 @@ def _area(row: Sequence[Any]) -> AreaRow:
     return AreaRow(run_id, *values)
 
 
-def _date(value: datetime | str) -> datetime:
+def as_date(value: datetime | str) -> datetime:
+    """Return a date of either dialect, aware."""
     date = datetime.fromisoformat(value) if isinstance(value, str) else value
     return date.astimezone(UTC)
 
 
-def _bytes(size_tib: float | None) -> int | None:
+def as_bytes(size_tib: float | None) -> int | None:
     """Return bytes out of a JWQL column: exact below 8 PiB; None for NaN and Infinity."""
     known = finite(size_tib)
     return None if known is None else round(known * TIB_BYTES)

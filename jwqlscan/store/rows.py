@@ -18,7 +18,7 @@ from jwqlscan.history import (
 )
 from jwqlscan.paths import harmless, path_fields, shown
 from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot
-from jwqlscan.store import MONITOR_NAME, LastArea
+from jwqlscan.store import MONITOR_NAME
 from jwqlscan.tally import COUNTERS, Product, Tally
 from jwqlscan.units import TIB_BYTES, tib
 
@@ -26,8 +26,9 @@ ARCHIVE = "archive"
 CENTRAL = "central"
 JWQL_TABLES = ("filesystem_general", "filesystem_instrument", "central_storage", "monitor")
 
-# Before every date a store can hold: what `since` is when history is wanted from its start.
-EARLIEST = datetime(1, 1, 1, tzinfo=UTC)
+# Before every date that can be read: what `since` is when history is wanted from its start. Not
+# 0001-01-01, which asyncpg takes for -infinity; and with room for every time zone.
+EARLIEST = datetime(1, 1, 3, tzinfo=UTC)
 
 _INT64_MAX = 2**63 - 1
 
@@ -315,23 +316,6 @@ def samples(rows: Iterable[Sequence[str]]) -> Samples:
             for one in json.loads(errors)
         )
     return found
-
-
-def jwql_last_areas(
-    total_file_count: int | None, central: Iterable[tuple[str, float | None]]
-) -> dict[tuple[str, str], LastArea]:
-    """Return what a JWQL database tells of the time before our first run.
-
-    JWQL counted the archive's files, and only the bytes of central storage: an area that used
-    any counts as one file, which is enough to notice that it is suddenly empty.
-    """
-    areas = {}
-    if total_file_count is not None:
-        areas[ARCHIVE, ALL] = LastArea(total_file_count, total_file_count)
-    for area, used in central:
-        files = 1 if used else 0
-        areas[CENTRAL, area] = LastArea(files, files)
-    return areas
 
 
 def _is_unknown(area: AreaSnapshot) -> bool:

@@ -229,28 +229,15 @@ def _areas_of(
 def last_areas(
     connection: sqlite3.Connection, until: datetime
 ) -> Mapping[tuple[str, str], LastArea]:
-    """Return what the newest real run up to a date found; before our first, JWQL's rows."""
-    latest = (date_text(until),)
+    """Return what the newest real run up to a date found."""
     with transaction(connection, "DEFERRED"):
-        run = connection.execute(
-            "SELECT run_id FROM scan_run WHERE NOT sample AND date <= ? ORDER BY date DESC LIMIT 1",
-            latest,
-        ).fetchone()
-        if run is not None:
-            return _areas_of(connection, run)
-        archive = connection.execute(
-            "SELECT total_file_count FROM filesystem_general"
-            " WHERE date NOT IN (SELECT date FROM scan_run) AND date <= ?"
-            " ORDER BY date DESC LIMIT 1",
-            latest,
-        ).fetchone()
-        central = connection.execute(  # beside max(), SQLite takes the other columns of its row
-            "SELECT area, used, max(date) FROM central_storage"
-            " WHERE date NOT IN (SELECT date FROM scan_run) AND date <= ? GROUP BY area",
-            latest,
-        )
-        return table_rows.jwql_last_areas(
-            None if archive is None else archive[0], ((area, used) for area, used, _ in central)
+        return _areas_of(
+            connection,
+            connection.execute(
+                "SELECT run_id FROM scan_run WHERE NOT sample AND date <= ?"
+                " ORDER BY date DESC LIMIT 1",
+                (date_text(until),),
+            ).fetchone(),
         )
 
 
