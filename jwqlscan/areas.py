@@ -95,7 +95,7 @@ def check_not_emptied(
     for one in measures:
         if _is_empty([one]):
             if last is None:
-                before = "the store can't be read for whether it had files"
+                before = "the store can't be asked whether it had files"
             elif found := _found_before(last, one.area.group, one.area.name):
                 before = found
             else:
