@@ -37,7 +37,7 @@ LAYERS = [
     ("configuration, lock, df, store", "config lock df notices store.* new_config jwql_config"),
     (
         "measuring, spool, report, looking back",
-        "scanning.measure areas spool storing reporting.* preflight looking check metrics"
+        "scanning.measure areas reported spool storing reporting.* preflight looking check metrics"
         " metrics_path schedule moving moving_insight jwql_import pruning",
     ),
     ("the use cases", "job doctor"),
