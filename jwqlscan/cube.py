@@ -55,6 +55,9 @@ class FileClass(NamedTuple):
     filetype: str
 
 
+OTHER_CLASS = FileClass("", OTHER)
+
+
 class CellKey(NamedTuple):
     """What files are counted together.
 
@@ -176,7 +179,7 @@ class Cube:
         programs: int = MOST_PROGRAMS,
     ) -> None:
         """Put the smallest classes, owners and programs beyond so many together."""
-        other = FileClass("", OTHER)
+        other = OTHER_CLASS
         kept_classes = self._largest(lambda key: key.file_class, classes, "classes", other)
         kept_owners = self._largest(lambda key: (key.uid, key.gid), owners, "owners", (-1, -1))
         told = self.programs.keys() - {OTHER}

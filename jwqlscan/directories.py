@@ -52,6 +52,24 @@ class DirectorySum(NamedTuple):
 _AS_SUM = partial(tuple.__new__, DirectorySum)  # as its `_make` does, in half the time
 
 
+class Untold(NamedTuple):
+    """Upper bounds of the directories that a complete table of an area does not have.
+
+    Attributes
+    ----------
+    depth : int
+        Down to which the area's directories are in `Directories.upper`; 0 is the area itself.
+    upper_bytes : int or None
+        Apparent bytes of any directory down to `depth` that is missing; None: none is missing.
+    lower_bytes : int
+        Apparent bytes of any deeper directory that is missing; `MOST_BYTES`: no bound is known.
+    """
+
+    depth: int
+    upper_bytes: int | None
+    lower_bytes: int
+
+
 class Limits(NamedTuple):
     """Which directories are told.
 
@@ -86,19 +104,24 @@ class Directories:
         The largest of those below it; none without bytes.
     upper_dropped, lower_dropped : int
         How many more there were.
+    untold : Untold or None
+        Bounds of those; None but for the table of an area, as :func:`rooted` returns it.
     """
 
-    __slots__ = ("lower", "lower_dropped", "upper", "upper_dropped")
+    __slots__ = ("lower", "lower_dropped", "untold", "upper", "upper_dropped")
 
     def __init__(self) -> None:
+        self.untold: Untold | None = None
         self.upper: dict[str, DirectorySum] = {}
         self.lower: dict[str, DirectorySum] = {}
         self.upper_dropped = 0
         self.lower_dropped = 0
 
     def __eq__(self, other: object) -> bool:
-        """Tell whether both hold the same."""
-        return isinstance(other, Directories) and self.to_record() == other.to_record()
+        """Tell whether both hold the same directories."""
+        if not isinstance(other, Directories):
+            return False
+        return {**self.to_record(), "untold": None} == {**other.to_record(), "untold": None}
 
     __hash__ = None  # type: ignore[assignment]  # it changes: no key of a dict
 
@@ -114,6 +137,7 @@ class Directories:
             mine.update(both)
         self.upper_dropped += other.upper_dropped
         self.lower_dropped += other.lower_dropped
+        self.untold = None
 
     def bound(self, limits: Limits) -> None:
         """Keep the largest only."""
@@ -136,6 +160,7 @@ class Directories:
                 below = path.removeprefix(old) if path.startswith(old) else None
                 mine[path if below is None else new + below] = total
         table.upper_dropped, table.lower_dropped = self.upper_dropped, self.lower_dropped
+        table.untold = self.untold
         return table
 
     def to_record(self) -> dict[str, Any]:
@@ -144,6 +169,7 @@ class Directories:
             "upper": [[path, *self.upper[path]] for path in sorted(self.upper)],
             "lower": [[path, *self.lower[path]] for path in sorted(self.lower)],
             "dropped": [self.upper_dropped, self.lower_dropped],
+            "untold": None if self.untold is None else list(self.untold),
         }
 
     @classmethod
@@ -157,11 +183,15 @@ class Directories:
         TypeError, ValueError
             If the record is not one.
         """
-        check_fields(record, ("upper", "lower", "dropped"), "tree")
+        check_fields(record, ("upper", "lower", "dropped", "untold"), "tree")
         table = cls()
         table.upper = _sums_of(record.get("upper", ()))
         table.lower = _sums_of(record.get("lower", ()))
         table.upper_dropped, table.lower_dropped = map(int, record.get("dropped", (0, 0)))
+        if untold := record.get("untold"):
+            depth, upper_bytes, lower_bytes = untold
+            upper_bytes = None if upper_bytes is None else int(upper_bytes)
+            table.untold = Untold(int(depth), upper_bytes, int(lower_bytes))
         return table
 
     def to_columns(self) -> dict[str, Any]:
@@ -235,6 +265,7 @@ def rooted(
     if whole and area not in table.upper:
         table.upper[area] = DirectorySum()
     top = area.rstrip("/")
+    has_bound = True
     for root, tree in trees.items():
         total = tree.upper.get(root)
         if total is None or not root.startswith(f"{top}/") or root == area:
@@ -246,12 +277,32 @@ def rooted(
             for sums in (table.upper, table.lower):
                 if above in sums:
                     sums[above] = sums[above].plus(total)
+            if above not in table.upper and above not in table.lower:
+                # Dropped before a root below it was added: no bound includes that one.
+                has_bound &= not any(f"{above}/".startswith(f"{one}/") for one in trees)
     for path in _deeper(table.upper, top, limits.depth):
         total = table.upper.pop(path)
         if total.apparent_bytes:
             table.lower[path] = total
+    upper, lower = len(table.upper), len(table.lower)
     table.bound(limits)
+    # A root's upper directories may be lower ones of the area.
+    upper_bounds = [_least(tree.upper) for tree in trees.values() if tree.upper_dropped]
+    lower_bounds = [_least(tree.lower) for tree in trees.values() if tree.lower_dropped]
+    lower_bounds += upper_bounds
+    upper_bounds += [_least(table.upper)] if len(table.upper) < upper else []
+    lower_bounds += [_least(table.lower)] if len(table.lower) < lower else []
+    table.untold = Untold(
+        limits.depth,
+        max(upper_bounds, default=None),
+        max(lower_bounds, default=0) if has_bound else MOST_BYTES,
+    )
     return table
+
+
+def _least(sums: Mapping[str, DirectorySum]) -> int:
+    """Return the bytes of the smallest directory that was kept: of a dropped one at most."""
+    return min((total.apparent_bytes for total in sums.values()), default=MOST_BYTES)
 
 
 def _deeper(paths: Iterable[str], top: str, depth: int) -> list[str]:

@@ -1,205 +1,20 @@
-"""Growth: what changed between two runs, and projections, out of values that last from run to run.
-
-Plain functions of rows, wherever these were read.
-"""
+"""Growth: what changed between two runs, from values that last from run to run."""
 
 from __future__ import annotations
 
 import heapq
-from bisect import bisect_left, bisect_right
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from jwqlscan.area_rows import CELLS, DIRECTORIES, PROGRAMS, AreaRows, added, kind_of
 from jwqlscan.baseline import JWQLSCAN
-from jwqlscan.cube import PRODUCT_EXTENSION, CellKey, Cube, Sum
-from jwqlscan.insight import AreaInsight, DirectoryRow, Growth, GrowthRow
-from jwqlscan.projections import PROJECTIONS, label_of, projection
-
-CELLS, PROGRAMS, DIRECTORIES = "cell", "program", "directory"
-
-
-class Lasting(NamedTuple):
-    """What something was, in the runs from one to another.
-
-    Attributes
-    ----------
-    kind : str
-        `CELLS`, `PROGRAMS` or `DIRECTORIES`.
-    key : str
-        As it is stored.
-    first_us, last_us : int
-    files, apparent_bytes, allocated_bytes : int
-    fits_files, fits_bytes : int
-    """
-
-    kind: str
-    key: str
-    first_us: int
-    last_us: int
-    files: int
-    apparent_bytes: int
-    allocated_bytes: int
-    fits_files: int
-    fits_bytes: int
-
-
-# Rows of a `Lasting` are compared by the hundred thousand: these are told apart by place.
-_Row = Sequence[Any]
-
-
-class AreaRows:
-    """What was in an area in some runs, and its sums by each question, each made but once.
-
-    Parameters
-    ----------
-    rows : iterable of sequences
-        As `Lasting`.
-    cell : callable
-        The cell that a key stands for.
-    text : callable
-        What is shown of a key of a program or directory.
-    product_extension : str
-        As in `Cube`.
-    """
-
-    def __init__(
-        self,
-        rows: Iterable[_Row],
-        cell: Callable[[str], CellKey],
-        text: Callable[[str], str],
-        product_extension: str = PRODUCT_EXTENSION,
-    ) -> None:
-        self.product_extension = product_extension
-        self.cell = cell
-        self._text = text
-        self._by_kind: dict[str, list[_Row]] = {CELLS: [], PROGRAMS: [], DIRECTORIES: []}
-        for row in rows:
-            self._by_kind[row[0]].append(row)
-        self._labels: dict[str, dict[str, str]] = {}
-        self._sums: dict[tuple[str, int], dict[str, Sum]] = {}
-        self._totals: dict[int, Sum] = {}
-        self._changed: dict[tuple[str, int, int], list[tuple[_Row, int]]] = {}
-
-    def at(self, kind: str, date_us: int) -> Iterator[Lasting]:
-        """Yield the rows of a kind that a run had."""
-        return (Lasting(*row) for row in self._by_kind[kind] if row[2] <= date_us <= row[3])
-
-    def sums(self, by: str, date_us: int) -> dict[str, Sum]:
-        """Return a run's sums by a question's labels."""
-        if (by, date_us) not in self._sums:
-            sums: dict[str, list[int]] = {}
-            labels = self.labels(by)
-            for _, key, first_us, last_us, files, apparent, allocated, _, _ in self._by_kind[
-                kind_of(by)
-            ]:
-                if first_us <= date_us <= last_us:
-                    label = labels[key]
-                    numbers = sums.get(label)
-                    if numbers is None:
-                        sums[label] = [files, apparent, allocated]
-                    else:
-                        numbers[0] += files
-                        numbers[1] += apparent
-                        numbers[2] += allocated
-            self._sums[by, date_us] = {label: Sum(*numbers) for label, numbers in sums.items()}
-        return self._sums[by, date_us]
-
-    def changes(self, by: str, since_us: int, until_us: int) -> dict[str, Change]:
-        """Return what is not the same in two runs, by a question's labels."""
-        changes: dict[str, Change] = {}
-        labels = self.labels(by)
-        for row, sign in self._rows_changed(kind_of(by), since_us, until_us):
-            label = labels[row[1]]
-            change = changes.get(label)
-            if change is None:
-                change = changes[label] = Change()
-            change.files += sign * row[4]
-            change.apparent_bytes += sign * row[5]
-            change.allocated_bytes += sign * row[6]
-            if sign < 0:
-                change.was_told = True
-        return changes
-
-    def total(self, date_us: int) -> Sum:
-        """Return all of the area in a run."""
-        if date_us not in self._totals:
-            cells = [row[4:7] for row in self._by_kind[CELLS] if row[2] <= date_us <= row[3]]
-            self._totals[date_us] = _added(cells)
-        return self._totals[date_us]
-
-    def labels(self, by: str) -> dict[str, str]:
-        """Return what each key is called by a question."""
-        if by not in self._labels:
-            kind = kind_of(by)
-            keys = {row[1] for row in self._by_kind[kind]}
-            self._labels[by] = {key: self.label(by, key) for key in keys}
-        return self._labels[by]
-
-    def label(self, by: str, key: str) -> str:
-        """Return what a key is called by a question."""
-        if kind_of(by) == CELLS:
-            return label_of(by, self.cell(key), self.product_extension)
-        return self._text(key)
-
-    def _rows_changed(self, kind: str, since_us: int, until_us: int) -> list[tuple[_Row, int]]:
-        """Return the rows that only one of two runs had: with -1 the older, with 1 the newer."""
-        if (kind, since_us, until_us) not in self._changed:
-            self._changed[kind, since_us, until_us] = [
-                (row, -1 if is_old else 1)
-                for row in self._by_kind[kind]
-                if (is_old := row[2] <= since_us <= row[3]) != (row[2] <= until_us <= row[3])
-            ]
-        return self._changed[kind, since_us, until_us]
-
-
-@dataclass(slots=True)
-class Change:
-    """How much more there is of something; and whether the older run told anything of it."""
-
-    files: int = 0
-    apparent_bytes: int = 0
-    allocated_bytes: int = 0
-    was_told: bool = False
-
-    def before(self, after: Sum) -> Sum:
-        """Return what there was, of what there is."""
-        return Sum(
-            after.files - self.files,
-            after.apparent_bytes - self.apparent_bytes,
-            after.allocated_bytes - self.allocated_bytes,
-        )
-
-
-def points_of(rows: Iterable[Sequence[Any]], moments: Sequence[int]) -> dict[str, list[int]]:
-    """Return the apparent bytes of each key at some moments.
-
-    Parameters
-    ----------
-    rows : iterable of sequences
-        Key, first_us and last_us as in `Lasting`, apparent bytes.
-    moments : sequence of int
-        Ascending, in microseconds since 1970.
-    """
-    steps: dict[str, list[int]] = {}
-    for key, first_us, last_us, size in rows:
-        step = steps.get(key)
-        if step is None:
-            step = steps[key] = [0] * (len(moments) + 1)
-        step[bisect_left(moments, first_us)] += size
-        step[bisect_right(moments, last_us)] -= size
-    return {key: list(accumulate(step[:-1])) for key, step in steps.items()}
-
-
-def _added(numbers: Collection[Sequence[int]]) -> Sum:
-    return Sum(*map(sum, zip(*numbers, strict=True))) if numbers else Sum()
-
-
-def kind_of(by: str) -> str:
-    """Return which rows a question is about."""
-    return {"directory": DIRECTORIES, "program": PROGRAMS}.get(by, CELLS)
+from jwqlscan.cube import MOST_PROGRAMS, OTHER, PRODUCT_EXTENSION, Cube, Sum
+from jwqlscan.directories import MOST_BYTES, Untold
+from jwqlscan.directory_growth import DirectoryTable, directory_rows
+from jwqlscan.insight import AreaInsight, Bounds, DirectoryRow, Growth, GrowthRow
+from jwqlscan.projections import NO_PROGRAM, PROJECTIONS, projection
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +36,8 @@ class Look:
     least_bytes : int
         What a directory that is not told had at most.
     product_extension : str
+    untold : Untold or None
+        Bounds of the directories that are missing; None in runs of older versions.
     """
 
     date_us: int
@@ -232,6 +49,7 @@ class Look:
     folded: Mapping[str, int]
     least_bytes: int
     product_extension: str = PRODUCT_EXTENSION
+    untold: Untold | None = None
 
     @property
     def origin(self) -> str:
@@ -275,8 +93,11 @@ def growth(
     rows: AreaRows,
     *,
     top: int | None = None,
+    parts: Sequence[Part] = (),
 ) -> Growth:
     """Return what changed in an area between two runs, without its rows' series.
+
+    But for directories, the rows and the rest add up to what changed in the area.
 
     Parameters
     ----------
@@ -291,17 +112,21 @@ def growth(
         What there was in these runs.
     top : int, optional
         How many rows to tell, at most; default: all.
+    parts : sequence of Part
+        Other areas in the same two runs; those below this one know more of its directories.
     """
     since, until = looks
-    sums = rows.sums(by, until.date_us)
-    knew, knows = _is_known(by, since), _is_known(by, until)
-    changed = []
-    for label, change in rows.changes(by, since.date_us, until.date_us).items():
-        after = sums.get(label, Sum())
-        before = change.before(after)
-        if before != after:
-            known = (knew or change.was_told or any(before)) and (knows or label in sums)
-            changed.append(GrowthRow(label, before, after, known))
+    complete = since.complete and until.complete
+    notes = list(_notes(by, looks))
+    if by == "directory":
+        changed, uncertain = _directories(looks, rows, parts)
+        if uncertain:
+            notes.append(
+                f"{uncertain:,} {'directory is' if uncertain == 1 else 'directories are'} left out:"
+                " only one of the runs had room, and there may be no change"
+            )
+    else:
+        changed = list(_projected(by, looks, rows))
     told = heapq.nsmallest(len(changed) if top is None else top, changed, key=_greatest_first)
     rest = None
     if by != "directory" and len(told) < len(changed):
@@ -309,14 +134,14 @@ def growth(
         others = [row for row in changed if row.label not in kept]
         rest = GrowthRow(
             f"{len(others):,} more",
-            _added([row.before for row in others]),
-            _added([row.after for row in others]),
+            added([row.before for row in others]),
+            added([row.after for row in others]),
             all(row.exact for row in others),
         )
     return Growth(
         *(group, name, by, window, since.date, until.date),
-        since.complete and until.complete,
-        tuple(_notes(by, looks)),
+        complete,
+        tuple(notes),
         rows.total(since.date_us),
         rows.total(until.date_us),
         tuple(told),
@@ -325,12 +150,134 @@ def growth(
     )
 
 
+class Part(NamedTuple):
+    """Another area in the same two runs: their looks, the older first, and what they found."""
+
+    looks: tuple[Look, Look]
+    rows: AreaRows
+
+
+def _directories(
+    looks: tuple[Look, Look], rows: AreaRows, parts: Sequence[Part]
+) -> tuple[list[GrowthRow], int]:
+    """Return the rows of directories, and how many are left out."""
+    since, until = looks
+    changed = {*rows.changes("directory", since.date_us, until.date_us)}
+    if all(rows.sums("directory", look.date_us) for look in looks):
+        changed.add("")
+    old, new = (
+        _directory_table(look, rows, [(part.looks[n], part.rows) for part in parts])
+        for n, look in enumerate(looks)
+    )
+    return directory_rows(changed, old, new, complete=since.complete and until.complete)
+
+
+def _directory_table(
+    look: Look, rows: AreaRows, parts: Sequence[tuple[Look, AreaRows]]
+) -> DirectoryTable:
+    untold = look.untold
+    if untold is None and look.folded.get("directories"):  # nothing more is known of older runs
+        untold = Untold(0, MOST_BYTES, MOST_BYTES)
+    top = look.path.rstrip("/") + "/"
+    below = {
+        part.path.removeprefix(top): _directory_table(part, found, ())
+        for part, found in parts
+        if is_below(part, look) and part.complete
+    }
+    sums = rows.sums("directory", look.date_us)
+    return DirectoryTable(sums, rows.total(look.date_us), untold, below)
+
+
+def _projected(by: str, looks: tuple[Look, Look], rows: AreaRows) -> Iterator[GrowthRow]:
+    """Yield the rows of a question whose rows add up to the area.
+
+    The smallest labels of a run may be collapsed. One that is missing from a run is collapsed in
+    both if it may not have changed: then what is left in "(other)" is the same labels in both.
+    """
+    since, until = looks
+    complete = since.complete and until.complete
+    sums = rows.sums(by, until.date_us)
+    hidden = [_collapsed(by, look, rows) for look in looks]
+    changes = rows.changes(by, since.date_us, until.date_us)
+    same = Sum() if OTHER in changes else sums.get(OTHER, Sum())
+    other = same, same
+    total = Sum()  # all labels' change
+    for label, change in changes.items():
+        after = sums.get(label, Sum())
+        before = change.before(after)
+        total += Sum(change.files, change.apparent_bytes, change.allocated_bytes)
+        if label == OTHER:
+            other = other[0] + before, other[1] + after
+            continue
+        is_kept = change.was_told or any(before), label in sums
+        both = list(zip(hidden, is_kept, strict=True))
+        less, more = (
+            Sum() if one is None or (kept and one.is_whole) else one.sum for one, kept in both
+        )
+        bounds = Bounds.of((before, before + less), (after, after + more))
+        is_missing = any(one is not None and not kept for one, kept in both)
+        if is_missing and bounds.apparent_bytes[0] <= 0 <= bounds.apparent_bytes[1]:
+            other = other[0] + before, other[1] + after
+        elif before != after:
+            exact = complete and bounds.exact
+            known = bounds if complete and not exact else None
+            yield GrowthRow(label, before, after, exact, bounds=known)
+    if other[0] != other[1]:
+        yield GrowthRow(OTHER, *other, complete and not any(hidden))
+    if by == "program":
+        last = _less(rows.total(until.date_us), added(list(sums.values())))
+        first = _less(last, _less(rows.change(since.date_us, until.date_us), total))
+        if first != last:
+            yield GrowthRow(NO_PROGRAM, first, last, complete)
+
+
+class _Collapsed(NamedTuple):
+    """What a run's "(other)" can have of one label.
+
+    Attributes
+    ----------
+    sum : Sum
+        At most.
+    is_whole : bool
+        Whether it has nothing of the labels that were kept. Of programs that is so; of an owner or
+        a filetype some classes may be among the smallest, and others not.
+    """
+
+    sum: Sum
+    is_whole: bool
+
+
+def _collapsed(by: str, look: Look, rows: AreaRows) -> _Collapsed | None:
+    """Return how much of a label a run can have collapsed; None if it did not collapse any."""
+    number = look.folded.get(_FOLDED[by])
+    if not number:
+        return None
+    sums = rows.sums(by, look.date_us)
+    other = sums.get(OTHER, Sum())
+    # Beyond this limit some are collapsed while the scan goes on, and may be met again.
+    is_whole = kind_of(by) == PROGRAMS and len(sums) + number <= MOST_PROGRAMS
+    if is_whole:
+        kept = (one.apparent_bytes for label, one in sums.items() if label != OTHER)
+        other = other._replace(apparent_bytes=min(other.apparent_bytes, *kept))
+    return _Collapsed(other, is_whole)
+
+
+def _less(whole: Sum, part: Sum) -> Sum:
+    """Return files and bytes of a whole without a part; what programs occupy is not known."""
+    return Sum(whole.files - part.files, whole.apparent_bytes - part.apparent_bytes)
+
+
 def with_series(
-    found: Growth, dates: Sequence[datetime], series: Mapping[str, Sequence[int]]
+    found: Growth, dates: Sequence[datetime], series: Mapping[str, Sequence[int | None]]
 ) -> Growth:
     """Return growth with its rows' apparent bytes over time, by their labels."""
     nothing = [0] * len(dates)
-    rows = tuple(replace(row, series=tuple(series.get(row.label, nothing))) for row in found.rows)
+    rows = tuple(
+        row
+        if row.label in (OTHER, NO_PROGRAM)  # not the same files in all runs; not stored
+        else replace(row, series=tuple(series.get(row.label, nothing)))
+        for row in found.rows
+    )
     return replace(found, rows=rows, dates=tuple(dates))
 
 
@@ -338,9 +285,14 @@ def _greatest_first(row: GrowthRow) -> tuple[int, int, str]:
     return -abs(row.bytes_change), -abs(row.files_change), row.label
 
 
-def _is_known(by: str, look: Look) -> bool:
-    """Tell whether what a run does not tell was not there, rather than too small to be told."""
-    return not look.folded.get(_FOLDED[by])
+def is_below(part: Look, look: Look) -> bool:
+    """Tell whether an area lies below another one."""
+    return part.path.startswith(look.path.rstrip("/") + "/")
+
+
+def is_collapsed(by: str, look: Look) -> bool:
+    """Tell whether a run had no room for some of a question's labels."""
+    return bool(look.folded.get(_FOLDED[by]))
 
 
 _FOLDED = {
@@ -361,7 +313,8 @@ def _notes(by: str, looks: tuple[Look, Look]) -> Iterable[str]:
         if not look.complete:
             yield f"the run of {at} is not complete: what it could not read seems to be gone"
         if number := look.folded.get(what):
-            least = f", of up to {look.least_bytes:,} bytes" if by == "directory" else ""
+            has_bound = by == "directory" and look.least_bytes < MOST_BYTES
+            least = f", of up to {look.least_bytes:,} bytes" if has_bound else ""
             yield f"the run of {at} had no room for the {number:,} smallest {what}{least}"
         if look.sample:
             yield f"the run of {at} is made up"

@@ -71,6 +71,34 @@ class AreaInsight:
     folded: dict[str, int] = field(default_factory=dict)
 
 
+class Bounds(NamedTuple):
+    """What a change is between, both included.
+
+    Attributes
+    ----------
+    files, apparent_bytes : (int, int)
+        The lower and the upper bound.
+    """
+
+    files: tuple[int, int]
+    apparent_bytes: tuple[int, int]
+
+    @classmethod
+    def of(cls, before: tuple[Sum, Sum], after: tuple[Sum, Sum]) -> Bounds:
+        """Return the bounds of a change from what is between two sums to what is between others."""
+        (files, size, _), (most_files, most_size, _) = before
+        (files_now, size_now, _), (most_files_now, most_size_now, _) = after
+        return cls(
+            (files_now - most_files, most_files_now - files),
+            (size_now - most_size, most_size_now - size),
+        )
+
+    @property
+    def exact(self) -> bool:
+        """Whether the change is known."""
+        return all(low == high for low, high in self)
+
+
 @dataclass(frozen=True, slots=True)
 class GrowthRow:
     """One program, directory, owner, ... in two runs.
@@ -80,12 +108,14 @@ class GrowthRow:
     label : str
         "" is the area itself, among directories.
     before, after : Sum
-        Nothing where it was not there.
+        Nothing where it was not there. A directory that was not among the largest in one of the
+        runs has there what makes the change the least that is possible.
     exact : bool
-        Whether both numbers are known: a directory that was not among the largest in one of the
-        runs counts as nothing there, and its change is what it is at most.
+        Whether both numbers are known.
     series : tuple of (int or None)
-        Its apparent bytes at the growth's `dates`; None where a run did not look.
+        Its apparent bytes at the growth's `dates`; None where that is not known.
+    bounds : Bounds or None
+        What the change is between; None if it is exact, or a run did not read everything.
     """
 
     label: str
@@ -93,6 +123,7 @@ class GrowthRow:
     after: Sum
     exact: bool = True
     series: tuple[int | None, ...] = ()
+    bounds: Bounds | None = None
 
     @property
     def files_change(self) -> int:
@@ -105,11 +136,37 @@ class GrowthRow:
         return self.after.apparent_bytes - self.before.apparent_bytes
 
     @property
+    def bytes_exact(self) -> bool:
+        """Whether the bytes are known, also where the number of files is not."""
+        if self.bounds is None:
+            return self.exact
+        return self.bounds.apparent_bytes[0] == self.bounds.apparent_bytes[1]
+
+    @property
     def kind(self) -> str:
         """``added``, ``removed`` or ``changed``."""
         if not any(self.before):
             return "added"
         return "changed" if any(self.after) else "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class AreaChange:
+    """The totals of an area in two runs.
+
+    Attributes
+    ----------
+    group, name : str
+    before, after : Sum
+    exact : bool
+        Whether both runs read everything in it.
+    """
+
+    group: str
+    name: str
+    before: Sum
+    after: Sum
+    exact: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +198,8 @@ class Growth:
         Of the rows' `series`, ascending.
     changed : int
         How many rows there would be.
+    others : tuple of AreaChange
+        The other areas in the same two runs, for a reader who named none.
     """
 
     group: str
@@ -157,6 +216,7 @@ class Growth:
     rest: GrowthRow | None = None
     dates: tuple[datetime, ...] = ()
     changed: int = 0
+    others: tuple[AreaChange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

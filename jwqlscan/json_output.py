@@ -11,6 +11,7 @@ from jwqlscan.directories import BY_DIRECTORY, largest
 from jwqlscan.paths import harmless, path_fields, shown
 from jwqlscan.projections import projection
 from jwqlscan.settings import AUTO
+from jwqlscan.snapshot import area_label
 
 if TYPE_CHECKING:
     from jwqlscan.benchmark import Benchmark, Rate
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from jwqlscan.cube import Cube
     from jwqlscan.demo import Demonstration
     from jwqlscan.doctor import Diagnosis
-    from jwqlscan.insight import Growth, GrowthRow
+    from jwqlscan.insight import Bounds, Growth, GrowthRow
     from jwqlscan.job import Outcome
     from jwqlscan.looking import RunStatus, Series, Status
     from jwqlscan.moving import Moved
@@ -99,7 +100,7 @@ def scan_object(
 def growth_object(found: Growth) -> dict[str, Any]:
     """Return what `jwqlscan growth --json` prints."""
     return {
-        "area": f"{found.group}/{found.name}",
+        "area": area_label(found.group, found.name),
         "by": found.by,
         "since": found.since.isoformat(),
         "until": found.until.isoformat(),
@@ -110,6 +111,15 @@ def growth_object(found: Growth) -> dict[str, Any]:
         "changed": found.changed,
         "rows": [_growth_row(found.by, row) for row in found.rows],
         "rest": None if found.rest is None else _growth_row(found.by, found.rest),
+        "others": [
+            {
+                "area": area_label(other.group, other.name),
+                "exact": other.exact,
+                "files_change": other.after.files - other.before.files,
+                "apparent_bytes_change": other.after.apparent_bytes - other.before.apparent_bytes,
+            }
+            for other in found.others
+        ],
     }
 
 
@@ -122,6 +132,14 @@ def _growth_row(by: str, row: GrowthRow) -> dict[str, Any]:
         "apparent_bytes_change": row.bytes_change,
         "before": row.before._asdict(),
         "after": row.after._asdict(),
+        "bounds": None if row.bounds is None else _bounds(row.bounds),
+    }
+
+
+def _bounds(bounds: Bounds) -> dict[str, list[int]]:
+    return {
+        "files_change": list(bounds.files),
+        "apparent_bytes_change": list(bounds.apparent_bytes),
     }
 
 

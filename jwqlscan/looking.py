@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from jwqlscan.baseline import baseline
@@ -13,13 +13,15 @@ from jwqlscan.errors import ConfigError, StoreMissingError
 from jwqlscan.growth import growth
 from jwqlscan.insight import Growth
 from jwqlscan.paths import shown
-from jwqlscan.snapshot import ALL
+from jwqlscan.snapshot import ALL, area_label
 from jwqlscan.store import Store, Tables, open_store
 from jwqlscan.store.failures import Failure, newest_failure
 from jwqlscan.store.insight import (
     add_series,
+    area_changes,
     base_look,
     read_looks,
+    read_parts,
     read_values,
     series_looks,
 )
@@ -224,7 +226,7 @@ async def grown(
             wanted = next((a for a in sorted(looks) if a[1] == ALL), ("archive", ALL))
         found = looks.get(wanted, [])
         if area and looks and not found:
-            known = ", ".join(g if n == ALL else f"{g}/{n}" for g, n in sorted(looks))
+            known = ", ".join(area_label(*one) for one in sorted(looks))
             raise ConfigError(f"no run looked into {shown(area)}; there are {shown(known)}")
         if len(found) < 2:
             raise ConfigError(
@@ -248,9 +250,13 @@ async def grown(
                 f"{store.location}: no run before that of {found[-1].date:%Y-%m-%d %H:%M} UTC is"
                 " complete; give --since DATE to compare with the run nearest to a date"
             )
-        rows = await read_values(store, wanted, [base, found[-1]])
+        both = (base, found[-1])
+        rows = await read_values(store, wanted, both)
+        parts = await read_parts(store, looks, wanted, both) if by == "directory" else ()
         window = since if isinstance(since, str) else base.date.isoformat()
-        grown = growth(*wanted, by, window, (base, found[-1]), rows, top=top)
+        grown = growth(*wanted, by, window, both, rows, top=top, parts=parts)
+        if not area:
+            grown = replace(grown, others=tuple(await area_changes(store, wanted, both)))
         [with_series] = await add_series(store, [grown], rows, series_looks(found, base.date))
     return with_series
 

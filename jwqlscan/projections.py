@@ -8,11 +8,12 @@ from collections.abc import Callable
 from functools import cache, partial
 from typing import NamedTuple
 
-from jwqlscan.cube import AGE_LABELS, OTHER, CellKey, Cube, Sum
+from jwqlscan.cube import AGE_LABELS, OTHER, OTHER_CLASS, CellKey, Cube, FileClass, Sum
 from jwqlscan.names import stage
 from jwqlscan.units import format_bytes
 
 NO_PRODUCT = "(no product)"
+NO_PROGRAM = "(no program)"
 
 
 class Row(NamedTuple):
@@ -52,6 +53,11 @@ def label_of(by: str, key: CellKey, product_extension: str) -> str:
     return _extension(product_extension, key) if by == "extension" else _LABELLED[by](key)
 
 
+def _of_class(label: Callable[[FileClass], str]) -> Callable[[CellKey], str]:
+    """Return a function from cells to labels of their classes; collapsed ones are "(other)"."""
+    return lambda key: OTHER if key.file_class == OTHER_CLASS else label(key.file_class)
+
+
 def _largest_first(row: Row) -> tuple[int, int, str]:
     return -row.sum.apparent_bytes, -row.sum.files, row.label
 
@@ -89,9 +95,9 @@ def _size_label(bits: int) -> str:
 
 SIZE_LABELS = tuple(map(_size_label, range(65)))
 _LABELLED: dict[str, Callable[[CellKey], str]] = {
-    "filetype": lambda key: key.file_class.filetype if key.file_class.instrument else NO_PRODUCT,
-    "instrument": lambda key: key.file_class.instrument or NO_PRODUCT,
-    "stage": lambda key: stage(key.file_class),
+    "filetype": _of_class(lambda one: one.filetype if one.instrument else NO_PRODUCT),
+    "instrument": _of_class(lambda one: one.instrument or NO_PRODUCT),
+    "stage": _of_class(stage),
     "owner": lambda key: _user(key.uid),
     "group": lambda key: _group(key.gid),
 }

@@ -21,6 +21,11 @@ ALL = "all"  # the name of the area that a whole group makes
 RECORD_VERSION = 1
 
 
+def area_label(group: str, name: str) -> str:
+    """Return ``archive``, ``archive/public``, ``central/logs``: as ``--area`` takes it."""
+    return group if name == ALL else f"{group}/{name}"
+
+
 def worst_state(states: Iterable[str]) -> str:
     """Return the worst of some states; ``complete`` if there are none."""
     return max(states, key=STATES.index, default="complete")

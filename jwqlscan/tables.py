@@ -14,7 +14,7 @@ from jwqlscan.directories import BY_DIRECTORY, branches
 from jwqlscan.paths import shown
 from jwqlscan.projections import ORDERED, projection
 from jwqlscan.settings import AUTO
-from jwqlscan.snapshot import ALL
+from jwqlscan.snapshot import ALL, area_label
 from jwqlscan.terminal import Listing, Terminal
 from jwqlscan.units import counted, format_age, format_bytes, format_count, format_seconds
 
@@ -170,16 +170,17 @@ def print_series(series: Series, console: Terminal) -> None:
 
 def print_growth(found: Growth, console: Terminal) -> None:
     """Print what changed most between two runs, and what a reader of that must know."""
-    area = found.group if found.name == ALL else f"{found.group}/{found.name}"
-    files = found.after.files - found.before.files
-    size = found.after.apparent_bytes - found.before.apparent_bytes
     console.print(
-        f"{shown(area)} from {found.since:%Y-%m-%d %H:%M} to {found.until:%Y-%m-%d %H:%M} UTC:"
-        f" {files:+,} files, {_signed_bytes(size)}" + ("" if found.exact else ", not exact"),
+        f"{shown(area_label(found.group, found.name))} from {found.since:%Y-%m-%d %H:%M} to"
+        f" {found.until:%Y-%m-%d %H:%M} UTC: {_change(found.before, found.after, found.exact)}",
         highlight=False,
         markup=False,
         soft_wrap=True,
     )
+    for other in found.others:  # the parts of an area are in its total
+        if other.name == ALL and other.before != other.after:
+            change = _change(other.before, other.after, other.exact)
+            console.print(Text(f"{other.group} in the same time: {change}"), soft_wrap=True)
     if found.rows:
         console.print()
         table = _growth_table(found, console.bar_width // 2)
@@ -191,12 +192,16 @@ def print_growth(found: Growth, console: Terminal) -> None:
         more = f"{format_count(found.changed - len(found.rows))} more directories changed"
         console.print(Text(more, style="dim"))
     lines = [*found.notes]
-    if any(not row.exact for row in (*found.rows, *([found.rest] if found.rest else []))):
-        lines.append(
-            "~ it may have been there, too small to be told: it changed by so much at most"
-        )
+    shown_rows = (*found.rows, *([found.rest] if found.rest else []))
+    if not all(row.bytes_exact for row in shown_rows):
+        lines.append("~ not exact: --json has the bounds of a change, where they are known")
     for line in lines:
         console.print(Text(line), soft_wrap=True)
+
+
+def _change(before: Sum, after: Sum, exact: bool) -> str:
+    files, size = (after[n] - before[n] for n in (0, 1))
+    return f"{files:+,} files, {_signed_bytes(size)}" + ("" if exact else ", not exact")
 
 
 def _growth_table(found: Growth, bar_width: int) -> Listing:
@@ -214,7 +219,7 @@ def _growth_table(found: Growth, bar_width: int) -> Listing:
             format_count(row.after.files),
             f"{row.files_change:+,}" if row.files_change else "",
             format_bytes(row.after.apparent_bytes),
-            ("" if row.exact else "~ ")
+            ("" if row.bytes_exact else "~ ")
             + (_signed_bytes(row.bytes_change) if row.bytes_change else ""),
         ]
         if trends:

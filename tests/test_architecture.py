@@ -24,7 +24,8 @@ LAYERS = [
     ),
     (
         "names and records",
-        "names characters automaton patterns schemes snapshot signals projections insight growth"
+        "names characters automaton patterns schemes snapshot signals projections insight area_rows"
+        " directory_growth growth"
         " history toml_table logs",
     ),
     ("a scan's facts", "scanning scanning.mounts scanning.pace scanning.process scanning.waits"),

@@ -86,9 +86,10 @@ async def test_runs_in_any_order_and_twice_give_the_same_growth(url):
     }
     week = insight.growth("archive", "all", "program", "7d")
     assert (week.since, week.until) == (runs[1].timestamp, runs[8].timestamp)
-    assert week.exact and not week.notes and week.changed == 1
+    assert week.exact and not week.notes and week.changed == 2
     assert (week.before, week.after) == (Sum(25, 2050, 4608), Sum(95, 9050, 4608))
-    [row] = week.rows
+    [none, row] = week.rows
+    assert (none.label, none.files_change, none.bytes_change) == ("(no program)", 70, 6993)
     assert (row.label, row.kind, row.before, row.after) == (
         "01018",
         "changed",
@@ -199,9 +200,10 @@ async def test_growth_says_where_it_is_not_exact_and_why(url):
         insight = await store.insight()
     growth = insight.growth("archive", "all", "program", "last")
     assert not growth.exact and len(growth.notes) == 3
-    assert [(row.label, row.kind, row.exact) for row in growth.rows] == [
-        ("02000", "added", False),
-        ("01018", "changed", True),
+    assert [(row.label, row.kind, row.exact, row.bounds) for row in growth.rows] == [
+        ("(no program)", "changed", False, None),
+        ("02000", "added", False, None),
+        ("01018", "changed", False, None),
     ]
     assert "3 smallest programs" in growth.notes[0] and "made up" in growth.notes[2]
     directories = insight.growth("archive", "all", "directory", "last")
@@ -263,7 +265,11 @@ async def test_a_tree_changed_in_known_ways_grows_by_just_that(tmp_path):
         "jw04000": ("added", 4, 4000),
     }
     found, _ = await changes_of(config, "program")
-    assert found == {"03000": ("changed", -1, -1000), "04000": ("added", 4, 4000)}
+    assert found == {
+        "03000": ("changed", -1, -1000),
+        "04000": ("added", 4, 4000),
+        "(no program)": ("changed", 2, 507),
+    }
     found, _ = await changes_of(config, "owner")
     assert found == {"root": ("changed", 0, -1493), "12345": ("added", 5, 5000)}
     found, _ = await changes_of(config, "extension")
@@ -361,9 +367,9 @@ async def test_growth_is_printed_for_people_and_for_programs(tmp_path):
     lines = done.stdout.splitlines()
     assert lines[0] == "archive from 2026-03-02 03:17 to 2026-03-09 03:17 UTC: +70 files, +6.84 KiB"
     assert lines[2].split() == ["program", "files", "change", "size", "change", "trend"]
-    assert lines[3].split()[:6] == ["01018", "1", "8", "B", "+7", "B"]
+    assert lines[4].split()[:6] == ["01018", "1", "8", "B", "+7", "B"]
     found = json.loads(jwqlscan(*options, "--since", "2026-03-01", "--json").stdout)
-    assert (found["area"], found["by"], found["exact"]) == ("archive/all", "directory", True)
+    assert (found["area"], found["by"], found["exact"]) == ("archive", "directory", True)
     assert found["since"] == START.isoformat() and found["changed"] == 2
     assert found["rows"][0]["apparent_bytes_change"] == 8000
     for arguments, words in (

@@ -117,11 +117,12 @@
     const bar = make("span", { class: bytes < 0 ? "bar down" : "bar" });
     bar.style.width = `${(100 * Math.abs(bytes)) / most}%`;
     const line = spark(row.spark);
+    const between = row.exact ? {} : { title: row.between ? `Between ${row.between.map((n) => sign(n) + size(Math.abs(n))).join(" and ")}` : "Not exact" };
     return make(
       "tr",
       row.rest ? { class: "rest" } : {},
       name,
-      make("td", { class: "n" }, row.exact || bytes === 0 ? "" : "at most ", sign(bytes), sized(Math.abs(bytes))),
+      make("td", { class: "n", ...between }, row.exact ? "" : "~ ", sign(bytes), sized(Math.abs(bytes))),
       make("td", { class: "bars" }, bar),
       make("td", { class: "n" }, sign(files), number(Math.abs(files), 0)),
       make("td", { class: "n" }, sized(row.before[1])),

@@ -13,7 +13,7 @@ from datetime import datetime
 from jwqlscan.cube import AGE_LABELS, Sum
 from jwqlscan.history import History
 from jwqlscan.insight import AreaInsight, Growth, GrowthRow
-from jwqlscan.projections import SIZE_LABELS, Row
+from jwqlscan.projections import NO_PROGRAM, SIZE_LABELS, Row
 from jwqlscan.reporting.columns import Json
 from jwqlscan.reporting.plots import JwqlPlots
 from jwqlscan.reporting.tabs import Tab
@@ -135,7 +135,7 @@ def _shares(by: str, rows: Sequence[Row], total: Sum) -> list[Json]:
         programs = _together(row.sum for row in rows)
         none = Sum(total.files - programs.files, total.apparent_bytes - programs.apparent_bytes)
         if none.files > 0:
-            shares.append(_share("files of no program", none, rest=True))
+            shares.append(_share(NO_PROGRAM, none, rest=True))
     return shares
 
 
@@ -173,14 +173,7 @@ def _growth(growth: Growth, area: int, incomplete: Container[datetime]) -> Json:
     sound = [place for place, date in enumerate(growth.dates) if date not in incomplete]
     told = [_grown(row, sound) for row in rows]
     if growth.by != "directory":
-        others = [*more, *([growth.rest] if growth.rest else ())]
-        told += _others("all others", others)
-        before = _less(growth.before, [row.before for row in (*rows, *others)])
-        after = _less(growth.after, [row.after for row in (*rows, *others)])
-        none = "files of no program" if growth.by == "program" else "nothing of these"
-        exact = all(row.exact for row in (*rows, *others))
-        if before != after:
-            told += _others(none, [GrowthRow(none, before, after, exact)])
+        told += _others("all others", [*more, *([growth.rest] if growth.rest else ())])
         more = []
     return {
         "area": area,
@@ -215,19 +208,14 @@ def _together(sums: Iterable[Sum]) -> Sum:
     return Sum(files, size)
 
 
-def _less(whole: Sum, parts: Sequence[Sum]) -> Sum:
-    """Return what parts leave of a whole."""
-    told = _together(parts)
-    return Sum(whole.files - told.files, whole.apparent_bytes - told.apparent_bytes)
-
-
 def _grown(row: GrowthRow, sound: Sequence[int], *, rest: bool = False) -> Json:
     return {
         "label": safe(row.label),
         "before": _sum(row.before),
         "after": _sum(row.after),
         "kind": row.kind,
-        "exact": row.exact,
+        "exact": row.bytes_exact,
+        "between": row.bounds and row.bounds.apparent_bytes,
         "spark": _spark([row.series[place] for place in sound if place < len(row.series)]),
         "rest": rest,
     }

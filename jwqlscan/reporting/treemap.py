@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from jwqlscan.insight import AreaInsight
 from jwqlscan.paths import harmless
+from jwqlscan.projections import NO_PROGRAM
 
 MOST_PARTS = 48  # of one node: smaller ones would be specks
 
@@ -154,7 +155,7 @@ def program_nodes(area: AreaInsight) -> list[Node]:
         files = sum(row.sum.files for row in smaller)
         size = sum(row.sum.apparent_bytes for row in smaller)
         nodes.append(Node(f"{len(smaller):,} smaller programs", files, size, 0, rest=True))
-    return _laid_out(nodes, "files of no program")
+    return _laid_out(nodes, NO_PROGRAM)
 
 
 def area_nodes(areas: Sequence[AreaInsight], labels: Sequence[str]) -> list[Node]:

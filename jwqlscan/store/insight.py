@@ -9,20 +9,21 @@ from functools import cache
 from operator import add
 from typing import Any
 
-from jwqlscan.baseline import baseline
+from jwqlscan.area_rows import CELLS, AreaRows, kind_of, points_of
+from jwqlscan.baseline import COMPLETE, baseline
 from jwqlscan.clock import latest_date
-from jwqlscan.cube import PRODUCT_EXTENSION, CellKey, FileClass
+from jwqlscan.cube import PRODUCT_EXTENSION, CellKey, FileClass, Sum
+from jwqlscan.directories import Untold
 from jwqlscan.growth import (
-    CELLS,
-    AreaRows,
     Look,
+    Part,
     area_insight,
     growth,
-    kind_of,
-    points_of,
+    is_below,
+    is_collapsed,
     with_series,
 )
-from jwqlscan.insight import GROWTH_BY, AreaInsight, Growth, Insight
+from jwqlscan.insight import GROWTH_BY, AreaChange, Growth, Insight
 from jwqlscan.paths import harmless
 from jwqlscan.store.intervals import cell_key, plain
 from jwqlscan.store.questions import Asked
@@ -55,6 +56,11 @@ _CELLS_OVER_TIME = (
     " WHERE s.area_group = $1 AND s.area = $2 AND s.kind = 'cell' AND v.last_us >= $3"
     " AND v.first_us <= $4"
 )
+_AREA_TOTALS = (
+    "SELECT a.area_group, a.area, a.files, a.apparent_bytes, a.state FROM scan_area a"
+    " JOIN scan_insight i ON i.run_id = a.run_id WHERE i.area_group = $1 AND i.area = $2"
+    " AND (i.date_us = $3 OR i.date_us = $4) ORDER BY i.date_us"
+)
 KEYS_AT_ONCE = 20
 _KEYS_OVER_TIME = (
     "SELECT s.key, v.first_us, v.last_us, v.apparent_bytes"  # noqa: S608 - names of our own
@@ -71,28 +77,63 @@ async def read_insight(store: Asked, until: datetime) -> Insight:
     """Return the insight of the newest run up to a date, and the growth until then."""
     looks = await read_looks(store, until)
     newest = max((found[-1].date_us for found in looks.values()), default=0)
-    areas: list[AreaInsight] = []
-    growths: list[Growth] = []
-    for area in sorted(looks, key=_order):
+    # An area whose newest run is older is none any more.
+    current = [area for area in sorted(looks, key=_order) if looks[area][-1].date_us == newest]
+    bases: dict[Area, dict[str, Look]] = {}
+    rows: dict[Area, AreaRows] = {}
+    for area in current:
         found = looks[area]
-        last = found[-1]
-        if last.date_us < newest:
-            continue  # it is no area any more
-        bases = {
-            window: base
-            for window, back in WINDOWS.items()
-            if (base := base_look(found, back)) is not None
-        }
-        since = min([last.date - SERIES_SPAN, *(base.date for base in bases.values())])
-        rows = await read_values(store, area, [*bases.values(), last])
-        areas.append(area_insight(*area, last, rows))
-        found_growths = [
-            growth(*area, by, window, (base, last), rows, top=REPORT_ROWS)
-            for window, base in bases.items()
-            for by in GROWTH_BY
-        ]
-        growths += await add_series(store, found_growths, rows, series_looks(found, since))
+        before = {window: base_look(found, back) for window, back in WINDOWS.items()}
+        bases[area] = {window: base for window, base in before.items() if base is not None}
+        rows[area] = await read_values(store, area, [*bases[area].values(), found[-1]])
+    growths: list[Growth] = []
+    for area in current:
+        last = looks[area][-1]
+        since = min([last.date - SERIES_SPAN, *(base.date for base in bases[area].values())])
+        found_growths = []
+        for window, base in bases[area].items():
+            parts = [
+                Part((bases[one][window], looks[one][-1]), rows[one])
+                for one in current
+                if one != area
+                and window in bases[one]
+                and bases[one][window].date_us == base.date_us
+            ]
+            found_growths += [
+                growth(*area, by, window, (base, last), rows[area], top=REPORT_ROWS, parts=parts)
+                for by in GROWTH_BY
+            ]
+        drawn = series_looks(looks[area], since)
+        growths += await add_series(store, found_growths, rows[area], drawn)
+    areas = (area_insight(*area, looks[area][-1], rows[area]) for area in current)
     return Insight(tuple(areas), tuple(growths))
+
+
+async def read_parts(
+    store: Asked, looks: Mapping[Area, Sequence[Look]], area: Area, both: tuple[Look, Look]
+) -> list[Part]:
+    """Return the areas below another one in the same two runs, if these dropped directories."""
+    parts = []
+    if any(is_collapsed("directory", look) for look in both):
+        for other, found in looks.items():
+            pair = [look for one in both for look in found if look.date_us == one.date_us]
+            if other != area and len(pair) == 2 and is_below(pair[1], both[1]):
+                rows = await read_values(store, other, pair)
+                parts.append(Part((pair[0], pair[1]), rows))
+    return parts
+
+
+async def area_changes(store: Asked, area: Area, both: tuple[Look, Look]) -> list[AreaChange]:
+    """Return how the totals of the other areas changed between two runs that have an area."""
+    dates = [look.date_us for look in both]
+    found: dict[Area, list[tuple[Sum, bool]]] = {}
+    for group, name, files, size, state in await store.select(_AREA_TOTALS, *area, *dates):
+        found.setdefault((group, harmless(name)), []).append((Sum(files, size), state == COMPLETE))
+    return [
+        AreaChange(*other, rows[0][0], rows[1][0], rows[0][1] and rows[1][1])
+        for other, rows in sorted(found.items(), key=lambda item: _order(item[0]))
+        if other != area and len(rows) == 2
+    ]
 
 
 async def read_looks(store: Asked, until: datetime | None = None) -> dict[Area, list[Look]]:
@@ -112,6 +153,7 @@ async def read_looks(store: Asked, until: datetime | None = None) -> dict[Area, 
                 told["folded"],
                 told["least_bytes"],
                 told.get("product_extension", PRODUCT_EXTENSION),
+                Untold(*told["untold"]) if "untold" in told else None,
             )
         )
     return looks
@@ -134,7 +176,7 @@ async def add_series(
     area = (growths[0].group, growths[0].name)
     dates, moments = [look.date for look in looks], [look.date_us for look in looks]
     cells: dict[str, list[int]] | None = None
-    series: dict[str, dict[str, list[int]]] = {}
+    series: dict[str, dict[str, list[int | None]]] = {}
     for by in dict.fromkeys(found.by for found in growths):
         told = {row.label for found in growths if found.by == by for row in found.rows}
         if kind_of(by) != CELLS:
@@ -145,7 +187,12 @@ async def add_series(
                 found = await store.select(_CELLS_OVER_TIME, *area, moments[0], moments[-1])
                 cells = points_of(found, moments)
             points = cells
-        series[by] = _by_label(by, rows, points, told)
+        hidden = [is_collapsed(by, look) for look in looks]
+        series[by] = {
+            # What is missing from a run may have been too small to be kept.
+            label: [None if n == 0 and h else n for n, h in zip(numbers, hidden, strict=True)]
+            for label, numbers in _by_label(by, rows, points, told).items()
+        }
     return [with_series(found, dates, series[found.by]) for found in growths]
 
 

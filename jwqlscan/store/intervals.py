@@ -139,8 +139,9 @@ def states(snapshot: Snapshot) -> Iterator[AreaState]:
 def details_of(area: AreaSnapshot) -> dict[str, object]:
     """Return what there was no room for: how many classes, owners, programs and directories.
 
-    ``least_bytes`` is what a directory that is not told had at most; ``product_extension`` is that
-    of the products, where it is not ``fits``.
+    ``untold`` has the bounds of missing directories, as `jwqlscan.directories.Untold`;
+    ``least_bytes`` is the larger one of them; ``product_extension`` is that of the products, where
+    it is not ``fits``.
     """
     tree = area.tally.tree
     folded = {shown(what): number for what, number in sorted(area.tally.cube.folded.items())}
@@ -150,6 +151,9 @@ def details_of(area: AreaSnapshot) -> dict[str, object]:
             folded["directories"] = folded.get("directories", 0) + dropped
             least = max(least, min((total.apparent_bytes for total in sums.values()), default=0))
     details: dict[str, object] = {"folded": folded, "least_bytes": least}
+    if tree.untold is not None:
+        details["least_bytes"] = max(tree.untold.upper_bytes or 0, tree.untold.lower_bytes)
+        details["untold"] = tree.untold
     if area.tally.cube.product_extension != PRODUCT_EXTENSION:
         details["product_extension"] = shown(area.tally.cube.product_extension)
     return details

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 
 from jwqlscan.baseline import COMPLETE, JWQLSCAN
 from jwqlscan.clock import LATEST, latest_date
+from jwqlscan.snapshot import area_label
 from jwqlscan.store.rows import EARLIEST, finite
 from jwqlscan.units import TIB_BYTES
 
@@ -54,7 +55,7 @@ class AreaRow:
     @property
     def label(self) -> str:
         """``archive``, ``archive/public``, ``central/logs``: as `history --area` takes it."""
-        return self.group if self.name == "all" else f"{self.group}/{self.name}"
+        return area_label(self.group, self.name)
 
 
 @dataclass(frozen=True, slots=True)
