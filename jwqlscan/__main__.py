@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
-import io
 import os
-import signal
 import sys
+
+
+def _distrust_start_directory() -> None:
+    """Import nothing more from the current directory, nor from that of the script.
+
+    Python puts one of them first on its path (without ``-P``): a file there that is named as a
+    module of the standard library, such as ``random.py``, would be imported in its place.
+    """
+    if sys.flags.safe_path or not sys.path:
+        return
+    first = sys.path[0]
+    if first not in ("", _current_directory(), os.path.dirname(os.path.realpath(sys.argv[0]))):
+        return
+    del sys.path[0]
+    if os.path.realpath(first) == os.path.dirname(os.path.dirname(os.path.realpath(__file__))):
+        sys.path.append(first)  # the package itself is there: a source tree that is not installed
+
+
+def _current_directory() -> str:
+    try:
+        return os.getcwd()
+    except OSError:  # it was removed
+        return ""
+
+
+_distrust_start_directory()
+
+import contextlib  # noqa: E402 - not from there
+import gc  # noqa: E402 - as above
+import signal  # noqa: E402 - as above
 
 # Commands that scan: their scanning process starts before anything else is imported.
 SCANNING = ("run", "scan")
@@ -19,9 +45,15 @@ def main() -> None:
     # needs no time for it; a command then hears of it (`cli_common.told`).
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _prepare_streams()
+    _restart_in_utf8_mode()
+    from jwqlscan.standard_streams import prepare_streams
+
+    prepare_streams()
     _prepare_colours()
-    if len(sys.argv) > 2 and sys.argv[1] in SCANNING:
+    from jwqlscan.accounts import complete_environment
+
+    complete_environment()
+    if _scans(sys.argv[1:]):
         from jwqlscan.scanning.process import start_early
 
         start_early()
@@ -31,30 +63,73 @@ def main() -> None:
     _end(_run_app())
 
 
+def _restart_in_utf8_mode() -> None:
+    """Start again where file names are not decoded as UTF-8, as in a locale of ISO 8859-1.
+
+    The configuration, the records and what scanning processes are sent and answer are in UTF-8: a
+    name decoded otherwise would become another one on its way.
+    """
+    if sys.getfilesystemencoding() == "utf-8" or not sys.executable:
+        return
+    from jwqlscan.standard_streams import LOCALE_OUTPUT
+
+    options = ["-X", "utf8", "-X", LOCALE_OUTPUT]
+    with contextlib.suppress(OSError):  # a process that scans then names the problem
+        os.execv(sys.executable, [sys.executable, *options, *sys.orig_argv[1:]])  # noqa: S606 - the same program again
+
+
+def _scans(arguments: list[str]) -> bool:
+    """Tell whether a command line has something scanned, before it is parsed."""
+    return (
+        len(arguments) > 1
+        and arguments[0] in SCANNING
+        and not {"-h", "--help"}.intersection(arguments)
+    )
+
+
 def _run_app() -> int | str | None:
     """Run the command that the arguments name, and return its exit code."""
     from jwqlscan.cli import app
-    from jwqlscan.cli_alert import unknown_line
-    from jwqlscan.cli_common import tell, usage_problem
-    from jwqlscan.errors import ExitCode
+    from jwqlscan.cli_alert import UNKNOWN, unknown_line
+    from jwqlscan.cli_common import tell, usage_problem, wanted_log_format
+    from jwqlscan.errors import ExitCode, StandardOutputError
+    from jwqlscan.standard_streams import discard_output
 
+    if sys.flags.optimize > 1:
+        from jwqlscan.docstrings import restore_docstrings
+
+        restore_docstrings("jwqlscan.cli")
+    is_check = sys.argv[1:2] == ["check"]
+    code: int | str | None = 0
     try:
-        code = app(prog_name="jwqlscan", standalone_mode=False)
-        return code if isinstance(code, int) else 0
-    except SystemExit as end:
-        return end.code
-    except Exception as error:  # Typer's own are told by what they have: it is not imported here
-        if not hasattr(error, "format_message"):  # as Typer's own have: about the command line
-            raise
-        problem, command = usage_problem(error)
-        if type(error).__name__ == "NoArgsIsHelpError":
-            sys.stderr.write(f"{error}\n")  # its message is the help
-            return int(ExitCode.USAGE)
-        if command == "jwqlscan check":  # 2 would be CRITICAL
-            sys.stdout.write(unknown_line(problem))
-            return 3
-        tell(problem)
-        return int(ExitCode.USAGE)
+        try:
+            result = app(prog_name="jwqlscan", standalone_mode=False)
+            code = result if isinstance(result, int) else 0
+        except SystemExit as end:
+            code = end.code
+        except Exception as error:  # Typer's own are told by what they have: it is not imported
+            if not hasattr(error, "format_message"):  # as Typer's own have: about the command line
+                raise
+            problem, command = usage_problem(error)
+            code = int(ExitCode.USAGE)
+            if type(error).__name__ == "NoArgsIsHelpError":
+                sys.stderr.write(f"{error}\n")  # its message is the help
+            elif command == "jwqlscan check":  # 2 would be CRITICAL
+                code = UNKNOWN
+                sys.stdout.write(unknown_line(problem))
+            else:
+                tell(problem, wanted_log_format(sys.argv[1:], os.environ))
+        sys.stdout.flush()
+    except StandardOutputError as error:
+        tell(str(error), wanted_log_format(sys.argv[1:], os.environ))
+        if is_check:
+            return UNKNOWN
+        ended_by_signal = isinstance(code, int) and code > 128
+        return code if ended_by_signal else int(error.exit_code)
+    except BrokenPipeError:  # the reader has what it wants
+        discard_output()
+        return 128 + signal.SIGPIPE
+    return code
 
 
 def _end(code: int | str | None) -> None:
@@ -66,23 +141,7 @@ def _end(code: int | str | None) -> None:
     logging.shutdown()
     with contextlib.suppress(OSError, ValueError):  # a closed terminal hears nothing more
         sys.stderr.flush()
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError):  # the other end is closed; Python says what it has to
-        raise SystemExit(code) from None
     os._exit(code)
-
-
-def _prepare_streams() -> None:
-    """Have all three standard streams, and an output that can print any name."""
-    # Closed ones (`2>&-`) would give their numbers to files: a message could end up in a database.
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(fd, True)
-    os.close(fd)
-    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 - it lives as long as we
-    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115 - as above
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _prepare_colours() -> None:

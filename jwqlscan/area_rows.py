@@ -13,7 +13,7 @@ from operator import sub
 from typing import Any, NamedTuple
 
 from jwqlscan.cube import PRODUCT_EXTENSION, CellKey, Sum
-from jwqlscan.projections import label_of
+from jwqlscan.projections import ACCOUNTS, labels
 
 CELLS, PROGRAMS, DIRECTORIES = "cell", "program", "directory"
 
@@ -134,16 +134,21 @@ class AreaRows:
     def labels(self, by: str) -> dict[str, str]:
         """Return what each key is called by a question."""
         if by not in self._labels:
-            kind = kind_of(by)
-            keys = {row[1] for row in self._by_kind[kind]}
-            self._labels[by] = {key: self.label(by, key) for key in keys}
+            self._labels[by] = self.labels_of(by, {row[1] for row in self._by_kind[kind_of(by)]})
         return self._labels[by]
 
-    def label(self, by: str, key: str) -> str:
-        """Return what a key is called by a question."""
-        if kind_of(by) == CELLS:
-            return label_of(by, self.cell(key), self.product_extension)
-        return self._text(key)
+    def labels_of(self, by: str, keys: Collection[str]) -> dict[str, str]:
+        """Return what some keys are called by a question."""
+        if kind_of(by) != CELLS:
+            return {key: self._text(key) for key in keys}
+        cells = {key: self.cell(key) for key in keys}
+        label = labels(by, cells.values(), self.product_extension)
+        return {key: label(cell) for key, cell in cells.items()}
+
+    def look_up_names(self) -> None:
+        """Look up the names of owners and groups, which may take time: later they are known."""
+        for by in ACCOUNTS:
+            self.labels(by)
 
     def _rows_changed(self, kind: str, since_us: int, until_us: int) -> list[tuple[_Row, int]]:
         """Return the rows that only one of two runs had: with -1 the older, with 1 the newer."""

@@ -102,7 +102,8 @@ def _given_up(seconds: str) -> Iterator[None]:
     line = unknown_line(f"no answer within {float(seconds):g} s").encode()
 
     def give_up(*_: object) -> None:
-        os.write(1, line)
+        with contextlib.suppress(OSError):  # a full disk, a closed pipe: the exit code has to do
+            os.write(1, line)
         os._exit(UNKNOWN)
 
     try:

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -15,9 +15,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jwqlscan.errors import ConfigError, ExitCode, JwqlscanError, SignalledError
+from jwqlscan.errors import (
+    ConfigError,
+    ExitCode,
+    JwqlscanError,
+    SignalledError,
+    StandardOutputError,
+)
 from jwqlscan.logs import LogFormat, json_line, logging_to_stderr
 from jwqlscan.paths import shown
+from jwqlscan.standard_streams import discard_output
 
 if TYPE_CHECKING:
     from jwqlscan.display import Display
@@ -214,6 +221,17 @@ def usage_problem(error: Exception) -> tuple[str, str]:
     return f"{shown(problem)}; see `{command} --help`", command
 
 
+def wanted_log_format(arguments: Sequence[str], environment: Mapping[str, str]) -> LogFormat:
+    """Return what ``--log-format`` asks for in a command line that could not be parsed."""
+    form = environment.get("JWQLSCAN_LOG_FORMAT", "")
+    for word, following in zip(arguments, (*arguments[1:], ""), strict=True):
+        if word == "--log-format":
+            form = following
+        elif word.startswith("--log-format="):
+            form = word.partition("=")[2]
+    return LogFormat.json if form == LogFormat.json else LogFormat.text
+
+
 @contextlib.contextmanager
 def display_on_terminal(wanted: bool) -> Iterator[Display]:
     """Show on standard error what is done or, if it shall not be or is no terminal, log it."""
@@ -261,6 +279,8 @@ def told(
         with logging_to_stderr(level, form, run_id):
             yield
             sys.stdout.flush()
+    except StandardOutputError:  # `__main__` reports it: output may also fail at the very end
+        raise
     except SignalledError as error:
         tell(f"{error}", form, run_id)
         raise typer.Exit(128 + error.number) from None
@@ -273,8 +293,8 @@ def told(
         tell(f"{SignalledError(signal.SIGINT)}", form, run_id)
         raise typer.Exit(128 + 2) from None
     except BrokenPipeError:  # `| head`: the reader has what it wants
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise typer.Exit(128 + 13) from None
+        discard_output()
+        raise typer.Exit(128 + signal.SIGPIPE) from None
     except (typer.Exit, typer.BadParameter, typer.Abort):
         raise
     except Exception as error:  # a bug: one line, and the way to its traceback

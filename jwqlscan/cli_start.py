@@ -179,17 +179,22 @@ def schedule(
     with told(debug, log_format):
         if cron == systemd:
             raise ConfigError("give one of --cron and --systemd")
-        import getpass
-
+        from jwqlscan.accounts import own_entry
         from jwqlscan.config import load_config
         from jwqlscan.schedule import crontab_line, systemd_units
 
         settings = load_config(config)
-        program = [sys.executable, "-m", "jwqlscan"]
+        # -P: nothing is imported from the directory that cron or systemd starts it in.
+        program = [sys.executable, "-P", "-m", "jwqlscan"]
         if cron:
             texts = {"crontab": crontab_line(settings, program) + "\n"}
+        elif entry := own_entry():
+            texts = systemd_units(settings, program, entry.pw_name)
         else:
-            texts = systemd_units(settings, program, getpass.getuser())
+            raise ConfigError(
+                f"user {os.geteuid()} is not in the user database, and systemd starts a service"
+                " only as a user who is: run this as the user for whom the units are"
+            )
         if json:
             print_json({"files": texts})
         else:

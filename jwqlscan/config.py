@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from jwqlscan.accounts import user_name
 from jwqlscan.config_sections import (
     take_duration,
     take_insight,
@@ -148,7 +150,7 @@ def load_config(file: str | None = None, overrides: Overrides | None = None) -> 
         For a file that can't be read or parsed, an unknown key or a value of the wrong type; the
         message names the key and the file.
     """
-    path = file or next((p for p in (user_file(), SYSTEM_FILE) if os.path.isfile(p)), "")
+    path = file or next(filter(os.path.isfile, _default_files()), "")
     table = Table({}, "", path)
     if path:
         path = os.path.abspath(path)
@@ -172,6 +174,13 @@ def _base(variable: str, *below_home: str) -> str:
     return value if os.path.isabs(value) else os.path.join(home(), *below_home)
 
 
+def _default_files() -> Iterator[str]:
+    """Yield the paths where a configuration is looked for, the first that exists being used."""
+    with contextlib.suppress(ConfigError):  # a user without a home directory has no file there
+        yield user_file()
+    yield SYSTEM_FILE
+
+
 def user_file() -> str:
     """Return the path of the user's configuration file, the first one looked for."""
     return os.path.join(_base("XDG_CONFIG_HOME", ".config"), "jwqlscan", "config.toml")
@@ -186,13 +195,24 @@ def _parse(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             _check_trust(path, os.fstat(file.fileno()))
-            table = tomllib.load(file)
+            # Some editors begin a file with a byte order mark, which TOML does not know.
+            table = tomllib.loads(file.read().decode("utf-8-sig"))
             _check_secret(path, os.fstat(file.fileno()), table)
             return table
     except OSError as error:
-        raise ConfigError(f"{shown(path)}: {error.strerror}; `jwqlscan init` writes one") from None
+        raise ConfigError(f"{shown(path)}: {error.strerror}; {_remedy(error)}") from None
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number or nest too large
         raise ConfigError(f"{shown(path)}: not valid TOML: {shown(str(error))}") from None
+
+
+def _remedy(error: OSError) -> str:
+    """Return what to do where a configuration can't be read."""
+    if isinstance(error, FileNotFoundError):
+        return "`jwqlscan init` writes one"
+    if isinstance(error, PermissionError):
+        user = shown(user_name(os.geteuid()))
+        return f"let user {user} read it (chmod, chgrp), or run this as a user who may"
+    return "name a file that can be read"
 
 
 def _check_trust(path: str, status: os.stat_result) -> None:

@@ -20,6 +20,7 @@ from jwqlscan.metrics_path import check_metrics, check_metrics_outside
 from jwqlscan.names import FILETYPES, INSTRUMENT_LABELS
 from jwqlscan.paths import shown
 from jwqlscan.scanning.measure import survey_seconds
+from jwqlscan.scanning.mounts import MOUNTINFO, mount_table_problem
 from jwqlscan.scanning.readers import available_readers
 from jwqlscan.scanning.scanner import Scanner
 from jwqlscan.settings import JWST
@@ -54,6 +55,7 @@ async def examine(config: Config) -> list[Diagnosis]:
     checks: list[tuple[str, Callable[[Config], Awaitable[str]]]] = [
         ("directories a run writes to", _places),
         ("areas", _areas),
+        ("mount table", _mount_table),
         ("df", _df),
         ("database", _database),
         ("JWQL's tables", _jwql_tables),
@@ -106,6 +108,12 @@ async def _areas(config: Config) -> str:
     await preflight.check_outside(config, areas, found)
     await check_metrics_outside(config, areas, found)
     return f"{len(areas)} can be read: " + ", ".join(f"{a.group} {shown(a.name)}" for a in areas)
+
+
+async def _mount_table(config: Config) -> str:
+    if problem := mount_table_problem():
+        raise JwqlscanError(problem)
+    return f"{MOUNTINFO} can be read"
 
 
 async def _df(config: Config) -> str:

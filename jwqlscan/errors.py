@@ -91,6 +91,10 @@ class ReportError(JwqlscanError):
     exit_code = ExitCode.REPORT_FAILED
 
 
+class StandardOutputError(JwqlscanError):
+    """The result can't be written to standard output: its disk is full, say."""
+
+
 class LockedError(JwqlscanError):
     """Another run holds the lock."""
 

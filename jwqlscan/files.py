@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import grp
 import os
 import re
 import secrets
@@ -20,6 +19,7 @@ import aiofiles.os
 import anyio
 import anyio.to_thread
 
+from jwqlscan import accounts
 from jwqlscan.errors import ConfigError
 from jwqlscan.paths import shown
 from jwqlscan.trust import open_directory
@@ -215,15 +215,15 @@ def group_id(group: str | None) -> int:
     Raises
     ------
     ConfigError
-        If there is no such group.
+        If there is no such group, or the name service does not answer.
     """
     if group is None:
         return -1
-    try:
-        return grp.getgrnam(group).gr_gid
-    except KeyError:
+    number = accounts.group_id(group)
+    if number is None:
         message = f"group {shown(group)!r} is not known on this host: make it or name another"
-        raise ConfigError(message) from None
+        raise ConfigError(message)
+    return number
 
 
 def _temporary_name(name: str) -> str:

@@ -41,7 +41,7 @@ def read_jwql_config(path: str) -> Values:
     """
     try:
         with open(path, "rb") as file:
-            said = json.load(file)
+            said = json.loads(file.read().decode("utf-8-sig"))  # with a byte order mark or without
     except OSError as error:
         raise ConfigError(
             f"{shown(path)}: {error.strerror}; name JWQL's config.json with --from-jwql"

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import grp
-import pwd
-from collections.abc import Callable
-from functools import cache, partial
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import NamedTuple
 
+from jwqlscan.accounts import group_names, user_names
 from jwqlscan.cube import AGE_LABELS, OTHER, OTHER_CLASS, CellKey, Cube, FileClass, Sum
 from jwqlscan.names import stage
 from jwqlscan.units import format_bytes
@@ -42,15 +41,31 @@ def projection(cube: Cube, by: str) -> list[Row]:
     if by in _ORDERED:
         number, label = _ORDERED[by]
         return [Row(label(key), total) for key, total in sorted(cube.by(number).items())]
-    label_of = _LABELLED.get(by) or partial(_extension, cube.product_extension)
+    label_of = labels(by, cube.cells, cube.product_extension)
     return sorted(
         (Row(label, total) for label, total in cube.by(label_of).items()), key=_largest_first
     )
 
 
-def label_of(by: str, key: CellKey, product_extension: str) -> str:
-    """Return what a cell is called in a projection that has labels."""
-    return _extension(product_extension, key) if by == "extension" else _LABELLED[by](key)
+def labels(by: str, keys: Iterable[CellKey], product_extension: str) -> Callable[[CellKey], str]:
+    """Return what maps cells to their labels in a projection that has labels.
+
+    Parameters
+    ----------
+    by : str
+    keys : iterable of CellKey
+        The cells: the names of all owners, or groups, are looked up at once.
+    product_extension : str
+    """
+    if by == "extension":
+        return partial(_extension, product_extension)
+    if by == "owner":
+        users = user_names({key.uid for key in keys if key.uid >= 0})
+        return lambda key: users.get(key.uid, OTHER)
+    if by == "group":
+        groups = group_names({key.gid for key in keys if key.gid >= 0})
+        return lambda key: groups.get(key.gid, OTHER)
+    return _LABELLED[by]
 
 
 def _of_class(label: Callable[[FileClass], str]) -> Callable[[CellKey], str]:
@@ -60,26 +75,6 @@ def _of_class(label: Callable[[FileClass], str]) -> Callable[[CellKey], str]:
 
 def _largest_first(row: Row) -> tuple[int, int, str]:
     return -row.sum.apparent_bytes, -row.sum.files, row.label
-
-
-@cache
-def _user(uid: int) -> str:
-    if uid < 0:
-        return OTHER
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except (KeyError, OverflowError):  # of a user of another host, or one that is gone
-        return str(uid)
-
-
-@cache
-def _group(gid: int) -> str:
-    if gid < 0:
-        return OTHER
-    try:
-        return grp.getgrgid(gid).gr_name
-    except (KeyError, OverflowError):
-        return str(gid)
 
 
 def _extension(of_products: str, key: CellKey) -> str:
@@ -98,12 +93,10 @@ _LABELLED: dict[str, Callable[[CellKey], str]] = {
     "filetype": _of_class(lambda one: one.filetype if one.instrument else NO_PRODUCT),
     "instrument": _of_class(lambda one: one.instrument or NO_PRODUCT),
     "stage": _of_class(stage),
-    "owner": lambda key: _user(key.uid),
-    "group": lambda key: _group(key.gid),
 }
 _ORDERED: dict[str, tuple[Callable[[CellKey], int], Callable[[int], str]]] = {
     "age": (lambda key: key.age, AGE_LABELS.__getitem__),
     "size": (lambda key: key.size, _size_label),
 }
 ORDERED = tuple(_ORDERED)
-PROJECTIONS = ("extension", *_LABELLED, "program", *ORDERED)
+PROJECTIONS = ("extension", *_LABELLED, "owner", "group", "program", *ORDERED)

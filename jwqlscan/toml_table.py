@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 import os
-import pwd
 from collections.abc import Mapping
 from typing import Any
 
+from jwqlscan.accounts import NO_HOME, own_entry
 from jwqlscan.errors import ConfigError
 from jwqlscan.paths import shown
 from jwqlscan.settings import Area
@@ -123,11 +123,17 @@ def expanded(path: str) -> str:
 
 
 def home() -> str:
-    """Return the user's home directory."""
+    """Return the user's home directory.
+
+    Raises
+    ------
+    ConfigError
+        If there is none, or the name service does not answer.
+    """
     # cron and systemd may give no HOME
-    if directory := os.environ.get("HOME"):
+    directory = os.environ.get("HOME")
+    if directory and directory != NO_HOME:
         return directory
-    try:
-        return pwd.getpwuid(os.getuid()).pw_dir
-    except KeyError:
-        raise ConfigError(f"user {os.getuid()} has no home directory: set HOME") from None
+    if entry := own_entry():
+        return entry.pw_dir
+    raise ConfigError(f"user {os.geteuid()} has no home directory: set HOME")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-import pwd
 import stat
 from collections.abc import Iterator
 
+from jwqlscan.accounts import user_name
 from jwqlscan.paths import shown
 
 _MOST_LINKS = 40  # path_resolution(7)
@@ -24,11 +24,8 @@ def distrust(path: str, status: os.stat_result) -> str:
     if os.geteuid() != 0:
         return ""
     if status.st_uid != 0:
-        try:
-            owner = pwd.getpwuid(status.st_uid).pw_name
-        except KeyError:
-            owner = str(status.st_uid)
-        return f"belongs to {shown(owner)}, and this is root: chown root {shown(path)}"
+        owner = shown(user_name(status.st_uid))
+        return f"belongs to {owner}, and this is root: chown root {shown(path)}"
     sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
     if status.st_mode & 0o022 and not sticky:
         return f"can be written by others, and this is root: chmod go-w {shown(path)}"

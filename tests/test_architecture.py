@@ -19,8 +19,8 @@ MODULES = {
 LAYERS = [
     (
         "leaf facts",
-        "errors units clock baseline paths settings files trust record_fields cube directories"
-        " tally forecast",
+        "errors units accounts clock baseline docstrings paths settings standard_streams files"
+        " trust record_fields cube directories tally forecast",
     ),
     (
         "names and records",
@@ -55,7 +55,7 @@ ONLY_IN = {
     "rich": "progress tables terminal cli_common",
     "typer": "cli cli_*",
     "aiofiles": "files",
-    "threading": "scanning.* signals notices",
+    "threading": "scanning.* signals notices accounts",
 }
 
 

@@ -12,6 +12,7 @@ import os
 import anyio
 import anyio.to_thread
 
+from jwqlscan.accounts import complete_environment
 from jwqlscan.errors import ConfigError, ReportError, first_cause
 from jwqlscan.files import make_directory, write_atomically
 from jwqlscan.history import History
@@ -29,7 +30,12 @@ def report_path(outputs: Outputs) -> str:
 
 async def warm_up() -> None:
     """Import what drawing needs, in a thread: time that costs nothing while something else runs."""
-    await anyio.to_thread.run_sync(importlib.import_module, "jwqlscan.reporting.page")
+    await anyio.to_thread.run_sync(_import_page)
+
+
+def _import_page() -> None:
+    complete_environment()  # bokeh looks for a configuration in HOME
+    importlib.import_module("jwqlscan.reporting.page")
 
 
 async def write_report(

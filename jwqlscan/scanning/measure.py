@@ -8,6 +8,7 @@ overlap, repeat or be symlinks to each other, and no directory is read twice.
 from __future__ import annotations
 
 import errno
+import logging
 import math
 import os
 import time
@@ -19,7 +20,7 @@ import anyio
 from jwqlscan.directories import Directories, rooted
 from jwqlscan.errors import ScanFailedError, first_cause
 from jwqlscan.paths import shown
-from jwqlscan.scanning.mounts import meet
+from jwqlscan.scanning.mounts import meet, mount_table_problem
 from jwqlscan.scanning.orders import (
     Elsewhere,
     begin_scan,
@@ -34,6 +35,8 @@ from jwqlscan.scanning.scanner import Found, Patience, Scanner, Walk
 from jwqlscan.settings import Area, ScanSettings
 from jwqlscan.snapshot import incomplete_reason, worst_state
 from jwqlscan.tally import ScanError, Tally
+
+log = logging.getLogger(__name__)
 
 # A root that can't even be opened in this time is on a filesystem that hangs.
 SURVEY_SECONDS = 60.0
@@ -240,6 +243,8 @@ async def measure(
     ScanFailedError
         If nothing of any area is known in the end.
     """
+    if problem := mount_table_problem():
+        log.warning("%s", problem)
     begun = time.monotonic() if started is None else started
     deadline = begun + settings.max_runtime_s if settings.max_runtime_s else math.inf
     patience = Patience(settings.stall_timeout_s, deadline)

@@ -122,6 +122,18 @@ def read_mount_table(
     return MountTable(pseudo, barred, crossed)
 
 
+def mount_table_problem(mountinfo: str = MOUNTINFO) -> str:
+    """Return why there is no mount table, what follows, and what to do; "" if there is one."""
+    try:
+        with open(mountinfo, "rb"):
+            return ""
+    except OSError as error:
+        return (
+            f"{mountinfo}: {error.strerror}: what is mounted below the areas is not recognized, so"
+            " bind mounts may be counted twice, and automounts be triggered: mount /proc"
+        )
+
+
 def meet(walks: Iterable[Sequence[str]], mountinfo: str = MOUNTINFO) -> bool:
     """Tell whether several walks may meet on one filesystem, through mounts below their roots.
 

@@ -12,6 +12,7 @@ from jwqlscan.cube import age_limits
 from jwqlscan.directories import BY_DIRECTORY, NO_DIRECTORIES
 from jwqlscan.directories import Limits as DirectoryLimits
 from jwqlscan.errors import ConfigError
+from jwqlscan.paths import shown
 from jwqlscan.scanning.process import ScannerProcess, take
 from jwqlscan.settings import AUTO, Area, ScanSettings
 
@@ -76,7 +77,12 @@ def scan_areas(paths: Sequence[str]) -> list[Area]:
 
 def _absolute(path: str) -> str:
     """Return the path from the root; ``..`` stays: behind a symlink only the kernel knows it."""
-    full = os.path.join(os.getcwd(), path)
+    try:
+        full = path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{shown(path)}: the current directory was removed: give an absolute path"
+        ) from None
     return full if ".." in full.split("/") else os.path.normpath(full)
 
 

@@ -14,6 +14,8 @@ import sys
 import time
 from typing import Any
 
+from jwqlscan.errors import ConfigError
+
 # The child runs this very copy of the package, and nothing else: no site-packages, no environment
 # variables, no current directory on its path (-I -S), which also saves a third of its start-up. The
 # package's directory comes last: it may be site-packages, and must not shadow the standard library.
@@ -46,6 +48,11 @@ class ScannerProcess:
     __slots__ = ("_errors", "_orders", "_pid", "answers", "status")
 
     def __init__(self) -> None:
+        if sys.getfilesystemencoding() != "utf-8":  # the process's: names would become others
+            raise ConfigError(
+                f"Python decodes file names as {sys.getfilesystemencoding()} here: start it in"
+                " UTF-8 mode (PYTHONUTF8=1), as the command does by itself"
+            )
         # Pipes are made close-on-exec (PEP 446): the child gets just the two ends it is given.
         orders_read, self._orders = os.pipe()
         self.answers, answers_write = os.pipe()

@@ -167,6 +167,8 @@ class Scanner:
         ------
         ScanFailedError
             If the child died.
+        RuntimeError
+            With the child's traceback, if it met a bug.
         """
         found = dict.fromkeys(paths, Found(errno=errno.ETIMEDOUT))
         if not self._ordered:
@@ -177,6 +179,8 @@ class Scanner:
                 answer = await self.answer()
                 if answer is None:
                     raise ScanFailedError(f"nothing is stored: {await self._end()}")
+                if "failed" in answer:
+                    raise RuntimeError(f"the scanning process met a bug:\n{answer['failed']}")
                 if "survey" in answer:
                     waiting -= 1
                     index = answer.pop("survey")

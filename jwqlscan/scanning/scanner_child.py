@@ -108,11 +108,23 @@ class _Surveyed(NamedTuple):
     device: int
     inode: int
     seconds: float  # that opening and reading it took
+    real: str  # as `_real_path` returns it
 
 
-def _real_path(root: _Surveyed) -> str:
+def _real_path(fd: int, path: str) -> str:
     """Return what the kernel calls a root: without symbolic links, as the mount table does."""
-    return os.readlink(f"/proc/self/fd/{root.opened.fd}")
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:  # /proc is not mounted: then there is no mount table either
+        return os.path.realpath(path)
+
+
+def _surveyed(
+    path: str, opened: OpenDirectory, status: os.stat_result, started: float
+) -> _Surveyed:
+    """Return a root that was opened; `started` is on the clock of `time.monotonic`."""
+    seconds = time.monotonic() - started
+    return _Surveyed(opened, status.st_dev, status.st_ino, seconds, _real_path(opened.fd, path))
 
 
 class _Child:
@@ -192,7 +204,8 @@ class _Child:
             self._then_scan = order["then_scan"]
             # A thread a path: one that hangs must not keep the others waiting.
             for index, path in enumerate(self._paths):
-                threading.Thread(target=self._survey, args=(index, path), daemon=True).start()
+                survey = partial(self._guarded, partial(self._survey, index, path))
+                threading.Thread(target=survey, daemon=True).start()
         elif order["op"] == "stop":
             if self._pool is not None:
                 pool, self._pool = self._pool, None
@@ -214,14 +227,13 @@ class _Child:
             number = getattr(error, "errno", None) or errno.EINVAL
             self._send({"survey": index, "errno": number})
             return
-        seconds = time.monotonic() - started
-        one = self._surveyed[path] = _Surveyed(opened, stat.st_dev, stat.st_ino, seconds)
+        one = self._surveyed[path] = _surveyed(path, opened, stat, started)
         self._send(
             {
                 "survey": index,
                 "device": one.device,
                 "inode": one.inode,
-                "real": _real_path(one),
+                "real": one.real,
             }
         )
         with self._lock:
@@ -259,7 +271,7 @@ class _Child:
                 self._send({"lost": path, "errno": error})
                 return
             surveyed.append(one)
-        real_paths = [_real_path(one) for one in surveyed]
+        real_paths = [one.real for one in surveyed]
         self._walked_paths = {
             number: (path, real) for (number, path), real in zip(scanned, real_paths, strict=True)
         }
@@ -310,9 +322,7 @@ class _Child:
         if path not in self._surveyed:  # surveyed by another process
             started = time.monotonic()
             opened = OpenDirectory(os.open(path, ROOT_FLAGS))
-            stat = os.fstat(opened.fd)
-            seconds = time.monotonic() - started
-            self._surveyed[path] = _Surveyed(opened, stat.st_dev, stat.st_ino, seconds)
+            self._surveyed[path] = _surveyed(path, opened, os.fstat(opened.fd), started)
         return self._surveyed[path]
 
     def _finish(self, pool: Pool) -> None:

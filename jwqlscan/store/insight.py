@@ -9,6 +9,8 @@ from functools import cache
 from operator import add
 from typing import Any
 
+import anyio.to_thread
+
 from jwqlscan.area_rows import CELLS, AreaRows, kind_of, points_of
 from jwqlscan.baseline import COMPLETE, baseline
 from jwqlscan.clock import latest_date
@@ -164,7 +166,10 @@ async def read_values(store: Asked, area: Area, looks: Sequence[Look]) -> AreaRo
     dates = [look.date_us for look in looks]
     dates += dates[-1:] * (RUNS_AT_ONCE - len(dates))
     rows = await store.select(_VALUES, *area, min(dates), *sorted(dates)[1:])
-    return AreaRows(rows, _cell, _text, looks[-1].product_extension)
+    values = AreaRows(rows, _cell, _text, looks[-1].product_extension)
+    # In a thread: the name service may not answer for seconds, and signals are to be heeded then.
+    await anyio.to_thread.run_sync(values.look_up_names, abandon_on_cancel=True)
+    return values
 
 
 async def add_series(
@@ -188,10 +193,13 @@ async def add_series(
                 cells = points_of(found, moments)
             points = cells
         hidden = [is_collapsed(by, look) for look in looks]
+        labelled = await anyio.to_thread.run_sync(
+            _by_label, by, rows, points, told, abandon_on_cancel=True
+        )
         series[by] = {
             # What is missing from a run may have been too small to be kept.
             label: [None if n == 0 and h else n for n, h in zip(numbers, hidden, strict=True)]
-            for label, numbers in _by_label(by, rows, points, told).items()
+            for label, numbers in labelled.items()
         }
     return [with_series(found, dates, series[found.by]) for found in growths]
 
@@ -213,8 +221,9 @@ def _by_label(
     """Add up the points of the keys that are called the same."""
     series: dict[str, list[int]] = {}
     labels = rows.labels(by)
+    labels = labels | rows.labels_of(by, points.keys() - labels.keys())
     for key, mine in points.items():
-        label = labels[key] if key in labels else rows.label(by, key)
+        label = labels[key]
         if label in told:
             others = series.get(label)
             series[label] = mine if others is None else list(map(add, others, mine))
