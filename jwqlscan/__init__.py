@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
-
 __version__ = "0.1.0"
 
+# As typing.TYPE_CHECKING. Nothing is imported here: with `python -m` the current directory is still
+# the first place where a module would be looked for (`__main__` changes that).
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jwqlscan.config import Config, Overrides, load_config
     from jwqlscan.job import Outcome, report, run
@@ -43,8 +43,11 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:  # noqa: ANN401 - any of the names above
+def __getattr__(name: str) -> object:
     # Loaded on demand (PEP 562): the scanning process and --help must start fast.
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    import importlib
+
+    found: object = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return found

@@ -21,6 +21,7 @@ from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from jwqlscan.errors import ConfigError
+from jwqlscan.paths import harmless
 
 # All questions of a command together wait this long: a resolver's usual timeout is 5 s.
 LIMIT_S = 8.0
@@ -121,7 +122,8 @@ def _names(
     wanted = set(numbers)
     if missing := wanted - known.keys():
         for number, name in _service.ask(function, sorted(missing)).items():
-            known[number] = str(number) if name is None else name
+            # Safe to print; a backslash stays one: a domain's users are called DOMAIN\user.
+            known[number] = str(number) if name is None else harmless(name)
     return {number: known.get(number, str(number)) for number in wanted}
 
 

@@ -23,6 +23,7 @@ from jwqlscan.cli_common import (
     examples,
     print_json,
     told,
+    unexpected_problem,
 )
 from jwqlscan.logs import LogFormat
 
@@ -86,7 +87,7 @@ def check(
         except Exception as error:  # whatever it is, a plugin says UNKNOWN in its one line
             if debug:
                 raise
-            verdict = unknown(f"a bug: {type(error).__name__}; --debug shows where")
+            verdict = unknown(unexpected_problem(error))
         if json:
             from jwqlscan.json_output import check_object
 

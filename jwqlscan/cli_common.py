@@ -221,6 +221,17 @@ def usage_problem(error: Exception) -> tuple[str, str]:
     return f"{shown(problem)}; see `{command} --help`", command
 
 
+def unexpected_problem(error: Exception) -> str:
+    """Return a line on an error that nobody expected: mostly a bug."""
+    if isinstance(error, FileNotFoundError) and error.filename is None and _is_removed("."):
+        return "the current directory was removed: give absolute paths, or change to another one"
+    return f"a bug: {type(error).__name__}; --debug shows where"
+
+
+def _is_removed(directory: str) -> bool:
+    return os.stat(directory).st_nlink == 0
+
+
 def wanted_log_format(arguments: Sequence[str], environment: Mapping[str, str]) -> LogFormat:
     """Return what ``--log-format`` asks for in a command line that could not be parsed."""
     form = environment.get("JWQLSCAN_LOG_FORMAT", "")
@@ -300,5 +311,5 @@ def told(
     except Exception as error:  # a bug: one line, and the way to its traceback
         if debug:
             raise
-        tell(f"a bug: {type(error).__name__}; --debug shows where", form, run_id)
+        tell(unexpected_problem(error), form, run_id)
         raise typer.Exit(ExitCode.FAILED) from None

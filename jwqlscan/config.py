@@ -210,7 +210,7 @@ def _remedy(error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
         return "`jwqlscan init` writes one"
     if isinstance(error, PermissionError):
-        user = shown(user_name(os.geteuid()))
+        user = user_name(os.geteuid())
         return f"let user {user} read it (chmod, chgrp), or run this as a user who may"
     return "name a file that can be read"
 

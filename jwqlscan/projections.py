@@ -99,4 +99,5 @@ _ORDERED: dict[str, tuple[Callable[[CellKey], int], Callable[[int], str]]] = {
     "size": (lambda key: key.size, _size_label),
 }
 ORDERED = tuple(_ORDERED)
-PROJECTIONS = ("extension", *_LABELLED, "owner", "group", "program", *ORDERED)
+ACCOUNTS = ("owner", "group")
+PROJECTIONS = ("extension", *_LABELLED, *ACCOUNTS, "program", *ORDERED)

@@ -12,7 +12,7 @@ from jwqlscan.clock import future_warning
 from jwqlscan.cube import OTHER, Cube, Sum
 from jwqlscan.directories import BY_DIRECTORY, branches
 from jwqlscan.paths import shown
-from jwqlscan.projections import ORDERED, projection
+from jwqlscan.projections import ACCOUNTS, ORDERED, projection
 from jwqlscan.settings import AUTO
 from jwqlscan.snapshot import ALL, area_label
 from jwqlscan.terminal import Listing, Terminal
@@ -268,7 +268,8 @@ def _projection(cube: Cube, by: str, top: int, bar_width: int) -> Listing:
     for label, total in rows[:top]:
         bar = "█" * round(bar_width * total.apparent_bytes / most)
         size = format_bytes(total.apparent_bytes)
-        table.add_row(Text(shown(label)), format_count(total.files), size, Text(bar))
+        text = label if by in ACCOUNTS else shown(label)  # the names of accounts are escaped
+        table.add_row(Text(text), format_count(total.files), size, Text(bar))
     if len(rows) > top:
         rest = sum((row.sum for row in rows[top:]), Sum())
         label = f"{format_count(len(rows) - top)} more"

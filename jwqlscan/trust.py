@@ -24,7 +24,7 @@ def distrust(path: str, status: os.stat_result) -> str:
     if os.geteuid() != 0:
         return ""
     if status.st_uid != 0:
-        owner = shown(user_name(status.st_uid))
+        owner = user_name(status.st_uid)
         return f"belongs to {owner}, and this is root: chown root {shown(path)}"
     sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
     if status.st_mode & 0o022 and not sticky:

@@ -55,6 +55,8 @@ ONLY_IN = {
     "rich": "progress tables terminal cli_common",
     "typer": "cli cli_*",
     "aiofiles": "files",
+    "pwd": "accounts",  # the name service may not answer
+    "grp": "accounts",
     "threading": "scanning.* signals notices accounts",
 }
 

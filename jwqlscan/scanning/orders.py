@@ -12,7 +12,6 @@ from jwqlscan.cube import age_limits
 from jwqlscan.directories import BY_DIRECTORY, NO_DIRECTORIES
 from jwqlscan.directories import Limits as DirectoryLimits
 from jwqlscan.errors import ConfigError
-from jwqlscan.paths import shown
 from jwqlscan.scanning.process import ScannerProcess, take
 from jwqlscan.settings import AUTO, Area, ScanSettings
 
@@ -77,12 +76,8 @@ def scan_areas(paths: Sequence[str]) -> list[Area]:
 
 def _absolute(path: str) -> str:
     """Return the path from the root; ``..`` stays: behind a symlink only the kernel knows it."""
-    try:
-        full = path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{shown(path)}: the current directory was removed: give an absolute path"
-        ) from None
+    # The current directory may have been removed: then absolute paths work all the same.
+    full = path if os.path.isabs(path) else os.path.join(os.getcwd(), path)
     return full if ".." in full.split("/") else os.path.normpath(full)
 
 
