@@ -102,6 +102,7 @@ def places(home, pg_url):
     return {
         "python3 -m venv .venv && .venv/bin/pip install . && .venv/bin/jwqlscan": "jwqlscan",
         "/usr/local/bin/jwqlscan": f"{home}/bin/jwqlscan",
+        "/usr/bin/python3": sys.executable,
         "/etc/jwqlscan/config.toml": config,
         "sqlite:////var/lib/jwqlscan/jwqlscan.db": f"sqlite:///{home}/state/jwqlscan.db",
         "postgresql://jwql@dbhost/jwqldb": url,
