@@ -1,12 +1,8 @@
-"""What insight costs: time over a plain count, memory, and a year of it in SQLite.
+"""What insight takes beside time: memory, and a year of it in SQLite (its time: `runs.py`).
 
-    python bench/insight.py cost DIR [--rounds N] [--reader R] [--workers W]
     python bench/insight.py memory DIR
     python bench/insight.py year [--programs N] [--days N]
 
-``cost`` makes a tree of 400,000 JWST files in DIR, unless it is there, and scans it warm: plain,
-with the cube, and with the cube and directories as a run has them, in turn, a fresh process each.
-Each round's times are divided by its plain scan's, and the median of these ratios is told.
 ``memory`` makes 10,000 programs in 110,001 directories in DIR and tells the peak of each process.
 ``year`` stores a made-up archive's runs, a night each, and tells the file's size.
 """
@@ -19,7 +15,6 @@ import json
 import os
 import random
 import resource
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -69,30 +64,6 @@ def in_a_process(variant: str, path: str, reader: str, workers: int) -> dict:
     command = [sys.executable, __file__, "once", variant, path, reader, str(workers)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     return json.loads(done.stdout)
-
-
-def cost(options: argparse.Namespace) -> None:
-    from trees import make_tree
-
-    path = Path(options.dir) / f"jwst-{options.files}"
-    manifest = make_tree("jwst", path, options.files)
-    ways = (str(path), options.reader, options.workers)
-    in_a_process("plain", *ways)  # warm
-    rounds = []
-    for number in range(options.rounds):
-        # Who goes first in a round changes, so that none has the better place.
-        order = VARIANTS[number % 3 :] + VARIANTS[: number % 3]
-        found = {variant: in_a_process(variant, *ways) for variant in order}
-        for one in found.values():
-            assert one["files"] == manifest["files"], "wrong totals: the times mean nothing"
-        rounds.append(found)
-    told = {"reader": rounds[0]["plain"]["reader"], "workers": options.workers}
-    for measure in ("walk_s", "wall_s", "cpu_s"):
-        told[measure] = round(statistics.median(one["plain"][measure] for one in rounds), 3)
-        for variant in VARIANTS[1:]:
-            ratios = [one[variant][measure] / one["plain"][measure] for one in rounds]
-            told[f"{measure} {variant}/plain"] = round(statistics.median(ratios), 3)
-    print(json.dumps(told))
 
 
 def memory(options: argparse.Namespace) -> None:
@@ -217,13 +188,6 @@ def year(options: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parts = parser.add_subparsers(required=True)
-    one = parts.add_parser("cost")
-    one.add_argument("dir")
-    one.add_argument("--files", type=int, default=400_000)
-    one.add_argument("--rounds", type=int, default=15)
-    one.add_argument("--reader", default="native")
-    one.add_argument("--workers", type=int, default=2)
-    one.set_defaults(work=cost)
     one = parts.add_parser("memory")
     one.add_argument("dir")
     one.set_defaults(work=memory)

@@ -17,6 +17,9 @@ DEFAULT_WORKERS = (0, 1, 2, 4, 8, 16, 32, 64)
 # is in use. Of equally fast settings the one with the fewest workers is the best neighbour.
 EQUALLY_FAST = 0.95
 
+# Fewer entries are read in some milliseconds, of which starting the workers is the most.
+LEAST_ENTRIES = 1_000
+
 
 @dataclass(frozen=True, slots=True)
 class Rate:
@@ -50,14 +53,15 @@ class Benchmark:
         What one scan reads.
     rounds : int
     rates : tuple of Rate
-    recommended : Rate
-        The fewest workers of those that are as fast as the fastest; auto before all.
+    recommended : Rate or None
+        The fewest workers of those that are as fast as the fastest; auto before all. None with
+        fewer than `LEAST_ENTRIES`.
     """
 
     entries: int
     rounds: int
     rates: tuple[Rate, ...]
-    recommended: Rate
+    recommended: Rate | None
 
 
 async def benchmark(
@@ -99,7 +103,8 @@ async def benchmark(
         Rate(one.reader, one.workers, statistics.median(all_), min(all_), max(all_))
         for one, all_ in speeds.items()
     )
-    return Benchmark(entries, rounds, rates, recommended(rates))
+    best = recommended(rates) if entries >= LEAST_ENTRIES else None
+    return Benchmark(entries, rounds, rates, best)
 
 
 def recommended(rates: Sequence[Rate]) -> Rate:

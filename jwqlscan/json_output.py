@@ -166,7 +166,7 @@ def bench_object(result: Benchmark) -> dict[str, Any]:
         "entries": result.entries,
         "rounds": result.rounds,
         "rates": [_rate_object(rate) for rate in result.rates],
-        "recommended": _rate_object(result.recommended),
+        "recommended": result.recommended and _rate_object(result.recommended),
     }
 
 

@@ -100,7 +100,8 @@ async def put(
     try:
         os.makedirs(directory, mode=0o700, exist_ok=True)
         wanted = {_FOR: location, _CONFIGURED: configured}
-        content = json.dumps({**wanted, **snapshot.to_record()})
+        # A record has no circles; looking for them in 10,000 rows takes a tenth of the time.
+        content = json.dumps({**wanted, **snapshot.to_record()}, check_circular=False)
         await write_atomically(path, content, mode=SPOOL_MODE, group=None)
     except OSError as error:
         raise StoreError(

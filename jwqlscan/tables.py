@@ -83,6 +83,8 @@ def print_scan(
 
 def print_bench(result: Benchmark, console: Terminal) -> None:
     """Print rates as a table with a bar each, then what to set."""
+    from jwqlscan.benchmark import LEAST_ENTRIES  # it is imported once there is a result
+
     table = Listing("reader", ">workers", ">entries/s", ">slowest", ">fastest", "")
     fastest = max(rate.entries_per_second for rate in result.rates)
     for rate in result.rates:
@@ -97,9 +99,15 @@ def print_bench(result: Benchmark, console: Terminal) -> None:
         )
     console.show(table)
     best = result.recommended
+    advice = (
+        f"Too few to recommend a setting: name a directory with {format_count(LEAST_ENTRIES)} or"
+        " more."
+        if best is None
+        else f"Recommended: --reader {best.reader} --workers {best.workers or AUTO}"
+    )
     console.print(
         f"\n{format_count(result.entries)} entries, median of {counted(result.rounds, 'round')}."
-        f" Recommended: --reader {best.reader} --workers {best.workers or AUTO}",
+        f" {advice}",
         highlight=False,
     )
 

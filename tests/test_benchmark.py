@@ -7,7 +7,7 @@ import sys
 import pytest
 from trees import make_tree
 
-from jwqlscan.benchmark import Benchmark, Rate, benchmark, recommended
+from jwqlscan.benchmark import LEAST_ENTRIES, Benchmark, Rate, benchmark, recommended
 from jwqlscan.errors import JwqlscanError, ScanFailedError
 from jwqlscan.scanning.readers import available_readers
 from jwqlscan.tables import print_bench
@@ -15,6 +15,7 @@ from jwqlscan.terminal import Terminal
 
 JWQLSCAN = [sys.executable, "-m", "jwqlscan"]
 TREE = {f"d{d}": {f"{n}.fits": 1 for n in range(20)} for d in range(10)}
+LARGE_TREE = {f"d{d}": {f"{n}.fits": 1 for n in range(100)} for d in range(10)}
 
 
 def bench(*arguments, **kwargs):
@@ -37,6 +38,13 @@ async def test_each_setting_is_measured_in_each_round_after_one_to_warm_up(tmp_p
     assert (result.entries, result.rounds) == (211, 2)
     for rate in result.rates:
         assert 0 < rate.slowest <= rate.entries_per_second <= rate.fastest
+    assert result.recommended is None, "so few entries tell nothing"
+
+
+async def test_from_a_thousand_entries_on_a_setting_is_recommended(tmp_path):
+    make_tree(tmp_path, LARGE_TREE)
+    result = await benchmark(str(tmp_path), ["scandir"], [1, 4], 1)
+    assert result.entries >= LEAST_ENTRIES
     assert result.recommended in result.rates
 
 
@@ -78,14 +86,23 @@ def test_the_table_has_a_bar_for_each_setting_and_the_recommendation(capsys):
     assert last == ("5,000 entries, median of 3 rounds. Recommended: --reader native --workers 8")
 
 
+def test_from_few_entries_no_setting_is_recommended(tmp_path):
+    make_tree(tmp_path, {"a": 1})
+    options = ["--workers", "1", "--rounds", "1", "--reader", "scandir", tmp_path]
+    assert "Too few to recommend a setting: name a directory with 1,000 or more." in " ".join(
+        bench(*options).stdout.split()
+    )
+    assert json.loads(bench("--json", *options).stdout)["recommended"] is None
+
+
 def test_the_command_prints_a_table_or_an_object(tmp_path):
-    make_tree(tmp_path, TREE)
+    make_tree(tmp_path, LARGE_TREE)
     options = ["--workers", "1,auto", "--rounds", "1", "--reader", "scandir", tmp_path]
     table = bench(*options)
     assert (table.returncode, table.stderr) == (0, "")
     assert "auto" in table.stdout and "Recommended: --reader scandir" in table.stdout
     result = json.loads(bench("--json", *options).stdout)
-    assert (result["entries"], result["rounds"]) == (211, 1)
+    assert (result["entries"], result["rounds"]) == (1011, 1)
     assert [(r["reader"], r["workers"]) for r in result["rates"]] == [
         ("scandir", 1),
         ("scandir", "auto"),

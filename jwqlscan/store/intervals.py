@@ -188,6 +188,8 @@ def _all_fitting(sums: Iterable[DirectorySum]) -> Iterable[Numbers]:
 def _fitting(
     files: int, apparent: int, allocated: int = 0, fits_files: int = 0, fits_bytes: int = 0
 ) -> Numbers:
+    if apparent <= _INT64_MAX and allocated <= _INT64_MAX and fits_bytes <= _INT64_MAX:
+        return files, apparent, allocated, fits_files, fits_bytes
     return (
         files,
         min(apparent, _INT64_MAX),
