@@ -150,7 +150,7 @@ class Variant:
                 f'outputs.path = "{own}/outputs"\ndatabase.url = "sqlite:///{self.database}"\n'
                 f"insight.enabled = {str(kind != 'plain').lower()}\n"
                 # Made-up history is of another archive, and larger or smaller.
-                "max_drop = 100\n"
+                "scan.max_drop = 100\n"
             )
             config.chmod(0o600)
             if options.years:

@@ -276,22 +276,25 @@ def test_workers_that_only_wait_become_as_many_as_allowed(opened):
     assert pool.most_active == 8
 
 
-def test_workers_that_a_busy_processor_keeps_waiting_are_not_made_more(opened, monkeypatch):
+def test_workers_that_a_busy_processor_keeps_waiting_become_no_more_than_four_a_core(
+    opened, monkeypatch
+):
     # What the kernel says of threads that are ready to run and do not get to: not in storage.
     monkeypatch.setattr("jwqlscan.scanning.pool.in_storage", lambda threads: 0.0)
     done = threading.Event()
+    end = time.monotonic() + LIMIT_S / 2
 
     class Waiting(ScriptedReader):
         def read(self, work, meter):
-            time.sleep(0.001)
+            while pool.usual_workers != 8 and time.monotonic() < end:
+                time.sleep(0.002)
             return super().read(work, meter)
 
     reader = Waiting(trees(range(150), 1), 1)
     pool = Pool(reader, roots(opened, 1), [0], 64, 2.0, slow=True, finished=done.set)
     run(pool, done)
     assert pool.most_active == 64, "all are tried where the first directory took long to open"
-    assert pool._limit == 2
-    assert pool.usual_workers < 64
+    assert pool.usual_workers == 8
 
 
 # ---- hard links ----

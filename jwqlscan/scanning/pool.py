@@ -37,7 +37,7 @@ IDLE_LOAD = 0.05
 LEAST_INTERVAL_S = 0.01
 MOST_INTERVAL_S = 0.08
 
-# As many workers a core wait for storage most of the time.
+# As many workers a core wait for storage most of the time; more are of no use unless they do.
 MANY_WORKERS = 4
 
 # A processor that is busy with the workers of slow storage looks like one that is busy with workers
@@ -235,10 +235,12 @@ class Pool:
         least = max(1, round(self._cores))
         limit = self._limit
         if load < LOW_LOAD:
-            # A processor that others keep busy leaves workers waiting, too, but not in the kernel.
+            # A processor that others keep busy leaves workers waiting, too, but not in the kernel:
+            # then there are some more, as others have theirs, but never all that are allowed.
             waiting = in_storage(self._sample())
-            more = slow and waiting != 0
-            less = waiting == 0 and limit > least
+            enough = MANY_WORKERS * least
+            more = slow and (waiting != 0 or limit < enough)
+            less = waiting == 0 and limit > enough
         elif limit > least:
             in_kernel = in_storage(self._sample()) or 0.0
             more = load < HIGH_LOAD and in_kernel >= MANY_IN_STORAGE
