@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from jwqlscan.baseline import JWQL
 from jwqlscan.config import DEFAULT_ARCHIVE_AREAS, Config
@@ -16,13 +16,26 @@ from jwqlscan.settings import Area, ScanSettings
 from jwqlscan.snapshot import ALL, AreaSnapshot
 from jwqlscan.store import LastArea
 from jwqlscan.store.rows import CENTRAL
-from jwqlscan.units import format_bytes, format_count
+from jwqlscan.units import counted, format_bytes, format_count
 
 NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 _FOLLOW = "links are counted apart; scan.follow_file_symlinks counts the files they lead to"
 
 _NEXT = "nothing is stored: mount or correct it, or pass --allow-empty if that is right"
+_DENIED = frozenset({errno.EACCES, errno.EPERM})
+
+
+def _remedy(number: int) -> str:
+    """Return what to do about an area that can't be read.
+
+    To take it as empty is right only where it was removed: what can't be read may hold files.
+    """
+    if number in NOT_THERE:
+        return _NEXT
+    if number in _DENIED:
+        return "nothing is stored: let the user who runs jwqlscan read and search it"
+    return "nothing is stored: see its mount and its disk, then run again"
 
 
 def survey_paths(config: Config) -> list[str]:
@@ -73,7 +86,8 @@ def choose_areas(
             number = found[area.path].errno
             if number and number != errno.ETIMEDOUT:  # hangs: the others are measured all the same
                 raise ScanFailedError(
-                    f"{shown(area.path)} ({config.where(area.key)}): {os.strerror(number)}; {_NEXT}"
+                    f"{shown(area.path)} ({config.where(area.key)}): {os.strerror(number)};"
+                    f" {_remedy(number)}"
                 )
     return areas
 
@@ -101,17 +115,30 @@ def check_not_emptied(
             else:
                 continue
             where = f"{shown(one.area.path)} ({config.where(one.area.key)})"
-            raise ScanFailedError(f"{where}: no files{_links([one])}, and {before}; {_NEXT}")
+            raise ScanFailedError(f"{where}: {_emptiness([one], before)}")
     for group in dict.fromkeys(one.area.group for one in measures):
         parts = [one for one in measures if one.area.group == group]
         if last is not None and _is_empty(parts) and (found := _found_before(last, group, ALL)):
             where = ", ".join(shown(one.area.path) for one in parts)
-            raise ScanFailedError(f"{where}: no files{_links(parts)}, and {found}; {_NEXT}")
+            raise ScanFailedError(f"{where}: {_emptiness(parts, found)}")
 
 
 def _is_empty(measures: Sequence[AreaMeasure]) -> bool:
     return not any(
         one.tally.files or one.state in ("stopped", "stalled", "failed") for one in measures
+    )
+
+
+def _emptiness(measures: Sequence[AreaMeasure], before: str) -> str:
+    """Return what was found instead of files, what there was before, and what to do."""
+    samples = [sample for one in measures for sample in one.tally.error_samples]
+    if not samples:
+        return f"no files{_links(measures)}, and {before}; {_NEXT}"
+    such = min(samples)
+    errors = counted(sum(sum(one.tally.errors.values()) for one in measures), "error")
+    return (
+        f"no files that can be read{_links(measures)}, and {before}; {errors}, such as"
+        f" {shown(such.path)}: {os.strerror(such.errno)}; {_remedy(such.errno)}"
     )
 
 
@@ -129,7 +156,7 @@ def _found_before(last: Mapping[tuple[str, str], LastArea], group: str, name: st
 
 def _links(measures: Sequence[AreaMeasure]) -> str:
     links = sum(one.tally.symlinks for one in measures)
-    return f" but {format_count(links)} symbolic links ({_FOLLOW})" if links else ""
+    return f" but {counted(links, 'symbolic link')} ({_FOLLOW})" if links else ""
 
 
 def link_warnings(areas: Sequence[AreaSnapshot], scan: ScanSettings) -> list[str]:
@@ -141,8 +168,8 @@ def link_warnings(areas: Sequence[AreaSnapshot], scan: ScanSettings) -> list[str
         return []
     return [
         LastingWarning(
-            f"{area.group}: {format_count(area.tally.symlinks)} symbolic links and"
-            f" {format_count(area.tally.files)} files: {_FOLLOW}"
+            f"{area.group}: {counted(area.tally.symlinks, 'symbolic link')} and"
+            f" {counted(area.tally.files, 'file')}: {_FOLLOW}"
         )
         for area in areas
         if area.name == ALL and area.tally.symlinks > area.tally.files
@@ -180,19 +207,19 @@ def suspicions(
             continue
         of_jwql = last.origin == JWQL
         links = area.tally.symlinks if of_jwql else 0
-        compared: list[tuple[int, int, str, Callable[[int], str]]] = [
-            (area.tally.files + links, last.files, " files", format_count)
-        ]
+        files, size = area.tally.files + links, area.tally.apparent_bytes
+        noun = "file or symbolic link" if links else "file"
+        plural = "files and symbolic links" if links else ""
+        compared = [(files, last.files, counted(files, noun, plural), format_count(last.files))]
         if not links:
-            compared.append((area.tally.apparent_bytes, last.apparent_bytes, "", format_bytes))
-        for now, then, unit, text in compared:
+            before_bytes = format_bytes(last.apparent_bytes)
+            compared.append((size, last.apparent_bytes, format_bytes(size), before_bytes))
+        for now, then, found_now, found_then in compared:
             drop = 100 * (then - now)
             if drop > max_drop_percent * then:
-                and_links = " and symbolic links" if links else ""
-                what = f"{text(now)}{unit}{and_links}"
                 found.append(
-                    f"{area.group} {area.name}: {what} where {_who_found(last)} {text(then)},"
-                    f" down by {drop // then} %"
+                    f"{area.group} {shown(area.name)}: {found_now} where {_who_found(last)}"
+                    f" {found_then}, down by {drop // then} %"
                 )
     return tuple(found)
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 
 from jwqlscan.errors import JwqlscanError
 from jwqlscan.scanning.measure import scan
-from jwqlscan.settings import ScanSettings
+from jwqlscan.settings import AUTO, ScanSettings
+from jwqlscan.units import counted
 
 # 0 is auto.
 DEFAULT_WORKERS = (0, 1, 2, 4, 8, 16, 32, 64)
@@ -97,7 +98,8 @@ async def benchmark(
     speeds: dict[ScanSettings, list[float]] = {one: [] for one in settings}
     for number in range(1, rounds + 1):
         for one in settings:  # interleaved, so that a busy moment does not fall on one of them
-            on_step(f"round {number} of {rounds}: {one.reader}, {one.workers or 'auto'} workers")
+            count = counted(one.workers, "worker") if one.workers else f"{AUTO} workers"
+            on_step(f"round {number} of {rounds}: {one.reader}, {count}")
             speeds[one].append((await scan([directory], one)).entries_per_second)
     rates = tuple(
         Rate(one.reader, one.workers, statistics.median(all_), min(all_), max(all_))

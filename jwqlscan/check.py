@@ -30,7 +30,7 @@ from jwqlscan.store.questions import (
     last_complete_run,
     last_runs,
 )
-from jwqlscan.units import format_age, format_bytes, format_count
+from jwqlscan.units import counted, format_age, format_bytes
 
 
 class Level(IntEnum):
@@ -52,8 +52,12 @@ class Finding:
 
 
 def plugin_text(text: str) -> str:
-    """Return text for a plugin's line: a bar ends it, and Nagios turns semicolons into colons."""
-    return text.replace("|", "/").replace(";", ",")
+    r"""Return text for a plugin's line: a bar ends it, and Nagios turns semicolons into colons.
+
+    A bar, or a semicolon within a word, is part of a name: it is escaped as other characters of
+    names are (``\x7c``), as another one in its place would name another file.
+    """
+    return text.replace("|", r"\x7c").replace("; ", ", ").replace(";", r"\x3b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +249,7 @@ def _capacity(area: AreaRow, limits: Thresholds) -> list[Finding]:
 def _until_full(group: str, days: float | None, limits: Limits) -> list[Finding]:
     if days is None:
         return []  # too short a history, or it does not fill: nothing to alert of
-    text = f"{group} full in {days:.0f} days"
+    text = f"{group} full in {counted(round(days), 'day')}"
     return [_below(f"{group}_days_until_full", days, "", limits, text)]
 
 
@@ -253,19 +257,18 @@ def _contents(area: AreaRow, previous: AreaRow | None, limits: Thresholds) -> li
     findings = []
     if limits.max_change_percent and previous is not None and previous.files:
         change = 100 * (area.files - previous.files) / previous.files
-        text = (
-            f"{area.group} {format_count(area.files)} files, {change:+.1f} % since the run before"
-        )
+        text = f"{area.group} {counted(area.files, 'file')}, {change:+.1f} % since the run before"
         finding = _above(
             f"{area.group}_files_change", abs(change), "%", limits.max_change_percent, text
         )
         findings.append(finding)
     if limits.max_errors:
         errors = sum(area.errors.values())
-        text = f"{area.group} {format_count(errors)} errors"
+        text = f"{area.group} {counted(errors, 'error')}"
         findings.append(_above(f"{area.group}_errors", errors, "", limits.max_errors, text))
     if limits.max_unrecognized:
-        text = f"{area.group} {format_count(area.unrecognized)} names not recognized"
+        names = counted(area.unrecognized, "name not recognized", "names not recognized")
+        text = f"{area.group} {names}"
         label = f"{area.group}_unrecognized"
         findings.append(_above(label, area.unrecognized, "", limits.max_unrecognized, text))
     return findings

@@ -297,6 +297,7 @@ def scan(
         top = top or 20
         settings = scan_settings(questions, top, settings_of_scan(scheme, config, over))
         begun = begin_scan(directories, settings)  # it walks while the rest is imported
+        from jwqlscan.scan_patterns import useless_patterns
         from jwqlscan.scanning.measure import scan as scan_directories
         from jwqlscan.signals import run_until_signalled
 
@@ -313,6 +314,8 @@ def scan(
             from jwqlscan.terminal import Terminal
 
             print_scan(result, Terminal(), questions, top)
+        if problem := useless_patterns(settings, [one.area.path for one in result.areas]):
+            log.warning("%s", problem)
         for one in result.areas:
             if one.incomplete_reason:
                 log.warning("incomplete: %s", one.incomplete_reason)

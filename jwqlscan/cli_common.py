@@ -74,7 +74,8 @@ Database = Annotated[
         callback=without_password,
         metavar="URL",
         envvar="JWQLSCAN_DATABASE",
-        help="sqlite:///FILE or postgresql://USER@HOST/DATABASE; password: ~/.pgpass.",
+        help="sqlite:///FILE (below the current directory, or //// and an absolute path) or"
+        " postgresql://USER@HOST/DATABASE; password: ~/.pgpass.",
     ),
 ]
 

@@ -21,9 +21,7 @@ from jwqlscan.cli_common import (
 )
 from jwqlscan.errors import ExitCode
 from jwqlscan.logs import LogFormat
-
-# Less is a slip, and would remove almost all there is.
-LEAST_KEPT_S = 86400.0
+from jwqlscan.settings import LEAST_KEPT, LEAST_KEPT_S
 
 # Ten thousand years: more than any date goes back.
 _MAX_AGE_S = 3.2e11
@@ -184,8 +182,9 @@ def prune(
 
         if keep is None and weekly_after is None and not future:
             raise typer.BadParameter("give --keep, --weekly-after or --future")
-        if keep is not None and float(keep) < LEAST_KEPT_S:
-            raise typer.BadParameter("--keep takes a day at least")
+        for option, age in (("--keep", keep), ("--weekly-after", weekly_after)):
+            if age is not None and float(age) < LEAST_KEPT_S:
+                raise typer.BadParameter(f"expected {LEAST_KEPT} or more", param_hint=option)
         settings = load_config(config, Overrides(database=database))
         ages = (_age(keep), _age(weekly_after))
         pruned = run_until_signalled(_prune, settings, *ages, future, dry_run)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import sys
-from typing import Annotated
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -24,6 +26,11 @@ from jwqlscan.cli_common import (
 from jwqlscan.errors import ConfigError
 from jwqlscan.logs import LogFormat
 from jwqlscan.paths import shown
+
+if TYPE_CHECKING:
+    from jwqlscan.new_config import Values
+
+log = logging.getLogger(__name__)
 
 app = typer.Typer()
 
@@ -72,34 +79,64 @@ def init(
             help="The file to write. Default: ~/.config/jwqlscan/config.toml.",
         ),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a file that is there already.")
+    ] = False,
     json: Json = False,
     log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
     """Write a commented configuration, from questions or options.
 
-    Without options it asks. A file that is there already is never touched.
+    Without options it asks. A file that is there already stays as it is without --force.
     """
     with told(debug, log_format):
         from jwqlscan.config import user_file
         from jwqlscan.jwql_config import read_jwql_config
-        from jwqlscan.new_config import asked, check_new, given, write_config
+        from jwqlscan.new_config import (
+            PRIVATE_REPORT,
+            asked,
+            check_new,
+            given,
+            missing_directories,
+            report_is_private,
+            write_config,
+        )
         from jwqlscan.signals import run_until_signalled
 
         path = os.path.abspath(config or user_file())
-        check_new(path)  # before any question
+        if not force:
+            check_new(path)  # before any question
         if archive or central or outputs or database or from_jwql:
             known = read_jwql_config(from_jwql) if from_jwql else {}
             values = {**known, **given(archive, central, outputs, database)}
         else:
             values = {**asked(_answer)}
-        run_until_signalled(write_config, path, values)
+        values |= _mode_of_report(values)
+        run_until_signalled(partial(write_config, path, values, replace=force))
+        warnings = run_until_signalled(missing_directories, values)
+        if report_is_private(values):
+            warnings.append(PRIVATE_REPORT.format(path=shown(str(values["outputs.path"]))))
+        for warning in warnings:
+            log.warning("%s", warning)
         if json:
-            print_json({"written": shown(path), "set": sorted(values)})
+            print_json({"written": shown(path), "set": sorted(values), "warnings": warnings})
         else:
             print_line(f"written: {path}")
             option = "" if path == user_file() else f" --config {shown(shlex.quote(path))}"
             sys.stdout.write(f"next: jwqlscan doctor{option}\n")
+
+
+def _mode_of_report(values: Values) -> dict[str, str]:
+    """Ask a person at the terminal who may read the report, where others may look for it."""
+    from jwqlscan.new_config import OPEN_MODE, PRIVATE_MODE, report_is_private
+
+    if not (report_is_private(values) and sys.stdin.isatty() and sys.stderr.isatty()):
+        return {}
+    place = shown(str(values["outputs.path"]))
+    question = f"May all users read the report in {place}, such as a web server? [y/N] "
+    answer = _answer(question).strip().lower()
+    return {"outputs.mode": OPEN_MODE if answer in ("y", "yes") else PRIVATE_MODE}
 
 
 def _answer(question: str) -> str:

@@ -36,7 +36,7 @@ from jwqlscan.settings import (
     Thresholds,
 )
 from jwqlscan.snapshot import ALL
-from jwqlscan.toml_table import Table, expanded, home
+from jwqlscan.toml_table import Table, expanded, from_here, home
 from jwqlscan.trust import distrust, distrust_way
 
 SYSTEM_FILE = "/etc/jwqlscan/config.toml"
@@ -261,11 +261,11 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
     state_path = state.directory("path") or default_state_path()
     archive_path = archive.directory("path")
     if over.archive:
-        archive_path = os.path.abspath(over.archive)
+        archive_path = from_here(over.archive)
     archive_areas = archive.areas("areas", "archive", archive_path or "/")
     central_path = central.directory("path")
     if over.central:
-        central_path = os.path.abspath(over.central)
+        central_path = from_here(over.central)
     central_areas = central.areas("areas", "central", central_path or "/") or ()
     if central_path:
         central_areas = (Area("central", ALL, central_path, "central.path"), *central_areas)
@@ -283,7 +283,11 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
         central_areas=central_areas,
         scan=take_scan(scan, over.scan, schemes),
         max_drop_percent=take_percent(scan, "max_drop", DEFAULT_MAX_DROP_PERCENT),
-        database_url=_database_url(over.database or stored_url, state_path, file),
+        database_url=(
+            store_url(over.database, "--database")
+            if over.database
+            else _database_url(stored_url, state_path, file)
+        ),
         outputs=take_outputs(outputs, over.outputs, state_path),
         df_timeout_s=take_duration(df, "timeout", "30s"),
         log_path=log.directory("path"),
@@ -310,15 +314,23 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
     return config
 
 
-def store_url(url: str) -> str:
-    """Return a store's URL as it stands on a command line; an SQLite path is made absolute.
+def store_url(url: str, what: str = "a store's URL") -> str:
+    """Return the URL of a store from the command line or the environment.
+
+    The path of an SQLite file is made absolute, below the current directory.
+
+    Parameters
+    ----------
+    url : str
+    what : str
+        The name of the option, for messages.
 
     Raises
     ------
     ConfigError
-        If it is none.
+        If it is not the URL of a store.
     """
-    return _database_url(url, "", "", "a store's URL")
+    return _database_url(url, "", "", what)
 
 
 def _database_url(url: str | None, state_path: str, file: str, what: str = "database.url") -> str:

@@ -16,6 +16,8 @@ from jwqlscan.settings import (
     AUTO,
     DEFAULT_OUTPUT_MODE,
     JWST,
+    LEAST_KEPT,
+    LEAST_KEPT_S,
     READERS,
     InsightSettings,
     Limits,
@@ -27,7 +29,7 @@ from jwqlscan.settings import (
     Thresholds,
     parse_workers,
 )
-from jwqlscan.toml_table import Table, expanded
+from jwqlscan.toml_table import Table, expanded, from_here
 from jwqlscan.units import parse_duration
 
 MOST_DEPTH = 16
@@ -121,7 +123,9 @@ def take_insight(table: Table) -> InsightSettings:
         max_classes=number("max_extensions", defaults.max_classes, MOST_CLASSES),
         max_owners=number("max_owners", defaults.max_owners, MOST_OWNERS),
         max_programs=number("max_programs", defaults.max_programs, MOST_PROGRAMS),
-        thin_after_s=take_duration(table, "thin_after", None),
+        thin_after_s=take_duration(
+            table, "thin_after", None, least_s=LEAST_KEPT_S, least=LEAST_KEPT
+        ),
     )
 
 
@@ -198,15 +202,20 @@ def take_outputs(table: Table, directory: str | None, state_path: str) -> Output
     if not 0o400 <= mode <= 0o777:
         raise table.error("mode", f"expected octal digits such as '0640', not {text!r}")
     return Outputs(
-        os.path.abspath(directory) if directory else path,
+        from_here(directory) if directory else path,
         mode,
         table.text("group"),
         table.flag("allow_inside", False),
     )
 
 
-def take_duration(table: Table, key: str, default: str | None) -> float:
-    """Take a duration in seconds; without a default it may be missing: 0."""
+def take_duration(
+    table: Table, key: str, default: str | None, *, least_s: float = 0.0, least: str = ""
+) -> float:
+    """Take a duration in seconds; without a default it may be missing: 0.
+
+    `least` is the shortest one allowed, as people write it, if there is one.
+    """
     text = table.text(key) or default
     if text is None:
         return 0.0
@@ -216,6 +225,8 @@ def take_duration(table: Table, key: str, default: str | None) -> float:
         raise table.error(key, str(error)) from None
     if seconds <= 0:
         raise table.error(key, f"expected more than nothing, not {text!r}")
+    if seconds < least_s:
+        raise table.error(key, f"expected {least} or more, not {text!r}")
     return seconds
 
 

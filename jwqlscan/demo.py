@@ -128,7 +128,7 @@ async def run_demo(directory: str, say: Callable[[str], object]) -> Demonstratio
     new = _claim(directory)
     if new:
         count, size = _make_files(directory)
-        say(f"made {format_count(count)} sparse files ({format_bytes(size)}) in {directory}")
+        say(f"made {counted(count, 'sparse file')} ({format_bytes(size)}) in {directory}")
     config = load_config(os.path.join(directory, "config.toml"))
     logging.getLogger(__name__).debug("demo in %s", shown(directory))
     outcome = await run(config, with_report=False)

@@ -6,7 +6,7 @@ import logging
 import time
 
 from jwqlscan.scanning.pool import Progress
-from jwqlscan.units import format_bytes, format_count, format_seconds
+from jwqlscan.units import counted, format_bytes, format_count, format_seconds
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +51,9 @@ class LogDisplay(Display):
         elapsed = now - self._started
         share = f", {progress.entries / self._expected:.0%}" if self._expected else ""
         log.info(
-            "%s entries, %s files, %s, %s entries/s, %s waiting, %s%s",
-            format_count(progress.entries),
-            format_count(progress.files),
+            "%s, %s, %s, %s entries/s, %s waiting, %s%s",
+            counted(progress.entries, "entry", "entries"),
+            counted(progress.files, "file"),
             format_bytes(progress.apparent_bytes),
             format_count(round(progress.entries / elapsed)),
             format_count(progress.waiting),

@@ -19,6 +19,7 @@ from jwqlscan.files import try_to_write
 from jwqlscan.metrics_path import check_metrics, check_metrics_outside
 from jwqlscan.names import FILETYPES, INSTRUMENT_LABELS
 from jwqlscan.paths import shown
+from jwqlscan.scan_patterns import useless_patterns
 from jwqlscan.scanning.measure import survey_seconds
 from jwqlscan.scanning.mounts import MOUNTINFO, mount_table_problem
 from jwqlscan.scanning.readers import available_readers
@@ -29,7 +30,7 @@ from jwqlscan.store.fitting import missing_labels
 from jwqlscan.store.gaps import gaps
 from jwqlscan.store.questions import future_dates, last_products, last_runs
 from jwqlscan.trust import distrust
-from jwqlscan.units import format_bytes
+from jwqlscan.units import counted, format_bytes
 
 ROOM_BYTES = 2**30  # years of snapshots and a report are far less
 
@@ -56,6 +57,7 @@ async def examine(config: Config) -> list[Diagnosis]:
         ("directories a run writes to", _places),
         ("areas", _areas),
         ("mount table", _mount_table),
+        ("patterns", _patterns),
         ("df", _df),
         ("database", _database),
         ("JWQL's tables", _jwql_tables),
@@ -114,6 +116,13 @@ async def _mount_table(config: Config) -> str:
     if problem := mount_table_problem():
         raise JwqlscanError(problem)
     return f"{MOUNTINFO} can be read"
+
+
+async def _patterns(config: Config) -> str:
+    roots = survey_paths(config)
+    if problem := useless_patterns(config.scan, roots, config.source):
+        raise JwqlscanError(problem)
+    return f"{counted(len(config.scan.exclude), 'pattern')} in scan.exclude"
 
 
 async def _df(config: Config) -> str:

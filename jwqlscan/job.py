@@ -21,7 +21,6 @@ from jwqlscan.config import Config
 from jwqlscan.df import DfError, capacity
 from jwqlscan.display import Display
 from jwqlscan.errors import (
-    ConfigError,
     ExitCode,
     JwqlscanError,
     ReportError,
@@ -32,21 +31,22 @@ from jwqlscan.errors import (
 )
 from jwqlscan.lock import waited_lock
 from jwqlscan.metrics import write_metrics
-from jwqlscan.metrics_path import check_metrics, check_metrics_outside
+from jwqlscan.metrics_path import metrics_problem
 from jwqlscan.notices import Announcement, Ending, announced
 from jwqlscan.paths import shown
 from jwqlscan.reported import unreported
 from jwqlscan.reporting import warm_up, write_report
+from jwqlscan.scan_patterns import useless_patterns
 from jwqlscan.scanning.measure import AreaMeasure, Measurement, measure, survey_seconds
-from jwqlscan.scanning.scanner import Found, Scanner
-from jwqlscan.settings import Area, ScanSettings
+from jwqlscan.scanning.scanner import Scanner
+from jwqlscan.settings import ScanSettings
 from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot, worst_state
 from jwqlscan.store import LastArea, Store, Tables, open_store
 from jwqlscan.store.failures import Failure, record_failure
 from jwqlscan.store.jwql_areas import jwql_areas
 from jwqlscan.store.questions import future_dates
 from jwqlscan.storing import said, store_snapshot, thin
-from jwqlscan.units import format_bytes, format_count, format_seconds
+from jwqlscan.units import counted, format_bytes, format_seconds
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +86,13 @@ class _Run:
     run_id: str
     began: float = field(default_factory=time.monotonic)
     metrics_problem: str = ""  # why the metrics can't be written
+    warnings: list[str] = field(default_factory=list)  # of what was found before the scan
+
+    def warn(self, *texts: str) -> None:
+        """Log warnings, and keep them for the outcome; those that are empty are none."""
+        for text in filter(None, texts):
+            log.warning("%s", text)
+            self.warnings.append(text)
 
     def at_most(self, seconds: float, config: Config) -> float:
         """Return how long something may take that is not to outlive ``scan.max_runtime``."""
@@ -208,7 +215,7 @@ async def _run(
         reached = ExitCode.SPOOLED not in codes
         for warning in await unreported(config.state_path, warnings, all_known=reached):
             log.warning("%s", warning)
-        told = (*errors, *filter(None, [this.metrics_problem]), *warnings)
+        told = (*errors, *this.warnings, *warnings)
         return Outcome(snapshot, most_severe(codes), location, written, told)
 
 
@@ -216,7 +223,7 @@ def _ending(outcome: Outcome) -> Ending:
     """Return what others are told: counts and sizes, no names."""
     snapshot = outcome.snapshot
     totals = [
-        f"{area.group} {format_count(area.tally.files)} files,"
+        f"{area.group} {counted(area.tally.files, 'file')},"
         f" {format_bytes(area.tally.apparent_bytes)}"
         for area in snapshot.areas
         if area.name == ALL
@@ -321,7 +328,9 @@ async def _measure(
         found = await scanner.survey(survey_paths(config), patience)
         areas = choose_areas(config, found, last, allow_empty)
         await preflight.check_outside(config, areas, found)
-        await _look_at_metrics_path(config, this, areas, found)
+        this.metrics_problem = await metrics_problem(config, areas, found)
+        roots = [area.path for area in areas]
+        this.warn(this.metrics_problem, useless_patterns(config.scan, roots, config.source))
         display.phase("scanning")
         display.expect(sum(area.entries for (_, name), area in (last or {}).items() if name == ALL))
         started = time.monotonic()
@@ -352,18 +361,6 @@ async def _measure(
     if not allow_empty:
         check_not_emptied(measurement.areas, last, config)
     return _snapshot(config, this, measurement, capacities, time.monotonic() - started)
-
-
-async def _look_at_metrics_path(
-    config: Config, this: _Run, areas: Sequence[Area], found: Mapping[str, Found]
-) -> None:
-    """Warn before the scan where the metrics can't be written after it."""
-    try:
-        await check_metrics(config)
-        await check_metrics_outside(config, areas, found)
-    except ConfigError as error:
-        this.metrics_problem = f"{error}; the run goes on without metrics"
-        log.warning("%s", this.metrics_problem)
 
 
 def _scan_settings(config: Config, this: _Run) -> ScanSettings:

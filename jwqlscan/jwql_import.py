@@ -29,6 +29,7 @@ from jwqlscan.store.moving import (
     neutral_rows,
 )
 from jwqlscan.store.rows import JWQL_TABLES, TableRows, date_text
+from jwqlscan.units import counted
 
 # What the numbers mean, as JWQL's `monitor_filesystem` counted them.
 MEANING = (
@@ -120,8 +121,8 @@ async def import_jwql(source: Store, target: Store, zone: ZoneInfo) -> Moved:
         warnings = [*await date_gaps(source, catalog), *await target.write(written)]
     if skipped:
         notes.append(
-            f"{skipped:,} rows of jwqlscan's own runs, which are UTC, left out: `jwqlscan db copy`"
-            " takes them"
+            f"{counted(skipped, 'row')} of jwqlscan's own runs, which are UTC, left out: `jwqlscan"
+            " db copy` takes them"
         )
     return Moved(
         source.location,
@@ -232,14 +233,14 @@ class _Clock:
         found = []
         if self._twice:
             found.append(
-                f"{len(self._twice):,} dates lie in an hour that {self._zone} has twice, such as"
-                f" {min(self._twice)}: taken as the first time, and as the second once the clock"
-                " had gone back"
+                f"{counted(len(self._twice), 'date lies', 'dates lie')} in an hour that"
+                f" {self._zone} has twice, such as {min(self._twice)}: taken as the first"
+                " time, and as the second once the clock had gone back"
             )
         if self._never:
             found.append(
-                f"{len(self._never):,} dates lie in an hour that {self._zone} never had, such as"
-                f" {min(self._never)}: read as if the clock had not been put forward; is it the"
-                " right zone?"
+                f"{counted(len(self._never), 'date lies', 'dates lie')} in an hour that"
+                f" {self._zone} never had, such as {min(self._never)}: read as if the"
+                " clock had not been put forward; is it the right zone?"
             )
         return found

@@ -49,6 +49,16 @@ async def check_metrics_outside(
         await check_places_outside(config, areas, found, _places(config))
 
 
+async def metrics_problem(config: Config, areas: Sequence[Area], found: Mapping[str, Found]) -> str:
+    """Return why a run can't write its metrics, in one line; "" if it can, or shall not."""
+    try:
+        await check_metrics(config)
+        await check_metrics_outside(config, areas, found)
+    except ConfigError as error:
+        return f"{error}; the run goes on without metrics"
+    return ""
+
+
 def _check_writable(config: Config) -> None:
     for _, directory in _places(config):
         try:

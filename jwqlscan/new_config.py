@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import stat
 from collections.abc import Callable, Mapping
 from importlib.resources import files
+
+import anyio
+import anyio.to_thread
 
 from jwqlscan.config import default_state_path, parse_config
 from jwqlscan.errors import ConfigError
 from jwqlscan.files import make_directory, write_atomically
 from jwqlscan.paths import shown
-from jwqlscan.toml_table import expanded
+from jwqlscan.toml_table import from_here, home
 
 EXAMPLE = "config.example.toml"
 MODE = 0o600  # it may hold a password
+OPEN_MODE = "0644"  # of a report for everybody
+PRIVATE_MODE = "0600"
+PRIVATE_REPORT = (
+    "outputs.path: {path}: only the user who runs jwqlscan can read the report there; for others,"
+    f' such as a web server, set outputs.mode = "{OPEN_MODE}"'
+)
+LOOK_TIMEOUT_S = 10.0  # a directory that is there answers at once
+WEB_NAMES = frozenset(
+    {"www", "html", "htdocs", "public_html"}
+)  # what web servers' directories hold
 
 # By the dotted name of the key; a table of areas by the table's.
 Values = Mapping[str, str | bool | Mapping[str, str]]
@@ -42,10 +57,9 @@ def given(
 ) -> Values:
     """Return the values that a person gave: paths made absolute, as they are meant from here."""
     values = {"archive.path": archive, "central.path": central, "outputs.path": outputs}
-    made = {name: os.path.abspath(expanded(path)) for name, path in values.items() if path}
+    made = {name: from_here(path) for name, path in values.items() if path}
     if database and database.startswith("sqlite:///"):
-        file = os.path.abspath(expanded(database.removeprefix("sqlite:///")))
-        database = f"sqlite:///{file}"
+        database = f"sqlite:///{from_here(database.removeprefix('sqlite:///'))}"
     return made | ({"database.url": database} if database else {})
 
 
@@ -98,21 +112,70 @@ def commented(values: Values) -> str:
     return "".join(lines)
 
 
-async def write_config(path: str, values: Values) -> None:
+async def missing_directories(values: Values) -> list[str]:
+    """Return a warning for each directory that a run needs and that is not there, or hangs."""
+
+    def look(path: str) -> str:
+        try:
+            status = os.stat(path)
+        except OSError as error:
+            return error.strerror or ""
+        return "" if stat.S_ISDIR(status.st_mode) else os.strerror(errno.ENOTDIR)
+
+    warnings = []
+    for key in ("archive.path", "central.path", "outputs.path"):
+        path = values.get(key)
+        if not isinstance(path, str):
+            continue
+        if key == "outputs.path":  # a run makes it in a directory that is there
+            path = os.path.dirname(path)
+        problem = "no answer"
+        with anyio.move_on_after(LOOK_TIMEOUT_S):
+            problem = await anyio.to_thread.run_sync(look, path, abandon_on_cancel=True)
+        if problem:
+            warnings.append(
+                f"{key}: {shown(path)}: {problem}; mount or make it before the first run, or"
+                " correct the configuration: --force writes it again"
+            )
+    return warnings
+
+
+def report_is_private(values: Values) -> bool:
+    """Tell whether the report goes where others may look for it, and nobody decided its mode.
+
+    That is any directory outside the home of the user, or one within that a web server reads.
+    """
+    path = values.get("outputs.path")
+    if not isinstance(path, str) or "outputs.mode" in values:
+        return False
+    inside = (home(), default_state_path())
+    private = any(path == one or path.startswith(f"{one}/") for one in inside)
+    return not private or not WEB_NAMES.isdisjoint(path.split("/"))
+
+
+async def write_config(path: str, values: Values, *, replace: bool = False) -> None:
     """Write a new configuration, whole or not at all.
+
+    Parameters
+    ----------
+    path : str
+    values : Values
+    replace : bool
+        Whether a file that is there is replaced.
 
     Raises
     ------
     ConfigError
         If there is one already, it can't be written, or a value is wrong.
     """
-    check_new(path)
+    if not replace:
+        check_new(path)
     # The default depends on the environment, and cron's is another than a person's.
     text = commented({"state.path": default_state_path(), **values})
     parse_config(text, path)  # what is written can be read
     try:
         await make_directory(os.path.dirname(path), MODE, None, follow_symlink=True)
-        await write_atomically(path, text, MODE, None, replace=False)
+        await write_atomically(path, text, MODE, None, replace=replace)
     except FileExistsError:
         raise _exists(path) from None
     except OSError as error:
@@ -134,7 +197,8 @@ def check_new(path: str) -> None:
 
 def _exists(path: str) -> ConfigError:
     return ConfigError(
-        f"{shown(path)} is there already and stays as it is: edit it, or name another with --config"
+        f"{shown(path)} is there already and stays as it is: edit it, replace it with --force, or"
+        " name another with --config"
     )
 
 

@@ -16,7 +16,7 @@ from rich.text import Text
 from jwqlscan.display import Display
 from jwqlscan.paths import shown
 from jwqlscan.scanning import pool
-from jwqlscan.units import format_bytes, format_count, format_seconds
+from jwqlscan.units import counted, format_bytes, format_count, format_seconds
 
 REFRESH_PER_SECOND = 8
 
@@ -88,7 +88,7 @@ class TerminalDisplay(Display):
             ("files", format_count(latest.files)),
             ("bytes", format_bytes(latest.apparent_bytes)),
             ("rate", f"{format_count(round(latest.entries / max(elapsed, 0.1)))}/s"),
-            ("waiting", f"{format_count(latest.waiting)} directories"),
+            ("waiting", counted(latest.waiting, "directory", "directories")),
             ("elapsed", format_seconds(elapsed)),
         ):
             counters.add_row(Text(label, style="dim"), Text(value))

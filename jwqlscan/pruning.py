@@ -12,6 +12,7 @@ from jwqlscan.errors import ClockError
 from jwqlscan.store import MONITOR_NAME, OLD_MONITOR_NAME, Statement, Store
 from jwqlscan.store.gaps import SPAN, dated
 from jwqlscan.store.moving import FAILURES, KEYS, MONITOR, RUNS, date_column, neutral_rows
+from jwqlscan.units import counted
 
 _MONITOR_NAMES = (MONITOR_NAME, OLD_MONITOR_NAME)
 
@@ -156,9 +157,9 @@ def _check_gap(runs: Sequence[_Run], *ages: timedelta | None) -> None:
     gap = runs[-1].date - runs[-2].date
     if any(age is not None and gap > max(age, _LEAST_GAP) for age in ages):
         raise ClockError(
-            f"nothing was removed: the newest run is of {runs[-1].date:%Y-%m-%d}, {gap.days} days"
-            f" after the one before; if the clock was ahead, set it and run `jwqlscan db prune"
-            " --future`, else prune again after the next run"
+            f"nothing was removed: the newest run is of {runs[-1].date:%Y-%m-%d},"
+            f" {counted(gap.days, 'day')} after the one before; if the clock was ahead, set it"
+            " and run `jwqlscan db prune --future`, else prune again after the next run"
         )
 
 

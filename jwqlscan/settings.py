@@ -20,6 +20,11 @@ AUTO_WORKERS = 64
 # A server that reboots is back in less; one operation on a disk that is dying may take two minutes.
 DEFAULT_STALL_TIMEOUT_S = 600.0
 
+# What removes stored values by age keeps those of this last time: less is a slip of the keyboard,
+# and would remove almost everything.
+LEAST_KEPT = "1d"
+LEAST_KEPT_S = 86_400.0
+
 DEFAULT_OUTPUT_MODE = 0o600
 DEFAULT_SNAPSHOT_NAMES = (".snapshot", "~snapshot", ".snapshots", ".snapdir", ".zfs")
 READERS = ("auto", "native", "scandir")

@@ -148,7 +148,7 @@ class Snapshot:
         """Why the snapshot is not complete, one line a reason; empty if it is."""
         reasons = []
         for area in self.areas:
-            label = f"{area.group} {area.name}"
+            label = f"{area.group} {shown(area.name)}"
             if area.state != "complete":
                 reasons.append(incomplete_reason(label, area.state, area.note, area.tally))
             if area.capacity is None:

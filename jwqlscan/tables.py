@@ -58,7 +58,7 @@ def print_scan(
             format_count(tally.symlinks),
             *([state] if states else []),
         )
-    console.show(table, expendable=(7, 4, 3, 6))  # files, sizes and FITS are what most ask for
+    console.show(table, expendable=(7, 4, 3, 6, 5))  # files, sizes and FITS are what most ask for
     union = measurement.union(measurement.areas)
     if union.products:
         console.print()
@@ -73,9 +73,9 @@ def print_scan(
     for line in (*_incomplete(measurement), *_remarks(union)):
         console.print(Text(line), soft_wrap=True)  # as it is: no markup, no emoji, no wrapping
     console.print(
-        f"\n{format_count(union.entries)} entries in {format_seconds(measurement.seconds)}: "
+        f"\n{counted(union.entries, 'entry', 'entries')} in {format_seconds(measurement.seconds)}: "
         f"{format_count(round(measurement.entries_per_second))} a second, "
-        f"{measurement.reader} reader, {measurement.workers} workers",
+        f"{measurement.reader} reader, {counted(measurement.workers, 'worker')}",
         style="dim",
         highlight=False,
     )
@@ -97,7 +97,7 @@ def print_bench(result: Benchmark, console: Terminal) -> None:
             Text("█" * max(1, round(console.bar_width * rate.entries_per_second / fastest))),
             style="green" if rate is result.recommended else "",
         )
-    console.show(table)
+    console.show(table, expendable=(5, 3, 4))
     best = result.recommended
     advice = (
         f"Too few to recommend a setting: name a directory with {format_count(LEAST_ENTRIES)} or"
@@ -106,8 +106,8 @@ def print_bench(result: Benchmark, console: Terminal) -> None:
         else f"Recommended: --reader {best.reader} --workers {best.workers or AUTO}"
     )
     console.print(
-        f"\n{format_count(result.entries)} entries, median of {counted(result.rounds, 'round')}."
-        f" {advice}",
+        f"\n{counted(result.entries, 'entry', 'entries')}, median of"
+        f" {counted(result.rounds, 'round')}. {advice}",
         highlight=False,
     )
 
@@ -145,7 +145,7 @@ def print_status(status: Status, console: Terminal) -> None:
                 "unknown" if available is None else format_bytes(available),
             )
             head = ["", "", "", ""]
-    console.show(table, expendable=(3, 6, 2, 9))
+    console.show(table, expendable=(3, 6, 2, 9, 8))
     if status.failed:
         console.print(Text(status.failed.line, "bold red"), soft_wrap=True)
     for reason in status.runs[0].run.incomplete_reasons:
@@ -197,7 +197,8 @@ def print_growth(found: Growth, console: Terminal) -> None:
     else:
         console.print(f"no {found.by} changed")
     if found.by == "directory" and found.changed > len(found.rows):
-        more = f"{format_count(found.changed - len(found.rows))} more directories changed"
+        number = found.changed - len(found.rows)
+        more = counted(number, "more directory changed", "more directories changed")
         console.print(Text(more, style="dim"))
     lines = [*found.notes]
     shown_rows = (*found.rows, *([found.rest] if found.rest else []))
@@ -209,7 +210,8 @@ def print_growth(found: Growth, console: Terminal) -> None:
 
 def _change(before: Sum, after: Sum, exact: bool) -> str:
     files, size = (after[n] - before[n] for n in (0, 1))
-    return f"{files:+,} files, {_signed_bytes(size)}" + ("" if exact else ", not exact")
+    count = counted(files, "file", signed=True)
+    return f"{count}, {_signed_bytes(size)}" + ("" if exact else ", not exact")
 
 
 def _growth_table(found: Growth, bar_width: int) -> Listing:
@@ -317,7 +319,8 @@ def _incomplete(measurement: Measurement) -> list[str]:
 def _remarks(tally: Tally) -> list[str]:
     lines = []
     if tally.unrecognized:
-        lines.append(f"\n{format_count(tally.unrecognized)} FITS names not recognized, such as")
+        count = counted(tally.unrecognized, "FITS name", "FITS names")
+        lines.append(f"\n{count} not recognized, such as")
         paths = [path for _, path in sorted(tally.unrecognized_samples.items())]
         lines += [f"  {shown(path)}" for path in paths[:UNRECOGNIZED_SHOWN]]
     if tally.errors:

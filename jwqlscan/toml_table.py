@@ -122,6 +122,11 @@ def expanded(path: str) -> str:
     return path
 
 
+def from_here(path: str) -> str:
+    """Return a path of an option or an environment variable: below the current directory."""
+    return os.path.abspath(expanded(path))
+
+
 def home() -> str:
     """Return the user's home directory.
 

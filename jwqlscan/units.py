@@ -39,9 +39,20 @@ def format_count(count: int) -> str:
     return f"{count:,}"
 
 
-def counted(count: int, noun: str) -> str:
-    """Return ``1 run``, ``1,234 runs``."""
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+def counted(count: int, noun: str, plural: str = "", *, signed: bool = False) -> str:
+    """Return a number with its noun: ``1 run``, ``1,234 runs``.
+
+    Parameters
+    ----------
+    count : int
+    noun : str
+    plural : str
+        Where an s at the end does not make it.
+    signed : bool
+        ``+1 file``, ``-2 files``.
+    """
+    word = noun if abs(count) == 1 else plural or f"{noun}s"
+    return f"{count:+,} {word}" if signed else f"{count:,} {word}"
 
 
 def format_seconds(seconds: float) -> str:

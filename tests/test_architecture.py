@@ -29,7 +29,7 @@ LAYERS = [
         " history toml_table logs",
     ),
     ("a scan's facts", "scanning scanning.mounts scanning.pace scanning.process scanning.waits"),
-    ("a scan's rules", "scanning.rules scanning.ledger"),
+    ("a scan's rules", "scanning.rules scanning.ledger scan_patterns"),
     ("the readers' contract", "scanning.reader scanning.pile"),
     ("readers", "scanning.scandir_reader scanning.native_reader"),
     ("the walk", "scanning.readers scanning.pool scanning.orders display"),

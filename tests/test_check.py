@@ -1,17 +1,20 @@
 """The verdict, the forecast below it, and the metrics, read by their consumers' parsers."""
 
+import ast
 import re
 import socket
 import subprocess
 import sys
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from snapshots import CAPACITY, START, make_area, make_snapshot, make_tally
 
-from jwqlscan.check import Level, gather, judge
+import jwqlscan as jwqlscan_package
+from jwqlscan.check import Level, gather, judge, unknown
 from jwqlscan.metrics import exposition
 from jwqlscan.settings import Thresholds
 from jwqlscan.snapshot import Capacity
@@ -132,6 +135,23 @@ async def test_a_filesystem_that_fills_is_told_in_days(url):
     evidence = await evidence_of(url, *days)
     found = verdict(evidence, min_days_until_full=(90, 30))
     assert found.level is Level.WARNING and "full in 41 days" in found.line
+
+
+def test_a_bar_or_semicolon_in_a_name_is_escaped_and_names_no_other_file():
+    line = unknown("/a|b;c: belongs to x; see chown root /a|b;c").line
+    name = r"/a\x7cb\x3bc"
+    assert line == f"JWQLSCAN UNKNOWN - {name}: belongs to x, see chown root {name}"
+
+
+def test_no_command_in_a_message_has_what_a_line_of_a_plugin_can_not_have():
+    commands = []
+    for path in Path(jwqlscan_package.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.JoinedStr):
+                parts = (p.value if isinstance(p, ast.Constant) else "NAME" for p in node.values)
+                commands += re.findall("`([^`]+)`", "".join(parts))
+    assert "sqlite3 NAME .recover >saved.sql" in commands
+    assert [command for command in commands if "|" in command or ";" in command] == []
 
 
 @pytest.mark.case("S10")

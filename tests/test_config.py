@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jwqlscan.config import Config, Overrides, load_config
+from jwqlscan.config import DEFAULT_MAX_DROP_PERCENT, Config, Overrides, load_config
 from jwqlscan.directories import NO_DIRECTORIES
 from jwqlscan.errors import ConfigError, ExitCode
 from jwqlscan.settings import Area, Outputs, ScanOverrides, ScanSettings, Scheme
@@ -292,6 +292,81 @@ def test_overrides_win_over_the_file(load):
     assert (config.scan.workers, config.scan.reader) == (2, "scandir")
 
 
+# From the file's directory in the file, from the current one in an option or a variable.
+RELATIVE = {
+    "archive.path": ("--archive", "a", lambda config: config.archive_path),
+    "central.path": ("--central", "c", lambda config: config.central_path),
+    "outputs.path": ("--outputs", "o", lambda config: config.outputs.directory),
+    "database.url": (
+        "--database",
+        "sqlite:///d/s.db",
+        lambda config: config.database_url.removeprefix("sqlite:///"),
+    ),
+    "state.path": ("", "s", lambda config: config.state_path),
+    "log.path": ("", "l", lambda config: config.log_path),
+    "metrics.path": ("", "m.prom", lambda config: config.metrics_path),
+}
+
+
+@pytest.mark.parametrize("key", RELATIVE)
+def test_a_relative_path_in_the_file_is_below_its_directory(tmp_path, monkeypatch, key):
+    _, value, read = RELATIVE[key]
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "here").mkdir()
+    (tmp_path / "etc/c.toml").write_text(f"{key} = '{value}'\n")
+    monkeypatch.chdir(tmp_path / "here")
+    for file in (str(tmp_path / "etc/c.toml"), "../etc/c.toml"):
+        path = value.removeprefix("sqlite:///")
+        assert read(load_config(file)) == f"{tmp_path}/etc/{path}"
+
+
+OPTIONS = {key: option for key, (option, _, _) in RELATIVE.items() if option}
+
+
+@pytest.mark.parametrize("key", OPTIONS)
+@pytest.mark.parametrize("way", ["option", "variable", "home in a variable"])
+def test_a_relative_path_of_an_option_is_below_the_current_directory(tmp_path, key, way):
+    option, value, _ = RELATIVE[key]
+    for place in ("etc", "here/a", "here/o", "here/d"):
+        (tmp_path / place).mkdir(parents=True)
+    (tmp_path / "etc/c.toml").write_text(f"archive.path = '{tmp_path}/here'\nstate.path = 's'\n")
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path / "here")}
+    if way == "home in a variable":
+        value = value.replace("sqlite:///", "sqlite:///~/") if "://" in value else f"~/{value}"
+    arguments = (option, value) if way == "option" else ()
+    if not arguments:
+        environment["JWQLSCAN_" + option[2:].upper()] = value
+    code = (
+        "import sys; from jwqlscan import config, job\n"
+        "async def show(settings, **_): sys.exit(repr((settings.archive_path,"
+        " settings.central_path, settings.outputs.directory, settings.database_url)))\n"
+        "job.run = show; from jwqlscan.cli import app; app(sys.argv[1:])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "run", "-c", "../etc/c.toml", *arguments],
+        env=environment,
+        cwd=tmp_path / "here",
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    below = RELATIVE[key][1].removeprefix("sqlite:///")
+    assert f"{tmp_path}/here/{below}'" in done.stderr
+
+
+def test_a_wrong_url_of_an_option_is_not_blamed_on_the_file(load):
+    with pytest.raises(ConfigError) as caught:
+        load("", Overrides(database="oracle://x"))
+    assert str(caught.value).startswith("--database: ")
+
+
+@pytest.mark.parametrize("text", ["1s", "23h"])
+def test_what_thins_out_by_age_keeps_a_day_at_least(load, text):
+    with pytest.raises(ConfigError, match=r"insight\.thin_after: expected 1d or more"):
+        load(f"insight.thin_after = '{text}'")
+    assert load("insight.thin_after = '1d'").insight.thin_after_s == 86_400
+
+
 # ---- flag, environment, file, default: through the command line ----
 
 
@@ -565,10 +640,29 @@ def test_the_example_tells_every_default_of_a_scan():
     table = tomllib.loads(EXAMPLE.read_text())["scan"]
     table["stall_timeout_s"] = parse_duration(table.pop("stall_timeout")).total_seconds()
     table["max_runtime_s"] = 0.0  # no limit, so there is no value to write
+    assert table.pop("max_drop") == DEFAULT_MAX_DROP_PERCENT
     table["ages_from_s"] = 0  # no key: it is the time of the run
     table["directories"] = NO_DIRECTORIES  # no key there: those of [insight]
     defaults = dataclasses.asdict(ScanSettings()) | {"workers": "auto", "scheme": "jwst"}
     assert {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()} == defaults
+
+
+# Keys without a default: the example has them commented out.
+NO_DEFAULT = {
+    *("archive.path", "central.path", "scan.max_runtime", "database.url", "outputs.path"),
+    *("outputs.group", "log.path", "state.path", "insight.thin_after", "metrics.path"),
+    *("notify.ping_url", "notify.command"),
+}
+
+
+def test_the_example_has_only_keys_without_a_default_commented_out():
+    section, commented = "", set()
+    for line in EXAMPLE.read_text().splitlines():
+        if header := re.fullmatch(r"(# )?\[([a-z._]+)\]", line):
+            section = "" if header[1] else header[2]  # a table that is itself an example
+        elif section and (key := re.fullmatch(r"# ([a-z_]+) = .*", line)):
+            commented.add(f"{section}.{key[1]}")
+    assert commented == NO_DEFAULT
 
 
 # ---- anything ----

@@ -158,3 +158,17 @@ def test_migrate_makes_the_tables_and_says_where_without_the_password(state, pg_
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "schema version" in done.stdout and pg_url.split(":")[2].split("@")[0] not in done.stdout
+
+
+@pytest.mark.parametrize("option", ["--keep", "--weekly-after"])
+@pytest.mark.parametrize("age", ["1min", "1h", "23h"])
+def test_prune_keeps_a_day_at_least(tmp_path, option, age):
+    done = subprocess.run(
+        [sys.executable, "-m", "jwqlscan", "db", "prune", option, age],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert option in done.stderr and "expected 1d or more" in done.stderr

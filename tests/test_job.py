@@ -4,6 +4,8 @@ import contextlib
 import json
 import os
 import sqlite3
+import subprocess
+import sys
 from urllib.parse import urlsplit
 
 import anyio
@@ -11,6 +13,7 @@ import asyncpg
 import pytest
 from proxy import proxied
 from snapshots import damage
+from trees import required
 
 from jwqlscan.config import load_config
 from jwqlscan.display import Display
@@ -118,6 +121,35 @@ async def test_an_archive_inside_central_storage_is_counted_in_both(tmp_path):
     outcome = await run(config, with_report=False)
     assert outcome.snapshot.area("central", "all").tally.files == 2
     assert outcome.snapshot.area("archive", "public").tally.apparent_bytes == 10
+
+
+@pytest.mark.case("F04")
+@pytest.mark.parametrize("closed", ["archive/public/jw01018", "archive/public"])
+@pytest.mark.parametrize("before", ["files", "nothing known"])
+def test_an_area_that_only_permissions_keep_from_being_read_is_reported_as_such(
+    tree, closed, before
+):
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tree)}
+    file = tree / "c.toml"
+    file.write_text("archive.path = 'archive'\nstate.path = 'state'\n")
+    # without capabilities root, too, is bound by the mode of what it owns
+    under = [required("setpriv"), "--bounding-set=-all", "--inh-caps=-all"]
+    under = under if os.geteuid() == 0 else []
+    command = [*under, sys.executable, "-m", "jwqlscan", "run", "-c", file, "--no-report"]
+    if before == "files":
+        subprocess.run(command, env=environment, check=True, timeout=120)
+    else:
+        environment["JWQLSCAN_DATABASE"] = "postgresql://nobody@127.0.0.1:1/none"
+    os.chmod(tree / closed, 0)
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    finally:
+        os.chmod(tree / closed, 0o700)
+    assert done.returncode == 1
+    line = done.stderr.splitlines()[-1]
+    assert f"{tree / closed}" in line and "Permission denied" in line
+    assert "let the user who runs jwqlscan read and search it" in line
+    assert "--allow-empty" not in line and "mount" not in line
 
 
 @pytest.mark.parametrize("gone", ["archive/public", "central/logs"])

@@ -122,7 +122,7 @@ async def test_the_hour_that_does_not_exist(jwql_url, ours):  # noqa: F811
     found, notes = await dates(jwql_url, local, ours)
     assert found == ["2025-03-09T06:59", "2025-03-09T07:30", "2025-03-09T07:00"]
     [note] = [note for note in notes if "never had" in note]
-    assert note.startswith("1 dates") and "2025-03-09 02:30" in note and "right zone" in note
+    assert note.startswith("1 date lies in") and "2025-03-09 02:30" in note and "right zone" in note
 
 
 async def test_in_utc_there_is_nothing_to_decide(jwql_url, ours):  # noqa: F811

@@ -156,7 +156,7 @@ def test_the_table_tells_areas_products_and_what_is_odd(tmp_path):
     assert lines[1].startswith(f"{tmp_path} 5 1.49 KiB 16.00 KiB 2 4 1.48 KiB 1")
     assert "miri rate 1 7 B" in lines
     assert "nircam cal 2 1.46 KiB" in lines
-    assert "1 FITS names not recognized, such as" in lines
+    assert "1 FITS name not recognized, such as" in lines
     assert f"{tmp_path}/sub/strange.fits" in lines
     assert "skipped: 1 snapshot" in lines
     assert re.fullmatch(

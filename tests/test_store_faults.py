@@ -681,7 +681,8 @@ async def test_a_damaged_file_is_kept_aside_and_nothing_is_made_in_its_place(tmp
     said = await SqliteStore(str(path)).keep_aside()
     [aside] = tmp_path.glob("x.db.corrupt-*Z")
     assert said.startswith(f"sqlite:///{path}: was damaged, and is kept as {aside}: ")
-    assert f"`sqlite3 {aside} .recover | sqlite3 {path}`" in said and "\n" not in said
+    assert f"`sqlite3 {aside} .recover >saved.sql`" in said and "\n" not in said
+    assert f"`sqlite3 {path} <saved.sql`" in said
     assert aside.read_bytes() == content and not path.exists()
     with pytest.raises(StoreError, match="was damaged, and is kept as"):
         async with SqliteStore(str(path)) as store:

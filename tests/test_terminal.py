@@ -6,9 +6,10 @@ import pytest
 from rich.text import Text
 from snapshots import START, make_area, make_snapshot, make_tally
 
+from jwqlscan.benchmark import Benchmark, Rate
 from jwqlscan.looking import series, status
 from jwqlscan.store import open_store
-from jwqlscan.tables import print_series, print_status
+from jwqlscan.tables import print_bench, print_series, print_status
 from jwqlscan.terminal import PIPE_WIDTH, Listing, Terminal
 
 PATH = "/archive/public/" + "/".join(f"jw{number:05}" for number in range(12))
@@ -52,12 +53,13 @@ def test_in_a_pipe_nothing_is_left_out(capsys):
     assert lines(capsys)[1] == f"{PATH}  123,456,789  +1,234,567  1,023.99 TiB"
 
 
-@pytest.mark.parametrize("room", [80, 100, 132])
+@pytest.mark.parametrize("room", [60, 80, 100, 132])
 async def test_status_and_history_fit_a_common_terminal(tmp_path, capsys, room):
     url = f"sqlite:///{tmp_path}/s.db"
     async with open_store(url) as store:
         for day, files in enumerate((123_456_789, 234_567_890)):
-            area = make_area(tally=make_tally(files, apparent_bytes=files * 2**24))
+            tally = make_tally(files, apparent_bytes=files * 2**24)
+            area = make_area(tally=tally, state="complete" if day else "stalled")
             await store.record(make_snapshot(day, area, make_area("central", "all")))
     print_status(await status(url, 5, START + timedelta(days=3)), Terminal(room))
     printed = lines(capsys)
@@ -67,3 +69,12 @@ async def test_status_and_history_fit_a_common_terminal(tmp_path, capsys, room):
     printed = lines(capsys)
     assert max(map(len, printed)) <= room
     assert len(printed) == 3 and "234,567,890" in printed[2]
+
+
+@pytest.mark.parametrize("room", [40, 60, 80])
+def test_rates_fit_a_narrow_terminal(capsys, room):
+    rate = Rate("scandir", 64, 1_234_567.0, 1_000_000.0, 1_300_000.0)
+    print_bench(Benchmark(1_000, 3, (rate,), rate), Terminal(room))
+    printed = lines(capsys)
+    assert max(map(len, printed[:2])) <= room
+    assert "1,234,567" in printed[1]

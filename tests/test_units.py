@@ -1,14 +1,20 @@
 """Units: bytes, TiB, counts and durations in words."""
 
+import ast
 import contextlib
+import re
 from datetime import timedelta
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import jwqlscan
 from jwqlscan.units import (
     TIB_BYTES,
+    counted,
     format_bytes,
     format_count,
     format_seconds,
@@ -36,6 +42,60 @@ def test_tib_are_exact_below_8_pib(size_bytes):
 )
 def test_sizes_are_in_binary_units(size, text):
     assert format_bytes(size) == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ((0, "error"), "0 errors"),
+        ((1, "error"), "1 error"),
+        ((1234, "error"), "1,234 errors"),
+        ((1, "entry", "entries"), "1 entry"),
+        ((2, "entry", "entries"), "2 entries"),
+    ],
+)
+def test_a_noun_agrees_with_its_number(arguments, text):
+    assert counted(*arguments) == text
+
+
+@pytest.mark.parametrize(("count", "text"), [(1, "+1 file"), (-1, "-1 file"), (0, "+0 files")])
+def test_a_signed_number_agrees_with_its_noun(count, text):
+    assert counted(count, "file", signed=True) == text
+
+
+# Where a number stands before one of these, it may be 1.
+PLURALS = re.compile(
+    r" (?:[a-zA-Z]+ )?(files|errors|runs|rows|entries|directories|names|days|dates|workers"
+    r"|snapshots|rounds|programs|owners|patterns|warnings|samples)\b"
+)
+
+
+def numbers_with_plurals(text):
+    """Yield the f-strings in which a number, formatted by hand, stands before a plural."""
+    for node in ast.walk(ast.parse(text)):
+        if not isinstance(node, ast.JoinedStr):
+            continue
+        for value, after in pairwise(node.values):
+            if not (isinstance(value, ast.FormattedValue) and isinstance(after, ast.Constant)):
+                continue
+            source = ast.unparse(value.value)
+            spec = ast.unparse(value.format_spec) if value.format_spec else ""
+            number = "format_count" in source or "," in spec or source.startswith(("len(", "sum("))
+            if number and not source.isupper() and PLURALS.match(str(after.value)):
+                yield ast.unparse(node)
+
+
+def test_every_number_with_a_noun_is_formatted_by_the_one_function():
+    package = Path(jwqlscan.__file__).parent
+    found = {
+        path.name: list(numbers_with_plurals(path.read_text())) for path in package.rglob("*.py")
+    }
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
+def test_a_number_formatted_by_hand_is_found():
+    for text in ('f"{n:,} files"', 'f"{format_count(n)} FITS names"', 'f"{len(x)} runs left"'):
+        assert len(list(numbers_with_plurals(text))) == 1, text
 
 
 def test_counts_have_thousands_separators():

@@ -26,7 +26,7 @@ from jwqlscan.reporting.treemap import (
     safe,
 )
 from jwqlscan.snapshot import ALL
-from jwqlscan.units import format_count
+from jwqlscan.units import counted
 
 MOST_AREAS = 12
 MOST_NODES = 5_000  # of all areas' directories: 400 kB before they are packed
@@ -130,7 +130,7 @@ def _shares(by: str, rows: Sequence[Row], total: Sum) -> list[Json]:
     shares = [_share(safe(row.label), row.sum) for row in rows[:MOST_ROWS]]
     rest = _together(row.sum for row in rows[MOST_ROWS:])
     if any(rest):
-        shares.append(_share(f"{format_count(len(rows) - MOST_ROWS)} others", rest, rest=True))
+        shares.append(_share(counted(len(rows) - MOST_ROWS, "other"), rest, rest=True))
     if by == "program":
         programs = _together(row.sum for row in rows)
         none = Sum(total.files - programs.files, total.apparent_bytes - programs.apparent_bytes)

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from jwqlscan.insight import AreaInsight
 from jwqlscan.paths import harmless
 from jwqlscan.projections import NO_PROGRAM
+from jwqlscan.units import counted
 
 MOST_PARTS = 48  # of one node: smaller ones would be specks
 
@@ -154,7 +155,7 @@ def program_nodes(area: AreaInsight) -> list[Node]:
     if smaller:
         files = sum(row.sum.files for row in smaller)
         size = sum(row.sum.apparent_bytes for row in smaller)
-        nodes.append(Node(f"{len(smaller):,} smaller programs", files, size, 0, rest=True))
+        nodes.append(Node(counted(len(smaller), "smaller program"), files, size, 0, rest=True))
     return _laid_out(nodes, NO_PROGRAM)
 
 

@@ -38,8 +38,8 @@ def explained(path: str, aside: str) -> str:
     """Return what is to be done about a file that was moved aside."""
     return (
         f"was damaged, and is kept as {shown(aside)}: put a backup in its place, or what"
-        f" `sqlite3 {shown(aside)} .recover | sqlite3 {shown(path)}` saves; or move it elsewhere,"
-        " to begin without a history"
+        f" `sqlite3 {shown(aside)} .recover >saved.sql` saves, by"
+        f" `sqlite3 {shown(path)} <saved.sql`; or move it elsewhere, to begin without a history"
     )
 
 
