@@ -250,8 +250,8 @@ def _beyond(first: datetime) -> Iterator[Statement]:
     for table in (*KEYS, FAILURES, RUNS):
         yield f"DELETE FROM {table} WHERE {{date:{date_column(table)}}} >= {{date:$1}}", (first,)  # noqa: S608 - names of our own
     yield (
-        "DELETE FROM monitor WHERE {date:start_time} >= {date:$1} AND monitor_name = $2",
-        (first, MONITOR_NAME),
+        "DELETE FROM monitor WHERE {date:start_time} >= {date:$1} AND monitor_name IN ($2, $3)",
+        (first, *_MONITOR_NAMES),
     )
 
 

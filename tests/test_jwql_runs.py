@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 
 import pytest
 from snapshots import make_area, make_tally
+from test_gaps import DATE_GAPS, NUMBER_GAPS
 from test_job import write
 from test_run_cli import home, jwqlscan  # noqa: F401
 from test_store_jwql import connected, jwql_url, query  # noqa: F401
@@ -13,8 +15,6 @@ from jwqlscan.areas import link_warnings
 from jwqlscan.errors import LastingWarning
 from jwqlscan.reported import NAME, unreported
 from jwqlscan.settings import ScanSettings
-
-FILES = 1730  # JWQL's newest row
 
 
 @pytest.fixture
@@ -133,6 +133,30 @@ async def test_rows_without_a_number_are_reported_once(run, tmp_path, jwql_url):
     assert "central_storage: rows with sizes that are no numbers (NaN, Infinity): 1" in lines[0]
     assert "monitor: rows with dates that are none" in lines[1]
     assert run().stderr == ""
+
+
+@pytest.mark.case("P30")
+async def test_every_command_works_beside_rows_without_a_number_or_a_date(
+    tmp_path,
+    jwql_url,  # noqa: F811
+    home,  # noqa: F811
+):
+    (tmp_path / "archive/public").mkdir(parents=True)
+    fill(tmp_path, 1000, size=2**31)
+    await execute(jwql_url, NUMBER_GAPS + DATE_GAPS)
+    environment = {**home, "JWQLSCAN_DATABASE": jwql_url}
+    for number in range(2):
+        done = jwqlscan("run", "--archive", tmp_path / "archive", env=environment)
+        assert done.returncode == 0, done.stderr
+        assert len(done.stderr.splitlines()) == (0 if number else 7)  # 3 tables, and 4 with dates
+    for command in (
+        *("status", "growth", "history", "history --area central", "history --filetype cal"),
+        *("check", "metrics", "report", "db prune --keep 1y --dry-run"),
+        *("history --format csv --since 10y", "history --format json --since 10y"),
+    ):
+        done = jwqlscan(*command.split(), env=environment, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, ""), command
+        assert not re.search(r"(?i)\bnan\b|infinity", done.stdout), command
 
 
 @pytest.mark.parametrize(
