@@ -12,6 +12,7 @@ from jwqlscan.snapshot import Snapshot
 from jwqlscan.store import LastArea, intervals
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store.fitting import Column, fitting_rows
+from jwqlscan.store.questions import CENTRAL, GENERAL
 from jwqlscan.store.rows import TableRows, Value
 
 # The aggregate of five years needs 20 MB: with PostgreSQL's default of 4 MB it spills to disk and
@@ -188,13 +189,7 @@ async def history(connection: Connection, since: datetime, until: datetime) -> H
     span = (since, until)
     # date::timestamptz takes a JWQL date without a time zone as UTC, which is the session's.
     await connection.execute(f"SET LOCAL work_mem = '{_HISTORY_WORK_MEM}'")
-    general = await connection.fetch(
-        "SELECT date::timestamptz, total_file_count, total_file_size, fits_file_count,"
-        " fits_file_size, used, available"
-        " FROM filesystem_general"
-        " WHERE date BETWEEN $1::timestamptz AND $2::timestamptz ORDER BY date",
-        *span,
-    )
+    general = await select(connection, GENERAL, span)
     # A row a date, not a row a product and date: each date is decoded once, and asyncpg makes
     # 1,826 records instead of 220,000. Products of our runs are in our own table even where JWQL's
     # could not take them; of JWQL's, NaN is larger than any number.
@@ -210,12 +205,7 @@ async def history(connection: Connection, since: datetime, until: datetime) -> H
         " GROUP BY date ORDER BY date",
         *span,
     )
-    central = await connection.fetch(
-        "SELECT area::text, date::timestamptz, size, used, available"
-        " FROM central_storage"
-        " WHERE date BETWEEN $1::timestamptz AND $2::timestamptz ORDER BY date",
-        *span,
-    )
+    central = await select(connection, CENTRAL, (*span, ""))
     sample = await connection.fetch(
         "SELECT date FROM scan_run WHERE sample AND date BETWEEN $1 AND $2", *span
     )
@@ -234,9 +224,9 @@ async def history(connection: Connection, since: datetime, until: datetime) -> H
         *span,
     )
     return History(
-        general=table_rows.general_columns(general),
+        general=table_rows.general_columns((date, *row) for date, _, *row in general),
         products=table_rows.product_columns(products),
-        central=table_rows.central_columns(central),
+        central=table_rows.central_columns((area, date, *row) for date, _, area, *row in central),
         sample_dates=frozenset(date for (date,) in sample),
         incomplete_dates=table_rows.incomplete_dates(runs),
         filesystems=await _filesystems(connection, span),

@@ -141,21 +141,40 @@ _TOLD = (
     "CASE WHEN r.sample THEN 'sample' WHEN r.suspicions <> '[]' THEN 'suspect'"
     " ELSE coalesce(r.status, '') END"
 )
-_GENERAL = (
-    "SELECT {date:t.date},"
-    " {told},"
-    " total_file_count, total_file_size, fits_file_count,"
-    " fits_file_size, used, available FROM filesystem_general t"
-    " LEFT JOIN scan_run r ON r.date = {date:t.date}"
-    " WHERE {date:t.date} BETWEEN {date:$1} AND {date:$2} ORDER BY 1"
-).replace("{told}", _TOLD)
-_CENTRAL = (
-    "SELECT {date:t.date},"
-    " {told},"
-    " used, size, available FROM central_storage t"
-    " LEFT JOIN scan_run r ON r.date = {date:t.date}"
-    " WHERE {date:t.date} BETWEEN {date:$1} AND {date:$2} AND {text:area} = $3 ORDER BY 1"
-).replace("{told}", _TOLD)
+# JWQL's columns can't take every row of ours (an unknown capacity, a count beyond INTEGER): that is
+# read from our own table then.
+_NOT_IN = (
+    "scan_area a JOIN scan_run r USING (run_id) WHERE (a.state = 'complete' OR a.files > 0)"
+    " AND NOT EXISTS (SELECT 1 FROM {table} g WHERE {date:g.date} = r.date"
+)
+_TIB = f"{TIB_BYTES}.0"
+GENERAL = (
+    (
+        "SELECT date, told, total_file_count, total_file_size, fits_file_count, fits_file_size, used,"  # noqa: S608 - names of our own
+        " available FROM (SELECT {date:t.date} AS date, {told} AS told, total_file_count,"
+        " total_file_size, fits_file_count, fits_file_size, used, available FROM filesystem_general t"
+        " LEFT JOIN scan_run r ON r.date = {date:t.date}"
+        f" UNION ALL SELECT r.date, {{told}}, a.files, a.apparent_bytes / {_TIB}, a.fits_files,"
+        f" a.fits_bytes / {_TIB}, a.used_bytes / {_TIB}, a.available_bytes / {_TIB} FROM {_NOT_IN})"
+        " AND a.area_group = 'archive' AND a.area = 'all') AS rows"
+        " WHERE date BETWEEN {date:$1} AND {date:$2} ORDER BY date"
+    )
+    .replace("{told}", _TOLD)
+    .replace("{table}", "filesystem_general")
+)
+CENTRAL = (
+    (
+        "SELECT date, told, area, size, used, available FROM (SELECT {date:t.date} AS date,"  # noqa: S608 - names of our own
+        " {told} AS told, {text:t.area} AS area, size, used, available FROM central_storage t"
+        " LEFT JOIN scan_run r ON r.date = {date:t.date}"
+        f" UNION ALL SELECT r.date, {{told}}, a.area, a.size_bytes / {_TIB},"
+        f" a.apparent_bytes / {_TIB}, a.available_bytes / {_TIB} FROM {_NOT_IN}"
+        " AND {text:g.area} = a.area) AND a.area_group = 'central') AS rows"
+        " WHERE date BETWEEN {date:$1} AND {date:$2} AND ($3 = '' OR area = $3) ORDER BY date"
+    )
+    .replace("{told}", _TOLD)
+    .replace("{table}", "central_storage")
+)
 # JWQL's rows too: its clock may have been wrong as well. A limit, as a wrong import has thousands.
 _FUTURE = (
     "SELECT {date:date} FROM scan_run WHERE date > {date:$1}"
@@ -233,7 +252,7 @@ async def future_dates(store: Asked, until: datetime | None = None) -> list[date
 # What follows has no row that is dated `infinity`, or beyond the year 9999.
 async def archive_points(store: Asked, since: datetime | None = None) -> list[Point]:
     """Return the archive over time, JWQL's rows among them; ascending by date."""
-    rows = await store.select(_GENERAL, since or EARLIEST, LATEST)
+    rows = await store.select(GENERAL, since or EARLIEST, LATEST)
     return [
         Point(
             as_date(date),
@@ -251,13 +270,16 @@ async def archive_points(store: Asked, since: datetime | None = None) -> list[Po
 
 async def central_points(store: Asked, area: str, since: datetime | None = None) -> list[Point]:
     """Return an area of central storage over time, JWQL's rows among them."""
+    rows = await store.select(CENTRAL, since or EARLIEST, LATEST, area)
     return [
-        Point(as_date(date), status, bytes=as_bytes(used))._replace(
-            size_bytes=as_bytes(size), available_bytes=as_bytes(available)
+        Point(
+            as_date(date),
+            status,
+            bytes=as_bytes(used),
+            size_bytes=as_bytes(size),
+            available_bytes=as_bytes(available),
         )
-        for date, status, used, size, available in await store.select(
-            _CENTRAL, since or EARLIEST, LATEST, area
-        )
+        for date, status, _, size, used, available in rows
     ]
 
 

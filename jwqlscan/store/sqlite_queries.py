@@ -14,6 +14,7 @@ from jwqlscan.snapshot import Snapshot
 from jwqlscan.store import LastArea, intervals
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store.fitting import Column
+from jwqlscan.store.questions import CENTRAL, GENERAL
 from jwqlscan.store.rows import TableRows, date_text
 from jwqlscan.tally import Product
 from jwqlscan.units import TIB_BYTES
@@ -73,25 +74,17 @@ def history(connection: sqlite3.Connection, since: datetime, until: datetime) ->
     dates = _Dates()
     span = (date_text(since), date_text(until))
     with transaction(connection, "DEFERRED"):
-        general = connection.execute(
-            "SELECT date, total_file_count, total_file_size, fits_file_count, fits_file_size,"
-            " used, available FROM filesystem_general WHERE date BETWEEN ? AND ? ORDER BY date",
-            span,
-        )
-        central = connection.execute(
-            "SELECT area, date, size, used, available FROM central_storage"
-            " WHERE date BETWEEN ? AND ? ORDER BY date",
-            span,
-        )
+        general = select(connection, GENERAL, span)
+        central = select(connection, CENTRAL, (*span, ""))
         sample = connection.execute(
             "SELECT date FROM scan_run WHERE sample AND date BETWEEN ? AND ?", span
         ).fetchall()
         runs = table_rows.run_columns((dates[row[0]], *row[1:]) for row in _runs(connection, span))
         return History(
-            general=table_rows.general_columns((dates[row[0]], *row[1:]) for row in general),
+            general=table_rows.general_columns((dates[date], *row) for date, _, *row in general),
             products=_products(connection, span, dates),
             central=table_rows.central_columns(
-                (row[0], dates[row[1]], *row[2:]) for row in central
+                (area, dates[date], *row) for date, _, area, *row in central
             ),
             sample_dates=frozenset(dates[date] for (date,) in sample),
             incomplete_dates=table_rows.incomplete_dates(runs),
