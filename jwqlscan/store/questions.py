@@ -150,10 +150,10 @@ _NOT_IN = (
 _TIB = f"{TIB_BYTES}.0"
 GENERAL = (
     (
-        "SELECT date, told, total_file_count, total_file_size, fits_file_count, fits_file_size, used,"  # noqa: S608 - names of our own
-        " available FROM (SELECT {date:t.date} AS date, {told} AS told, total_file_count,"
-        " total_file_size, fits_file_count, fits_file_size, used, available FROM filesystem_general t"
-        " LEFT JOIN scan_run r ON r.date = {date:t.date}"
+        "SELECT date, told, total_file_count, total_file_size, fits_file_count, fits_file_size,"  # noqa: S608 - names of our own
+        " used, available FROM (SELECT {date:t.date} AS date, {told} AS told, total_file_count,"
+        " total_file_size, fits_file_count, fits_file_size, used, available"
+        " FROM filesystem_general t LEFT JOIN scan_run r ON r.date = {date:t.date}"
         f" UNION ALL SELECT r.date, {{told}}, a.files, a.apparent_bytes / {_TIB}, a.fits_files,"
         f" a.fits_bytes / {_TIB}, a.used_bytes / {_TIB}, a.available_bytes / {_TIB} FROM {_NOT_IN})"
         " AND a.area_group = 'archive' AND a.area = 'all') AS rows"
