@@ -15,10 +15,9 @@ from enum import IntEnum
 
 from jwqlscan.baseline import COMPLETE, baseline
 from jwqlscan.clock import future_warning, latest_date
-from jwqlscan.errors import StoreMissingError
 from jwqlscan.settings import Limits, Thresholds
 from jwqlscan.snapshot import ALL
-from jwqlscan.store import Store, Tables, open_store
+from jwqlscan.store import Tables, open_store
 from jwqlscan.store.failures import Failure, newest_failure
 from jwqlscan.store.questions import (
     AreaRow,
@@ -157,14 +156,8 @@ def unknown(problem: str) -> Verdict:
 
 async def gather(database_url: str, now: datetime | None = None) -> Evidence:
     """Ask the store for what `judge` needs; where there is none yet, none is made."""
-    try:
-        return await _gather(open_store(database_url, Tables.LOOKED_AT), latest_date(now))
-    except StoreMissingError:
-        return Evidence((), None)
-
-
-async def _gather(opening: Store, until: datetime) -> Evidence:
-    async with opening as store:
+    until = latest_date(now)
+    async with open_store(database_url, Tables.LOOKED_AT) as store:
         future = await future_dates(store, until)
         runs = await last_runs(store, RUNS, until)
         if not runs:

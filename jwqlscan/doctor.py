@@ -136,6 +136,8 @@ async def _df(config: Config) -> str:
 
 async def _database(config: Config) -> str:
     async with open_store(config.database_url) as store:
+        if obstacles := await store.obstacles():
+            raise JwqlscanError(f"{store.location}: {'; '.join(obstacles)}")
         runs = await last_runs(store, 1)
         newest = f"last run {runs[0].date:%Y-%m-%d %H:%M} UTC" if runs else "no run yet"
         return f"{store.location}, schema up to date, {newest}"

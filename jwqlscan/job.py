@@ -283,6 +283,7 @@ async def _before(store: Store, now: datetime) -> tuple[_Areas | None, _Areas, l
     until = latest_date(now)
     try:
         async with store:
+            await store.verify()
             last, complete = await store.last_areas(until), await store.last_complete_areas(until)
             jwql = {} if last and complete else await jwql_areas(store, until)
             return last or jwql, complete or jwql, await future_dates(store, until)

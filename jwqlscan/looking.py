@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from jwqlscan.baseline import baseline
 from jwqlscan.clock import latest_date
-from jwqlscan.errors import ConfigError, StoreMissingError
+from jwqlscan.errors import ConfigError
 from jwqlscan.growth import growth
 from jwqlscan.insight import Growth
 from jwqlscan.paths import shown
@@ -103,15 +102,7 @@ async def status(database_url: str, count: int, now: datetime | None = None) -> 
         Aware; what ages count from.
     """
     now = now or datetime.now(UTC)
-    opening = open_store(database_url, Tables.LOOKED_AT)
-    try:
-        return await _status(opening, count, now)
-    except StoreMissingError:
-        return Status(opening.location, ())
-
-
-async def _status(opening: Store, count: int, now: datetime) -> Status:
-    async with opening as store:
+    async with open_store(database_url, Tables.LOOKED_AT) as store:
         until = latest_date(now)
         runs = await last_runs(store, count + COMPLETE_WITHIN, until)
         found = [
@@ -158,12 +149,11 @@ async def series(
             " or --instrument and --filetype"
         )
     points: Sequence[Point] = ()
-    with contextlib.suppress(StoreMissingError):
-        async with open_store(database_url, Tables.LOOKED_AT) as store:
-            asked = (group, name, instrument.casefold(), filetype.casefold())
-            points = await _points(store, *asked, since)
-            if not points and not await _points(store, *asked, None):
-                await _check_known(store, *asked)
+    async with open_store(database_url, Tables.LOOKED_AT) as store:
+        asked = (group, name, instrument.casefold(), filetype.casefold())
+        points = await _points(store, *asked, since)
+        if not points and not await _points(store, *asked, None):
+            await _check_known(store, *asked)
     return Series(area or "archive", instrument, filetype, tuple(points))
 
 

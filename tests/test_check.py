@@ -208,6 +208,7 @@ def jwqlscan(*arguments):
 
 async def test_check_exits_with_its_level_and_prints_one_line(tmp_path):
     url = f"sqlite:///{tmp_path}/s.db"
+    jwqlscan("db", "migrate", "--database", url)
     done = jwqlscan("check", "--database", url)
     assert (done.returncode, done.stderr) == (3, "")
     assert done.stdout == "JWQLSCAN UNKNOWN - no run is stored yet: `jwqlscan run` makes one\n"
@@ -276,6 +277,7 @@ async def test_metrics_are_written_whole_for_other_users_to_read(tmp_path):
 @pytest.mark.parametrize("name", ["j.txt", "nowhere/j.prom"])
 def test_metrics_that_nobody_would_read_are_refused(tmp_path, name):
     url = f"sqlite:///{tmp_path}/s.db"
+    jwqlscan("db", "migrate", "--database", url)
     done = jwqlscan("metrics", "--database", url, "-o", tmp_path / name)
     assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
 

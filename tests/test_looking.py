@@ -91,15 +91,23 @@ async def test_an_incomplete_run_says_why(url):
 
 
 async def test_an_empty_store_has_no_runs(url):
+    async with open_store(url):  # made, as by `jwqlscan db migrate`
+        pass
     assert (await status(url, 5)).runs == ()
     assert (await series(url)).points == ()
 
 
-@pytest.mark.parametrize("command", ["status", "history", "check", "metrics"])
-def test_looking_makes_no_store(tmp_path, command):
+@pytest.mark.parametrize(
+    "command", ["status", "history", "check", "metrics", "growth", "report", "db prune --keep 1y"]
+)
+def test_each_command_that_reads_a_file_that_is_missing_says_so_and_makes_none(tmp_path, command):
     file = tmp_path / "s.db"  # made by a monitoring user, no run could write to it
-    done = jwqlscan(command, "--database", f"sqlite:///{file}", HOME=str(tmp_path))
-    assert done.returncode == (3 if command == "check" else 0)
+    done = jwqlscan(*command.split(), "--database", f"sqlite:///{file}", HOME=str(tmp_path))
+    line = f"sqlite:///{file}: is not there: check the path, the first `jwqlscan run` makes it\n"
+    if command == "check":
+        assert (done.returncode, done.stdout) == (3, f"JWQLSCAN UNKNOWN - {line}")
+    else:
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", f"jwqlscan: {line}")
     assert not file.exists()
 
 

@@ -145,15 +145,6 @@ def test_what_an_option_said_is_told_by_the_option_and_a_key_by_its_file(archive
     assert "--outputs: " in done.stderr and f"is inside {archive}/public (--archive)" in done.stderr
 
 
-@pytest.mark.parametrize("command", [("report",), ("db", "prune", "--keep", "1y")])
-def test_a_mistyped_store_is_told_and_not_made(home, tmp_path, command):
-    url = f"sqlite:///{tmp_path}/mistyped.db"
-    done = jwqlscan(*command, "--database", url, env=home)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"jwqlscan: {url}: is not there: check the path\n"
-    assert not (tmp_path / "mistyped.db").exists()
-
-
 def test_a_password_never_shows(archive, home):
     url = "postgresql://someone:s3cr3t@127.0.0.1:1/db"
     for flags in ([], ["-v"], ["--debug"]):

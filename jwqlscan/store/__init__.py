@@ -121,6 +121,29 @@ class Store(Protocol):
         """Return the rows of a question that `store.questions` words for both dialects."""
         ...
 
+    async def verify(self) -> None:
+        """Look for damage, where that takes a moment.
+
+        Raises
+        ------
+        StoreDamagedError
+        """
+        ...
+
+    async def obstacles(self) -> list[str]:
+        """Look, at length, for what would keep a run from being stored.
+
+        Returns
+        -------
+        list of str
+            A line for each obstacle: a right that is missing, say.
+
+        Raises
+        ------
+        StoreDamagedError
+        """
+        ...
+
     async def keep_aside(self) -> str:
         """Move a damaged file out of the way, and return a line that says so.
 

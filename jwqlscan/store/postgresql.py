@@ -44,6 +44,7 @@ from jwqlscan.store.postgresql_errors import (
     failure,
 )
 from jwqlscan.store.postgresql_queries import Connection
+from jwqlscan.store.postgresql_rights import missing_rights
 from jwqlscan.store.postgresql_sequences import advance_sequences
 from jwqlscan.store.rows import EARLIEST, TableRows
 from jwqlscan.store.schema import APPLICATION_ID, NO_STORE, steps_from
@@ -54,6 +55,7 @@ CALL_TIMEOUT_S = 120.0
 CLOSE_TIMEOUT_S = 2.0
 # Another host stores a run in a second or two, and a full spool in a minute.
 EXCLUSIVE_TIMEOUT_S = 60.0
+READING = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _EXCLUSIVE_POLL_S = 0.2
 _EXCLUSIVE_KEY = 1  # beside APPLICATION_ID: apart from the lock of a migration
 
@@ -179,27 +181,35 @@ class PostgresqlStore:
 
     async def last_areas(self, until: datetime | None = None) -> Mapping[tuple[str, str], LastArea]:
         """Return what the newest real run up to `until` found, by (group, area)."""
-        async with self._transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
+        async with self._transaction(READING) as connection:
             return await queries.last_areas(connection, until or LATEST)
 
     async def last_complete_areas(
         self, until: datetime | None = None
     ) -> Mapping[tuple[str, str], LastArea]:
         """Return what the newest complete real run up to `until` found, by (group, area)."""
-        async with self._transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
+        async with self._transaction(READING) as connection:
             return await queries.last_complete_areas(connection, until or LATEST)
 
     async def select(self, question: str, *values: object) -> list[Sequence[Any]]:
         """Return the rows of a question of `store.questions`."""
-        async with self._transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
+        async with self._transaction(READING) as connection:
             return await queries.select(connection, question, values)
 
     async def history(
         self, since: datetime | None = None, until: datetime | None = None
     ) -> History:
         """Return the rows from `since` to `until`, as columns."""
-        async with self._transaction("ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
+        async with self._transaction(READING) as connection:
             return await queries.history(connection, since or EARLIEST, until or LATEST)
+
+    async def verify(self) -> None:
+        """Do nothing: the server looks after its files."""
+
+    async def obstacles(self) -> list[str]:
+        """Return the rights that this user lacks, as the statements that grant them."""
+        async with self._transaction(READING) as connection:
+            return await missing_rights(connection, await queries.catalog(connection))
 
     async def keep_aside(self) -> str:
         """Do nothing: the server looks after its files."""

@@ -15,6 +15,13 @@ NO_STORE = (
 )
 
 
+MISSING = "is not there: check the path, the first `jwqlscan run` makes it"
+OLDER_SCHEMA = (
+    "was made by an older version, and can't be written by this user: run `jwqlscan db migrate` as"
+    " its owner"
+)
+
+
 class Migration(NamedTuple):
     """One step of a schema: it takes version - 1 to version."""
 

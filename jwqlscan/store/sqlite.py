@@ -35,14 +35,14 @@ from jwqlscan.store.fitting import Column, fitting_rows
 from jwqlscan.store.insight import read_insight
 from jwqlscan.store.intervals import microseconds
 from jwqlscan.store.rows import EARLIEST, TableRows
-from jwqlscan.store.schema import APPLICATION_ID, NO_STORE, steps_from
+from jwqlscan.store.schema import APPLICATION_ID, MISSING, NO_STORE, OLDER_SCHEMA, steps_from
+from jwqlscan.store.sqlite_errors import DAMAGED, PRIMARY_CODE, failure
+from jwqlscan.store.sqlite_reading import ATTEMPTS, Signature, may_write, open_to_read, signature
 
 # Another process holds the file for one short transaction; ten seconds is far more than it needs.
 BUSY_TIMEOUT_S = 10.0
 
 _STRICT_SINCE = (3, 37, 0)  # STRICT tables: https://www.sqlite.org/stricttables.html
-
-_PRIMARY_CODE = 0xFF  # the bits above tell variants of a result code apart
 
 # Where a write-ahead log is safe: it needs memory that all its users share, which those of a
 # network filesystem do not (https://www.sqlite.org/wal.html). Others keep a rollback journal.
@@ -53,29 +53,8 @@ _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE)
 # A record takes a moment and a history a second: whatever takes two minutes waits for a disk.
 CALL_TIMEOUT_S = 120.0
 
-DAMAGED = (
-    "is damaged: put a backup in its place, or what `sqlite3 FILE .recover` saves; the next run"
-    " moves it aside"
-)
-# Result codes (https://www.sqlite.org/rescode.html) after which the same call can succeed later.
-_LATER = {
-    sqlite3.SQLITE_BUSY: "is locked by another process: find it with fuser, or try again",
-    sqlite3.SQLITE_LOCKED: "is locked by another process: find it with fuser, or try again",
-    sqlite3.SQLITE_PROTOCOL: "is locked by another process: find it with fuser, or try again",
-    sqlite3.SQLITE_FULL: "can't grow, the disk is full: make room",
-    sqlite3.SQLITE_IOERR: "can't be read or written: make room, and check the disk and the mount",
-}
-_NEVER = {
-    sqlite3.SQLITE_NOTADB: "is not an SQLite database: name another file, or move this one away",
-    sqlite3.SQLITE_READONLY: "can't be written: check the permissions of it and its directory",
-    sqlite3.SQLITE_CANTOPEN: "can't be opened: check the permissions of it and its directory",
-    sqlite3.SQLITE_PERM: "can't be opened: check the permissions of it and its directory",
-}
-
-# Those that speak of a value: SQLite takes other rows.
-_REFUSED = frozenset(
-    (sqlite3.SQLITE_CONSTRAINT, sqlite3.SQLITE_TOOBIG, sqlite3.SQLITE_MISMATCH),
-)
+# 0.2 s on a disk whose pages are in memory.
+MAX_QUICK_CHECK_BYTES = 2**26
 
 _T = TypeVar("_T")
 
@@ -107,6 +86,7 @@ class SqliteStore:
         self._call_timeout_s = call_timeout_s
         self._tables = tables
         self._connection: sqlite3.Connection | None = None
+        self._unlocked: Signature | None = None  # of what is read without locks
         self._limiter: CapacityLimiter | None = None
 
     @property
@@ -232,11 +212,61 @@ class SqliteStore:
 
         return await self._call(work)
 
+    async def verify(self) -> None:
+        """Raise `StoreDamagedError` if a check that takes a moment finds damage."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            if os.stat(self._path).st_size <= MAX_QUICK_CHECK_BYTES:
+                self._raise_damage(sqlite_damage.look(connection, full=False))
+
+        await self._call(work)
+
+    async def obstacles(self) -> list[str]:
+        """Return what would keep a run from being stored."""
+
+        def work(connection: sqlite3.Connection) -> None:
+            with queries.transaction(connection, "IMMEDIATE"):  # fails if it can't be written
+                self._raise_damage(sqlite_damage.look(connection, full=True))
+
+        await self._call(work)
+        return []
+
+    def _raise_damage(self, damage: str) -> None:
+        if damage:
+            raise StoreDamagedError(f"{self.location}: {DAMAGED} ({damage})")
+
     async def _call(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
-        connection = self._connection
-        if connection is None:
+        if self._connection is None:
             raise RuntimeError("the store is not entered")
-        return await self._in_thread(lambda: work(connection))
+        return await self._in_thread(lambda: self._blamed(work))
+
+    def _blamed(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Do the work; where a value is refused, look whether that is the value's fault.
+
+        Damage in an index shows as a constraint that fails.
+        """
+        try:
+            return self._unchanged(work)
+        except (sqlite3.IntegrityError, SnapshotRefusedError):
+            assert self._connection is not None
+            self._raise_damage(sqlite_damage.look(self._connection, full=True))
+            raise
+
+    def _unchanged(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
+        """Do the work; again if it read without locks, and others wrote meanwhile."""
+        for _ in range(ATTEMPTS):
+            assert self._connection is not None
+            try:
+                result = work(self._connection)
+            except (sqlite3.Error, ValueError):
+                if self._unlocked in (None, signature(self._path)):
+                    raise
+            else:
+                if self._unlocked in (None, signature(self._path)):
+                    return result
+            self._connection.close()
+            self._connection = self._open_to_read(os.path.abspath(self._path))
+        raise StoreUnavailableError(f"{self.location}: changed while it was read: try again")
 
     async def _in_thread(self, work: Callable[[], _T]) -> _T:
         """Run in a thread, one call at a time, and turn SQLite's errors into ours.
@@ -250,7 +280,7 @@ class SqliteStore:
             try:
                 return work()
             except (sqlite3.Error, OverflowError, ValueError) as error:
-                raise _failure(error, self.location) from error
+                raise failure(error, self.location) from error
 
         try:
             with anyio.fail_after(self._call_timeout_s, shield=True):
@@ -271,7 +301,9 @@ class SqliteStore:
             damage = sqlite_damage.explained(self._path, aside)
             raise StoreError(f"{self.location}: {damage}")
         if self._tables is not Tables.MADE and not os.path.exists(self._path):
-            raise StoreMissingError(f"{self.location}: is not there: check the path")
+            raise StoreMissingError(f"{self.location}: {MISSING}")
+        if self._tables in (Tables.LOOKED_AT, Tables.EXPECTED) and not may_write(self._path):
+            return self._open_to_read(os.path.abspath(self._path))
         path = _private_file(self._path, self.location)
         connection = sqlite3.connect(
             path,
@@ -285,6 +317,22 @@ class SqliteStore:
             self._check_ours(connection)
             _set_journal(connection, "WAL" if fstype(path) in LOCAL_FSTYPES else "DELETE")
             self._migrate(connection)
+        except BaseException:  # whatever it was goes on, with the file closed
+            connection.close()
+            raise
+        return connection
+
+    def _open_to_read(self, path: str) -> sqlite3.Connection:
+        before = signature(path)
+        connection, locked = open_to_read(path, self._busy_timeout_s)
+        self._unlocked = None if locked else before
+        try:
+            self._check_ours(connection)
+            version = queries.version(connection)
+            if version and steps_from(version, "sqlite", self.location):
+                raise StoreError(f"{self.location}: {OLDER_SCHEMA}")
+            if not version:
+                raise StoreMissingError(f"{self.location}: {MISSING}")
         except BaseException:  # whatever it was goes on, with the file closed
             connection.close()
             raise
@@ -351,7 +399,7 @@ def _set_journal(connection: sqlite3.Connection, mode: str) -> None:
     try:
         connection.execute(f"PRAGMA journal_mode = {mode}")
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY:
+        if error.sqlite_errorcode & PRIMARY_CODE != sqlite3.SQLITE_BUSY:
             raise
 
 
@@ -379,16 +427,3 @@ def _private_file(path: str, location: str) -> str:
     if not regular:
         raise StoreError(f"{location}: is not a regular file: name another")
     return path
-
-
-def _failure(error: sqlite3.Error | OverflowError | ValueError, location: str) -> StoreError:
-    code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
-    if code in _REFUSED or isinstance(error, (OverflowError, UnicodeEncodeError)):
-        return SnapshotRefusedError(f"{location}: does not take it ({error})")
-    if code == sqlite3.SQLITE_CORRUPT:
-        return StoreDamagedError(f"{location}: {DAMAGED} ({error})")
-    if isinstance(error, ValueError):  # what was read is no date
-        return StoreError(f"{location}: {DAMAGED} ({error})")
-    if code in _LATER:
-        return StoreUnavailableError(f"{location}: {_LATER[code]} ({error})")
-    return StoreError(f"{location}: {_NEVER.get(code, 'refused a statement')} ({error})")

@@ -66,9 +66,29 @@ def set_aside(path: str) -> str:
     return aside
 
 
+def look(connection: sqlite3.Connection, *, full: bool) -> str:
+    """Return the first damage that is found; "" if there is none.
+
+    Parameters
+    ----------
+    connection : sqlite3.Connection
+    full : bool
+        Compare each index with its table, too: damage in an index may show as a constraint that
+        fails, or as a row that is not found, and quick_check passes over it.
+
+    Raises
+    ------
+    sqlite3.DatabaseError
+        If the damage keeps the check from running.
+    """
+    check = "integrity_check" if full else "quick_check"
+    found = str(connection.execute(f"PRAGMA {check}(1)").fetchone()[0])
+    return "" if found == "ok" else " ".join(found.split())
+
+
 def _is_well(path: str) -> bool:
     try:
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            return bool(connection.execute("PRAGMA quick_check").fetchone() == ("ok",))
+            return not look(connection, full=True)
     except sqlite3.DatabaseError as error:  # locked, say, is not damaged
         return error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
