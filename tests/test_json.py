@@ -193,6 +193,7 @@ def free_port():
 
 
 def test_nothing_stored_yet(home):
+    jwqlscan("db", "migrate", home=home)
     assert validated(["status"], home=home)["runs"] == []
     assert validated(["check"], home=home, code=3)["level"] == "UNKNOWN"
 
