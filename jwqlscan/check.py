@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 
 from jwqlscan.baseline import COMPLETE, baseline
+from jwqlscan.capacities import same_room
 from jwqlscan.clock import future_warning, latest_date
 from jwqlscan.settings import Limits, Thresholds
 from jwqlscan.snapshot import ALL
@@ -201,9 +202,9 @@ def judge(evidence: Evidence, limits: Thresholds, now: datetime | None = None) -
         findings.append(Finding(Level.WARNING, f"the last run is {newest.status}{reason}"))
     if evidence.failed:
         findings.append(Finding(Level.WARNING, evidence.failed.line))
-    for area in newest.areas:
+    for area in _rooms(newest.areas):
+        findings += _capacity(area, limits)
         if area.name == ALL:
-            findings += _capacity(area, limits)
             if limits.min_days_until_full:
                 findings += _until_full(
                     area.group, evidence.days_until_full(area.group), limits.min_days_until_full
@@ -223,18 +224,33 @@ def _age(complete: RunRow | None, limits: Limits, now: datetime) -> Finding:
     return _above("age", age, "s", limits, text)
 
 
+def _rooms(areas: Sequence[AreaRow]) -> list[AreaRow]:
+    """Return an area for each room: the whole of a group, and parts that differ from all before.
+
+    These lie in other filesystems, or have a quota.
+    """
+    rooms: list[AreaRow] = []
+    for area in sorted(areas, key=lambda one: one.name != ALL):
+        room = (area.size_bytes or 0, area.used_bytes or 0)
+        known = ((one.size_bytes or 0, one.used_bytes or 0) for one in rooms)
+        if area.name == ALL or not any(same_room(room, other) for other in known):
+            rooms.append(area)
+    return rooms
+
+
 def _capacity(area: AreaRow, limits: Thresholds) -> list[Finding]:
     findings = []
+    name, label = area.label, area.label.replace("/", "_")
     available, used = area.available_bytes, area.used_bytes
-    if limits.min_free_percent and available is not None and used is not None:
+    if limits.min_free_percent and available is not None and used is not None and area.size_bytes:
         free = 100 * available / (used + available) if used + available else 0.0
-        text = f"{area.group} {free:.1f} % free ({format_bytes(available)})"
-        findings.append(_below(f"{area.group}_free", free, "%", limits.min_free_percent, text))
+        text = f"{name} {free:.1f} % free ({format_bytes(available)})"
+        findings.append(_below(f"{label}_free", free, "%", limits.min_free_percent, text))
     if limits.min_free_inodes_percent and area.inodes and area.inodes_available is not None:
         free = 100 * area.inodes_available / area.inodes
-        text = f"{area.group} {free:.1f} % of inodes free"
+        text = f"{name} {free:.1f} % of inodes free"
         findings.append(
-            _below(f"{area.group}_inodes_free", free, "%", limits.min_free_inodes_percent, text)
+            _below(f"{label}_inodes_free", free, "%", limits.min_free_inodes_percent, text)
         )
     return findings
 

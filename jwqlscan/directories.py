@@ -17,13 +17,11 @@ from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from jwqlscan.record_fields import check_fields
+from jwqlscan.units import MOST_BYTES
 
 DEFAULT_DEPTH = 2
 DEFAULT_MOST = 20_000
 DEFAULT_LARGEST = 1_000
-
-# Sums end here, as in the database's columns: a broken filesystem may say anything of a size.
-MOST_BYTES = 2**63 - 1
 
 
 class DirectorySum(NamedTuple):

@@ -130,7 +130,10 @@ async def _df(config: Config) -> str:
     for path in (config.archive_path, config.central_path):
         if path:
             room = await capacity(path, config.df_timeout_s)
-            texts.append(f"{shown(path)} has {format_bytes(room.available_bytes)} left")
+            left = (
+                f"{format_bytes(room.available_bytes)} left" if room.has_size else "no known size"
+            )
+            texts.append(f"{shown(path)} has {left}")
     return ", ".join(texts) or "not asked: there is nothing to measure"
 
 
@@ -189,6 +192,8 @@ async def _reader(config: Config) -> str:
 
 async def _room(config: Config) -> str:
     room = await capacity(config.state_path, config.df_timeout_s)
+    if not room.has_size:
+        return f"{shown(config.state_path)} is in a filesystem that reports no size"
     if room.available_bytes < ROOM_BYTES:
         raise OSError(
             errno.ENOSPC,

@@ -128,7 +128,10 @@ def reached(line: Trend | None, newest: float, limit: float) -> Reached | None:
     newest : float
         What is there now.
     limit : float
+        What fits; 0 of a filesystem that reports no size.
     """
+    if limit <= 0:
+        return None
     if newest >= limit:
         return Reached(over=True)
     if line is None or line.per_day <= 0:

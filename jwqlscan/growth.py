@@ -11,10 +11,11 @@ from typing import NamedTuple
 from jwqlscan.area_rows import CELLS, DIRECTORIES, PROGRAMS, AreaRows, added, kind_of
 from jwqlscan.baseline import JWQLSCAN
 from jwqlscan.cube import MOST_PROGRAMS, OTHER, PRODUCT_EXTENSION, Cube, Sum
-from jwqlscan.directories import MOST_BYTES, Untold
+from jwqlscan.directories import Untold
 from jwqlscan.directory_growth import DirectoryTable, directory_rows
 from jwqlscan.insight import AreaInsight, Bounds, DirectoryRow, Growth, GrowthRow
 from jwqlscan.projections import NO_PROGRAM, PROJECTIONS, projection
+from jwqlscan.units import MOST_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +119,18 @@ def growth(
     since, until = looks
     complete = since.complete and until.complete
     notes = list(_notes(by, looks))
+    if any(rows.total(look.date_us).apparent_bytes >= MOST_BYTES for look in looks):
+        complete = False
+        notes.append("sums beyond 2**63 - 1 bytes are stored as that: some file has a wrong size")
     if by == "directory":
-        changed, uncertain = _directories(looks, rows, parts)
+        changed, uncertain = _directories(looks, rows, parts, complete)
         if uncertain:
             notes.append(
                 f"{uncertain:,} {'directory is' if uncertain == 1 else 'directories are'} left out:"
                 " only one of the runs had room, and there may be no change"
             )
     else:
-        changed = list(_projected(by, looks, rows))
+        changed = list(_projected(by, looks, rows, complete))
     told = heapq.nsmallest(len(changed) if top is None else top, changed, key=_greatest_first)
     rest = None
     if by != "directory" and len(told) < len(changed):
@@ -158,7 +162,7 @@ class Part(NamedTuple):
 
 
 def _directories(
-    looks: tuple[Look, Look], rows: AreaRows, parts: Sequence[Part]
+    looks: tuple[Look, Look], rows: AreaRows, parts: Sequence[Part], complete: bool
 ) -> tuple[list[GrowthRow], int]:
     """Return the rows of directories, and how many are left out."""
     since, until = looks
@@ -169,7 +173,7 @@ def _directories(
         _directory_table(look, rows, [(part.looks[n], part.rows) for part in parts])
         for n, look in enumerate(looks)
     )
-    return directory_rows(changed, old, new, complete=since.complete and until.complete)
+    return directory_rows(changed, old, new, complete=complete)
 
 
 def _directory_table(
@@ -188,14 +192,15 @@ def _directory_table(
     return DirectoryTable(sums, rows.total(look.date_us), untold, below)
 
 
-def _projected(by: str, looks: tuple[Look, Look], rows: AreaRows) -> Iterator[GrowthRow]:
+def _projected(
+    by: str, looks: tuple[Look, Look], rows: AreaRows, complete: bool
+) -> Iterator[GrowthRow]:
     """Yield the rows of a question whose rows add up to the area.
 
     The smallest labels of a run may be collapsed. One that is missing from a run is collapsed in
     both if it may not have changed: then what is left in "(other)" is the same labels in both.
     """
     since, until = looks
-    complete = since.complete and until.complete
     sums = rows.sums(by, until.date_us)
     hidden = [_collapsed(by, look, rows) for look in looks]
     changes = rows.changes(by, since.date_us, until.date_us)

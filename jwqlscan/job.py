@@ -8,7 +8,7 @@ import os
 import socket
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
@@ -16,6 +16,8 @@ import anyio
 
 from jwqlscan import __version__, preflight
 from jwqlscan.areas import check_not_emptied, choose_areas, link_warnings, survey_paths, suspicions
+from jwqlscan.capacities import total_capacity, with_mount
+from jwqlscan.capped_sums import capped_warnings
 from jwqlscan.clock import check_clock, future_warning, latest_date
 from jwqlscan.config import Config
 from jwqlscan.df import DfError, capacity
@@ -37,7 +39,8 @@ from jwqlscan.paths import shown
 from jwqlscan.reported import unreported
 from jwqlscan.reporting import warm_up, write_report
 from jwqlscan.scan_patterns import useless_patterns
-from jwqlscan.scanning.measure import AreaMeasure, Measurement, measure, survey_seconds
+from jwqlscan.scanning.measure import Measurement, measure, survey_seconds
+from jwqlscan.scanning.mounts import mount_at
 from jwqlscan.scanning.scanner import Scanner
 from jwqlscan.settings import ScanSettings
 from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot, worst_state
@@ -212,6 +215,7 @@ async def _run(
             except JwqlscanError as error:  # monitoring sees the old ones; the run is as good
                 warnings.append(str(error))
         warnings += link_warnings(snapshot.areas, config.scan)
+        warnings += capped_warnings(snapshot.areas)
         reached = ExitCode.SPOOLED not in codes
         for warning in await unreported(config.state_path, warnings, all_known=reached):
             log.warning("%s", warning)
@@ -361,7 +365,14 @@ async def _measure(
         scanner.close()
     if not allow_empty:
         check_not_emptied(measurement.areas, last, config)
-    return _snapshot(config, this, measurement, capacities, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    mounts = {area.path: mount_at(found[area.path].real) for area in areas}
+    capacities = {path: with_mount(one, mounts[path]) for path, one in capacities.items()}
+    devices = {
+        path: found[path].device if mount is None else mount.device
+        for path, mount in mounts.items()
+    }
+    return _snapshot(config, this, measurement, capacities, devices, seconds)
 
 
 def _scan_settings(config: Config, this: _Run) -> ScanSettings:
@@ -376,6 +387,7 @@ def _snapshot(
     this: _Run,
     measurement: Measurement,
     capacities: Mapping[str, Capacity | None],
+    devices: Mapping[str, int],
     seconds: float,
 ) -> Snapshot:
     archive = [one for one in measurement.areas if one.area.group == "archive"]
@@ -399,7 +411,7 @@ def _snapshot(
             ALL,
             config.archive_path,
             measurement.union(archive, config.archive_path),
-            _together(archive, capacities),
+            total_capacity((devices[a.area.path], capacities.get(a.area.path)) for a in archive),
             worst,
             next((f"{a.area.name}: {a.note}" for a in archive if a.note and a.state == worst), ""),
         )
@@ -418,24 +430,4 @@ def _snapshot(
         seconds=seconds,
         areas=tuple(areas),
         log_file=this.log_file,
-    )
-
-
-def _together(
-    areas: Sequence[AreaMeasure], capacities: Mapping[str, Capacity | None]
-) -> Capacity | None:
-    """Add the capacities of the areas' filesystems, each once; None if one is not known."""
-    by_device: dict[int, Capacity | None] = {}
-    for one in areas:
-        known = by_device.get(one.device)
-        by_device[one.device] = known or capacities.get(one.area.path)
-    parts = [part for part in by_device.values() if part is not None]
-    if len(parts) < len(by_device):
-        return None
-    if len(parts) == 1:
-        return parts[0]
-    return Capacity(
-        size_bytes=sum(part.size_bytes for part in parts),
-        used_bytes=sum(part.used_bytes for part in parts),
-        available_bytes=sum(part.available_bytes for part in parts),
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
+from jwqlscan.capped_sums import is_capped
 from jwqlscan.directories import BY_DIRECTORY, largest
 from jwqlscan.paths import harmless, path_fields, shown
 from jwqlscan.projections import projection
@@ -215,10 +216,11 @@ def _area_object(area: AreaSnapshot) -> dict[str, Any]:
 
 
 def _capacity_object(capacity: Capacity) -> dict[str, Any]:
+    known = capacity.has_size
     return {
-        "size_bytes": capacity.size_bytes,
-        "used_bytes": capacity.used_bytes,
-        "available_bytes": capacity.available_bytes,
+        "size_bytes": capacity.size_bytes if known else None,
+        "used_bytes": capacity.used_bytes if known else None,
+        "available_bytes": capacity.available_bytes if known else None,
         "inodes": capacity.inodes,
         "inodes_used": capacity.inodes_used,
         "inodes_available": capacity.inodes_available,
@@ -266,6 +268,7 @@ def _run_status_object(one: RunStatus) -> dict[str, Any]:
                 "area": total.area.label,
                 "files": total.area.files,
                 "bytes": total.area.apparent_bytes,
+                "capped": is_capped(total.area.apparent_bytes),
                 "files_change": total.files_change,
                 "bytes_change": total.bytes_change,
                 "used_bytes": total.area.used_bytes,
@@ -282,7 +285,14 @@ def history_object(series: Series) -> dict[str, Any]:
         "area": shown(series.area),
         "instrument": shown(series.instrument) or None,
         "filetype": shown(series.filetype) or None,
-        "points": [{**point._asdict(), "date": point.date.isoformat()} for point in series.points],
+        "points": [
+            {
+                **point._asdict(),
+                "date": point.date.isoformat(),
+                "capped": is_capped(point.bytes),
+            }
+            for point in series.points
+        ],
     }
 
 

@@ -49,7 +49,8 @@ class Capacity:
     Attributes
     ----------
     size_bytes, used_bytes, available_bytes : int
-        As df has them: available is what users other than root can still write.
+        As df has them: available is what users other than root can still write. A size of 0 is
+        none: some filesystems do not report any (tmpfs without a limit, object gateways).
     inodes, inodes_used, inodes_available : int or None
         None where the filesystem does not count them.
     source, fstype, target : str
@@ -65,6 +66,11 @@ class Capacity:
     source: str = ""
     fstype: str = ""
     target: str = ""
+
+    @property
+    def has_size(self) -> bool:
+        """Whether the filesystem reports a size; if not, nothing is known of its room."""
+        return self.size_bytes > 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,10 @@ LAYERS = [
     ("the walk", "scanning.readers scanning.pool scanning.orders display"),
     ("the scanning process", "scanning.scanner_child scanning.scanner"),
     ("a configuration's sections", "config_sections"),
-    ("configuration, lock, df, store", "config lock df notices store.* new_config jwql_config"),
+    (
+        "configuration, lock, df, store",
+        "config lock df capacities capped_sums notices store.* new_config jwql_config",
+    ),
     (
         "measuring, spool, report, looking back",
         "scanning.measure areas reported spool storing reporting.* preflight looking check metrics"

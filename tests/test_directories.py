@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trees import ROOT_FLAGS, Hardlink, Symlink, make_chain, make_tree, walk
 
-from jwqlscan.directories import MOST_BYTES, Directories, DirectorySum, Limits, largest
+from jwqlscan.directories import Directories, DirectorySum, Limits, largest
 from jwqlscan.names import Classifier
 from jwqlscan.scanning.ledger import LONGEST_TOLD, SPARE_ROWS, Account, Ledger
 from jwqlscan.scanning.measure import scan
@@ -20,6 +20,7 @@ from jwqlscan.scanning.reader import OpenDirectory, Root
 from jwqlscan.scanning.readers import available_readers, make_reader
 from jwqlscan.scanning.rules import ScanRules
 from jwqlscan.settings import ScanSettings
+from jwqlscan.units import MOST_BYTES
 
 readers = pytest.mark.parametrize("reader", available_readers())
 ALL = Limits(2, 10**6, 10**6)

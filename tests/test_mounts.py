@@ -19,7 +19,9 @@ no mount at all
 
 
 def test_a_line_has_device_mount_point_and_type():
-    assert parse_mountinfo(LINES[:1]) == [Mount(os.makedev(98, 0), "/mnt1", "/mnt2", "ext3")]
+    assert parse_mountinfo(LINES[:1]) == [
+        Mount(os.makedev(98, 0), "/mnt1", "/mnt2", "ext3", "/dev/sda1")
+    ]
 
 
 def test_optional_fields_do_not_shift_the_type():

@@ -12,7 +12,8 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from jwqlscan.directories import MOST_BYTES, Directories, DirectorySum, Limits
+from jwqlscan.directories import Directories, DirectorySum, Limits
+from jwqlscan.units import MOST_BYTES
 
 # Of a table of directories, before the smallest are dropped.
 SPARE_ROWS = 64

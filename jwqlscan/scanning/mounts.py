@@ -35,12 +35,15 @@ class Mount(NamedTuple):
     point : str
         Where it is mounted.
     fstype : str
+    source : str
+        Device or server.
     """
 
     device: int
     root: str
     point: str
     fstype: str
+    source: str = ""
 
 
 class MountTable(NamedTuple):
@@ -73,7 +76,9 @@ def parse_mountinfo(lines: Iterable[str]) -> list[Mount]:
             continue
         major, _, minor = fields[2].partition(":")
         device = os.makedev(int(major), int(minor))
-        mounts.append(Mount(device, _plain(fields[3]), _plain(fields[4]), right.split(" ")[0]))
+        fstype, _, rest = right.rstrip("\n").partition(" ")
+        root, point, source = map(_plain, (fields[3], fields[4], rest.split(" ")[0]))
+        mounts.append(Mount(device, root, point, fstype, source))
     return mounts
 
 
@@ -134,6 +139,18 @@ def mount_table_problem(mountinfo: str = MOUNTINFO) -> str:
         )
 
 
+def mount_at(real: str, mountinfo: str = MOUNTINFO) -> Mount | None:
+    """Return the mount that a path is in; None where that is not known.
+
+    Parameters
+    ----------
+    real : str
+        What the kernel calls the path; "" where it is not known.
+    mountinfo : str
+    """
+    return _innermost(real, _read_mounts(mountinfo)) if real else None
+
+
 def meet(walks: Iterable[Sequence[str]], mountinfo: str = MOUNTINFO) -> bool:
     """Tell whether several walks may meet on one filesystem, through mounts below their roots.
 
@@ -182,10 +199,9 @@ class _Region(NamedTuple):
     @classmethod
     def at(cls, real: str, mounts: Sequence[Mount]) -> _Region:
         """Return what is seen at a path: of the mounts above it the innermost, and the newest."""
-        above = [mount for mount in mounts if real == mount.point or _is_below(real, mount.point)]
-        if not above:
+        mount = _innermost(real, mounts)
+        if mount is None:
             return cls(-1, "/", real)
-        mount = max(reversed(above), key=lambda mount: len(mount.point))
         below = os.path.relpath(real, mount.point)
         return cls(mount.device, os.path.normpath(os.path.join(mount.root, below)), real)
 
@@ -202,6 +218,12 @@ class _Region(NamedTuple):
             and _is_below(other.point, self.seen_at)
             for other in mounts
         )
+
+
+def _innermost(real: str, mounts: Sequence[Mount]) -> Mount | None:
+    """Return the mount that a path is in: of those above it the innermost, and the newest."""
+    above = [mount for mount in mounts if real == mount.point or _is_below(real, mount.point)]
+    return max(reversed(above), key=lambda mount: len(mount.point), default=None)
 
 
 def _is_below(path: str, directory: str) -> bool:

@@ -238,22 +238,16 @@ async def history(connection: Connection, since: datetime, until: datetime) -> H
 async def _filesystems(
     connection: Connection, span: tuple[datetime, datetime]
 ) -> dict[str, FilesystemColumns]:
-    # Areas on one filesystem tell the same, give or take what was written between two df.
     rows = await connection.fetch(
-        "SELECT a.target, max(a.source), max(a.fstype), r.date,"
-        " max(a.size_bytes), max(a.used_bytes), max(a.available_bytes)"
+        "SELECT a.target, a.source, a.fstype, r.date, a.size_bytes, a.used_bytes,"
+        " a.available_bytes, a.area_group, a.area"
         " FROM scan_run r JOIN scan_area a ON a.run_id = r.run_id"
-        " WHERE r.date BETWEEN $1 AND $2 AND a.target <> '' AND a.size_bytes IS NOT NULL"
+        " WHERE r.date BETWEEN $1 AND $2 AND a.target <> '' AND a.size_bytes > 0"
         " AND a.used_bytes IS NOT NULL AND a.available_bytes IS NOT NULL"
-        " GROUP BY r.date, a.target ORDER BY r.date",
+        " ORDER BY r.date, a.area_group, a.area",
         *span,
     )
-    areas = await connection.fetch(
-        f"SELECT target, area_group, area FROM scan_area WHERE run_id = {_NEWEST}"  # noqa: S608 - names of our own
-        " AND target <> '' ORDER BY area_group, area",
-        *span,
-    )
-    return table_rows.filesystem_columns(rows, areas)
+    return table_rows.filesystem_columns(rows)
 
 
 async def last_complete_areas(

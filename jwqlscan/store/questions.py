@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from jwqlscan.baseline import COMPLETE, JWQLSCAN
 from jwqlscan.clock import LATEST, latest_date
 from jwqlscan.snapshot import area_label
-from jwqlscan.store.rows import EARLIEST, finite
+from jwqlscan.store.rows import EARLIEST, finite, finite_room
 from jwqlscan.units import TIB_BYTES
 
 
@@ -261,10 +261,10 @@ async def archive_points(store: Asked, since: datetime | None = None) -> list[Po
             as_bytes(size),
             fits_files,
             as_bytes(fits_size),
-            used_bytes=as_bytes(used),
-            available_bytes=as_bytes(available),
+            None,
+            *map(as_bytes, finite_room(*room)),
         )
-        for date, status, files, size, fits_files, fits_size, used, available in rows
+        for date, status, files, size, fits_files, fits_size, *room in rows
     ]
 
 
@@ -276,8 +276,8 @@ async def central_points(store: Asked, area: str, since: datetime | None = None)
             as_date(date),
             status,
             bytes=as_bytes(used),
-            size_bytes=as_bytes(size),
-            available_bytes=as_bytes(available),
+            size_bytes=as_bytes(size) or None,  # 0: the filesystem reports no size
+            available_bytes=as_bytes(available) if size else None,
         )
         for date, status, _, size, used, available in rows
     ]
@@ -319,7 +319,10 @@ def _run(row: Sequence[Any]) -> RunRow:
 def _area(row: Sequence[Any]) -> AreaRow:
     run_id, *values = row
     values[12:14] = (json.loads(values[12]), json.loads(values[13]))
-    return AreaRow(run_id, *values)
+    area = AreaRow(run_id, *values)
+    if area.size_bytes == 0:  # stored by older versions: no size is reported
+        return replace(area, size_bytes=None, used_bytes=None, available_bytes=None)
+    return area
 
 
 def as_date(value: datetime | str) -> datetime:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
+from jwqlscan.capacities import same_room
 from jwqlscan.history import (
     CentralColumns,
     FilesystemColumns,
@@ -177,7 +178,7 @@ def general_columns(rows: Iterable[Sequence[Any]]) -> GeneralColumns:
     A row whose sizes are no numbers (NaN, Infinity) is left out: a gap.
     """
     known = [
-        (date, files, size, fits_files, fits_size, finite(used), finite(available))
+        (date, files, size, fits_files, fits_size, *finite_room(used, available))
         for date, files, size, fits_files, fits_size, used, available in rows
         if finite(size) is not None and finite(fits_size) is not None
     ]
@@ -192,7 +193,8 @@ def central_columns(rows: Iterable[Sequence[Any]]) -> dict[str, CentralColumns]:
     areas: dict[str, list[Sequence[Any]]] = {}
     for area, date, size, used, available in rows:
         if finite(used) is not None:
-            areas.setdefault(area, []).append((date, finite(size), used, finite(available)))
+            free = finite(available) if size else None  # of size 0, its room is not known
+            areas.setdefault(area, []).append((date, finite(size) or None, used, free))
     return {area: CentralColumns(*_columns(values, 4)) for area, values in areas.items()}
 
 
@@ -242,6 +244,17 @@ def finite(size_tib: float | None) -> float | None:
     return size_tib if known else None
 
 
+def finite_room(
+    used_tib: float | None, available_tib: float | None
+) -> tuple[float | None, float | None]:
+    """Return what df called used and available; None of a filesystem that reports no size.
+
+    JWQL's column takes no NULL: 0 of 0 is stored there.
+    """
+    used, available = finite(used_tib), finite(available_tib)
+    return (None, None) if used == 0 and available == 0 else (used, available)
+
+
 def run_columns(rows: Iterable[Sequence[Any]]) -> RunColumns:
     """Return `scan_run` joined with its groups' `scan_area`, ascending by date, as columns.
 
@@ -280,30 +293,43 @@ def incomplete_dates(runs: RunColumns) -> frozenset[datetime]:
     )
 
 
-def filesystem_columns(
-    rows: Iterable[Sequence[Any]], areas: Iterable[Sequence[str]]
-) -> dict[str, FilesystemColumns]:
-    """Return rows (target, source, fstype, date, size, used, available) as columns a target.
+def filesystem_columns(rows: Iterable[Sequence[Any]]) -> dict[str, FilesystemColumns]:
+    """Return what df printed for the areas as columns a filesystem, by its mount point.
+
+    Directories of one filesystem that have quotas of their own are one each, named after the areas.
 
     Parameters
     ----------
-    rows : iterable of sequence
+    rows : iterable of (target, source, fstype, date, size, used, available, group, area)
         Ascending by date.
-    areas : iterable of (target, group, area)
-        Where the newest run found the areas.
     """
     by_target: dict[str, list[Sequence[Any]]] = {}
+    newest = None
     for row in rows:
         by_target.setdefault(row[0], []).append(row)
-    on: dict[str, list[str]] = {}
-    for target, group, area in areas:
-        on.setdefault(target, []).append(f"{group} {area}")
-    return {
-        target: FilesystemColumns(
-            found[-1][1], found[-1][2], on.get(target, []), *_columns([r[3:] for r in found], 4)
-        )
-        for target, found in by_target.items()
-    }
+        newest = row[3]
+    found: dict[str, FilesystemColumns] = {}
+    for target, mine in by_target.items():
+        rooms: list[list[Sequence[Any]]] = []
+        for row in mine:
+            if row[3] == mine[-1][3]:
+                known = [room for room in rooms if same_room(room[0][4:6], row[4:6])]
+                if known:
+                    known[0].append(row)
+                else:
+                    rooms.append([row])
+        for room in rooms:
+            labels = sorted({f"{group} {area}" for *_, group, area in room})
+            name = target if len(rooms) == 1 else f"{target} ({', '.join(labels)})"
+            dates: dict[Any, tuple[int, ...]] = {}
+            for row in mine:
+                if len(rooms) == 1 or f"{row[7]} {row[8]}" in labels:
+                    # Areas in one filesystem differ by what was written between two df.
+                    dates[row[3]] = tuple(map(max, row[4:7], dates.get(row[3], row[4:7])))
+            columns = _columns([(date, *numbers) for date, numbers in dates.items()], 4)
+            now = labels if room[0][3] == newest else []
+            found[name] = FilesystemColumns(room[-1][1], room[-1][2], now, *columns)
+    return found
 
 
 def samples(rows: Iterable[Sequence[str]]) -> Samples:
@@ -340,7 +366,7 @@ def _general_rows(date: datetime, tally: Tally, capacity: Capacity | None) -> li
 
 def _central_row(date: datetime, area: AreaSnapshot) -> Row:
     size = available = None
-    if area.capacity is not None:
+    if area.capacity is not None and area.capacity.has_size:
         size = tib(area.capacity.size_bytes)
         available = tib(area.capacity.available_bytes)
     return (date, shown(area.name), size, tib(area.tally.apparent_bytes), available)
@@ -350,8 +376,12 @@ def _area_row(run_id: str, area: AreaSnapshot) -> Row:
     tally, capacity = area.tally, area.capacity
     capacity_values: list[Value] = [None] * (len(_CAPACITY_NUMBERS) + len(_CAPACITY_TEXTS))
     if capacity is not None:
+        unknown = () if capacity.has_size else ("size_bytes", "used_bytes", "available_bytes")
         capacity_values = [
-            *(_int64(getattr(capacity, name)) for name in _CAPACITY_NUMBERS),
+            *(
+                None if name in unknown else _int64(getattr(capacity, name))
+                for name in _CAPACITY_NUMBERS
+            ),
             *(shown(getattr(capacity, name)) for name in _CAPACITY_TEXTS),
         ]
     errors = [{**error._asdict(), **path_fields(error.path)} for error in tally.error_samples]
