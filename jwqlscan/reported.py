@@ -52,8 +52,13 @@ async def unreported(
             await write_atomically(path, json.dumps(kept, indent=1) + "\n", _MODE, None)
         except OSError:
             return list(warnings)
-    known = set(before)
-    return [w for w in warnings if not isinstance(w, LastingWarning) or _key(w) not in known]
+    new = {key: None for key in keys if key not in before}
+    return [
+        warning
+        for warning in warnings
+        # Of several snapshots that are stored at once each may have it.
+        if not isinstance(warning, LastingWarning) or new.pop(_key(warning), 0) is None
+    ]
 
 
 def _key(warning: str) -> str:

@@ -54,12 +54,13 @@ async def store_snapshot(config: Config, store: Store, snapshot: Snapshot) -> St
             flushed = await spool.store_waiting(
                 directory, store, configured=configured, at_hand={spooled: snapshot}
             )
+            lasting = await _gaps(store)
     except StoreError as error:
         codes.append(ExitCode.SPOOLED)
         reason = await said(store, error)
         warnings.append(f"{reason}; kept in {shown(spooled)}, {_when_stored(error)}")
         return Stored(codes, warnings, (), spooled)
-    warnings += [*flushed.warnings, *await _gaps(store)]
+    warnings += [*flushed.warnings, *lasting]
     errors = tuple(flushed.set_aside.values())
     if spooled not in flushed.set_aside:
         return Stored(codes, warnings, errors, store.location)
@@ -78,8 +79,7 @@ def _when_stored(error: StoreError) -> str:
 async def _gaps(store: Store) -> list[str]:
     """Return what of JWQL's rows is read as gaps; failing that, nothing: the snapshot is stored."""
     try:
-        async with store:
-            return await jwql_gaps(store)
+        return await jwql_gaps(store)
     except StoreError:
         return []
 

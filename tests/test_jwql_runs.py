@@ -5,16 +5,21 @@ import os
 import re
 
 import pytest
-from snapshots import make_area, make_tally
+from snapshots import make_area, make_snapshot, make_tally
 from test_gaps import DATE_GAPS, NUMBER_GAPS
 from test_job import write
 from test_run_cli import home, jwqlscan  # noqa: F401
 from test_store_jwql import connected, jwql_url, query  # noqa: F401
 
 from jwqlscan.areas import link_warnings
+from jwqlscan.config import Overrides, load_config
+from jwqlscan.doctor import examine
 from jwqlscan.errors import LastingWarning
+from jwqlscan.names import DETECTORS, FILETYPES
 from jwqlscan.reported import NAME, unreported
 from jwqlscan.settings import ScanSettings
+from jwqlscan.store import open_store
+from jwqlscan.tally import Amount, Product
 
 
 @pytest.fixture
@@ -122,6 +127,34 @@ async def test_a_label_that_an_enum_lacks_is_reported_once(
 
 
 @pytest.mark.case("P30")
+async def test_what_doctor_prints_makes_jwqls_tables_take_every_product(
+    tmp_path,
+    jwql_url,  # noqa: F811
+):
+    (tmp_path / "c.toml").write_text(
+        "[archive]\npath = 'a'\n[state]\npath = 's'\n[scan]\nextra_filetypes = ['x1d-new']\n"
+    )
+    config = load_config(str(tmp_path / "c.toml"), Overrides(database=jwql_url))
+    products = {Product(name, word): Amount(1, 1) for name in DETECTORS for word in FILETYPES}
+    products[Product("nircam", "x1d-new")] = Amount(1, 1)
+    everything = make_area(tally=make_tally(products=products))
+
+    async def looked_at():
+        [found] = [one for one in await examine(config) if one.what == "JWQL's tables"]
+        assert found.well
+        return found.text
+
+    text = await looked_at()
+    assert "ALTER TYPE filetype_enum ADD VALUE 'mbsub'; ALTER TYPE" in text
+    async with connected(jwql_url) as connection:
+        for statement in text.partition("runs: ")[2].split("; "):
+            await connection.execute(statement)
+    assert await looked_at() == "take every product"
+    async with open_store(jwql_url) as store:
+        assert await store.record(make_snapshot(0, everything)) == []
+
+
+@pytest.mark.case("P30")
 async def test_rows_without_a_number_are_reported_once(run, tmp_path, jwql_url):  # noqa: F811
     fill(tmp_path, 1000, size=2**31)
     await execute(jwql_url, "UPDATE central_storage SET used = 'NaN' WHERE id = 5")
@@ -174,7 +207,7 @@ def test_an_area_of_mostly_links_is_reported_unless_they_are_followed(
 async def test_a_lasting_warning_is_given_again_once_its_cause_came_back(tmp_path):
     state = str(tmp_path)
     lasting, other = LastingWarning("2 rows left out of s2d"), "df: no answer"
-    assert await unreported(state, [lasting, other]) == [lasting, other]
+    assert await unreported(state, [lasting, other, lasting]) == [lasting, other]
     more = LastingWarning("3 rows left out of s2d")
     assert await unreported(state, [more, other]) == [other]
     product = LastingWarning("3 rows left out of s3d")
