@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from trees import required
+from trees import in_mount_namespace, required
 
 from jwqlscan import accounts
 from jwqlscan.accounts import group_names, user_names
@@ -201,3 +201,36 @@ def test_threads_that_can_not_be_started_leave_numbers(monkeypatch):
 
     monkeypatch.setattr(accounts.threading.Thread, "start", refuse)
     assert accounts._Service().ask(str, (1, 2)) == {}
+
+
+@pytest.mark.parametrize("arguments", [("scan", "--by", "owner"), ("growth", "--by", "owner")])
+def test_a_backslash_in_a_name_is_printed_once_by_every_command(host, arguments):
+    uid = os.geteuid()
+    (host / "passwd").write_text(f"STSCI\\jdoe:x:{uid}:0::/:/bin/sh\n")
+    for file in (host / "archive").iterdir():
+        os.chown(file, uid, -1)
+    config = ("-c", host / "c.toml")
+    for _ in range(2):
+        done = jwqlscan({}, host, "run", "--no-report", *config)
+        assert (done.returncode, done.stderr) == (0, "")
+        (host / "archive/new.fits").write_text("x" * 100)
+    before = in_mount_namespace(f"mount --bind '{host}/passwd' /etc/passwd")
+    place = [host / "archive"] if arguments[0] == "scan" else config
+    done = subprocess.run(
+        [*before, *command(*arguments, *place)],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(host)},
+        capture_output=True,
+        text=True,
+        timeout=WAIT_S,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "STSCI\\jdoe " in done.stdout
+
+
+@only_root
+def test_whose_a_directory_is_that_root_must_not_use_is_reported_without_a_name(service, host):
+    (host / "state").mkdir()
+    os.chown(host / "state", 1, 1)
+    done = jwqlscan(service, host, "doctor", "-q", "-c", host / "c.toml", NAMES_SECONDS=FOR_EVER)
+    assert done.returncode == 1
+    assert "belongs to 1, and this is root: chown root" in done.stdout
