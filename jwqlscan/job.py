@@ -25,6 +25,7 @@ from jwqlscan.display import Display
 from jwqlscan.errors import (
     ExitCode,
     JwqlscanError,
+    LastingWarning,
     ReportError,
     StoreError,
     cause_of,
@@ -91,9 +92,9 @@ class _Run:
     metrics_problem: str = ""  # why the metrics can't be written
     warnings: list[str] = field(default_factory=list)  # of what was found before the scan
 
-    def warn(self, *texts: str) -> None:
-        """Log warnings, and keep them for the outcome; those that are empty are none."""
-        for text in filter(None, texts):
+    def warn(self, text: str) -> None:
+        """Log a warning, and keep it for the outcome; an empty one is none."""
+        if text:
             log.warning("%s", text)
             self.warnings.append(text)
 
@@ -216,6 +217,9 @@ async def _run(
                 warnings.append(str(error))
         warnings += link_warnings(snapshot.areas, config.scan)
         warnings += capped_warnings(snapshot.areas)
+        roots = [area.path for area in snapshot.areas]
+        if problem := useless_patterns(config.scan, roots, config.source):
+            warnings.append(LastingWarning(problem))
         reached = ExitCode.SPOOLED not in codes
         for warning in await unreported(config.state_path, warnings, all_known=reached):
             log.warning("%s", warning)
@@ -334,8 +338,7 @@ async def _measure(
         areas = choose_areas(config, found, last, allow_empty)
         await preflight.check_outside(config, areas, found)
         this.metrics_problem = await metrics_problem(config, areas, found)
-        roots = [area.path for area in areas]
-        this.warn(this.metrics_problem, useless_patterns(config.scan, roots, config.source))
+        this.warn(this.metrics_problem)
         display.phase("scanning")
         display.expect(sum(area.entries for (_, name), area in (last or {}).items() if name == ALL))
         started = time.monotonic()

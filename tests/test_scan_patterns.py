@@ -107,6 +107,8 @@ def test_a_run_warns_once_of_patterns_without_effect(tmp_path, file):
     assert "'./x' (" in warning and "*.tmp" not in warning
     assert "scan.snapshot_names" in warning and "'.zfs/snapshot' (" in warning
     assert warning.removeprefix("jwqlscan: ") in json.loads(done.stdout)["warnings"]
+    done = jwqlscan("run", "-c", file, "--no-report", home=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")  # the next night: no mail from cron
 
 
 def test_doctor_reports_patterns_without_effect(file):
