@@ -50,13 +50,13 @@ def main() -> None:
 
     prepare_streams()
     _prepare_colours()
-    from jwqlscan.accounts import complete_environment
-
-    complete_environment()
     if _scans(sys.argv[1:]):
         from jwqlscan.scanning.process import start_early
 
         start_early()
+    from jwqlscan.accounts import complete_environment
+
+    complete_environment()
     # The collector looks through all that bokeh made while years of history are read and drawn, for
     # nothing: with so few looks a report takes 0.4 s of 2 s less (five years of daily runs).
     gc.set_threshold(100_000, 50, 100)
