@@ -13,7 +13,8 @@ __version__ = "0.1.0"
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jwqlscan.config import Config, Overrides, load_config
-    from jwqlscan.job import Outcome, report, run
+    from jwqlscan.job import Outcome, run
+    from jwqlscan.reports import report
     from jwqlscan.scanning.measure import Measurement, scan
     from jwqlscan.settings import ScanSettings
 
@@ -35,7 +36,7 @@ _HOMES = {
     "Overrides": "config",
     "load_config": "config",
     "Outcome": "job",
-    "report": "job",
+    "report": "reports",
     "run": "job",
     "Measurement": "scanning.measure",
     "scan": "scanning.measure",

@@ -16,6 +16,9 @@ from enum import IntEnum
 from jwqlscan.baseline import COMPLETE, baseline
 from jwqlscan.capacities import same_room
 from jwqlscan.clock import future_warning, latest_date
+from jwqlscan.config import Config
+from jwqlscan.errors import StoreError
+from jwqlscan.local_state import LocalState, look_at_state
 from jwqlscan.settings import Limits, Thresholds
 from jwqlscan.snapshot import ALL
 from jwqlscan.store import Tables, open_store
@@ -150,9 +153,45 @@ class Evidence:
         return left / timedelta(days=1)
 
 
-def unknown(problem: str) -> Verdict:
-    """Return the verdict where nothing can be judged."""
-    return Verdict((Finding(Level.UNKNOWN, problem),))
+def unknown(problem: str, attempts: Sequence[Finding] = ()) -> Verdict:
+    """Return the verdict where nothing can be judged but what the state directory knows."""
+    return Verdict((Finding(Level.UNKNOWN, problem), *attempts))
+
+
+def attempt_findings(
+    local: LocalState, stored: Failure | None, max_age_s: Limits | None, now: datetime
+) -> list[Finding]:
+    """Return what is wrong with the last attempt, with what it left, and with one in progress.
+
+    Parameters
+    ----------
+    local : LocalState
+    stored : Failure or None
+        The newest failed run in the store.
+    max_age_s : (float, float) or None
+        A run in progress for longer than the first explains why no newer one is stored.
+    now : datetime
+    """
+    failure = local.failure(stored)
+    lines = [failure.line] if failure else []
+    lines += local.lines
+    running = local.running
+    since = now if running is None else running.since or now
+    if running is not None and max_age_s and (now - since).total_seconds() > max_age_s[0]:
+        lines.append(running.line)
+    return [Finding(Level.WARNING, line) for line in lines]
+
+
+async def check(config: Config) -> Verdict:
+    """Compare the last runs with the thresholds of the configuration."""
+    now = datetime.now(UTC)
+    local = await look_at_state(config)
+    limits = config.thresholds
+    try:
+        evidence = await gather(config.database_url, now)
+    except StoreError as error:
+        return unknown(str(error), attempt_findings(local, None, limits.max_age_s, now))
+    return judge(evidence, limits, now, local)
 
 
 async def gather(database_url: str, now: datetime | None = None) -> Evidence:
@@ -162,7 +201,8 @@ async def gather(database_url: str, now: datetime | None = None) -> Evidence:
         future = await future_dates(store, until)
         runs = await last_runs(store, RUNS, until)
         if not runs:
-            return Evidence((), None, future=future)
+            failed = await newest_failure(store, None, until)
+            return Evidence((), None, failed=failed, future=future)
         since = runs[0].date - RECENT
         # central_storage has no column for what df says is used: it is what is not available.
         central = [
@@ -185,23 +225,28 @@ async def gather(database_url: str, now: datetime | None = None) -> Evidence:
         return Evidence(runs, complete, points, failed, future)
 
 
-def judge(evidence: Evidence, limits: Thresholds, now: datetime | None = None) -> Verdict:
+def judge(
+    evidence: Evidence,
+    limits: Thresholds,
+    now: datetime | None = None,
+    local: LocalState | None = None,
+) -> Verdict:
     """Compare with the thresholds; one that is None is not looked at."""
     warning = future_warning(evidence.future)
     future = [Finding(Level.WARNING, warning)] if warning else []
-    if not evidence.runs and not future:
-        return unknown("no run is stored yet: `jwqlscan run` makes one")
     now = now or datetime.now(UTC)
+    attempts = attempt_findings(local or LocalState(), evidence.failed, limits.max_age_s, now)
+    if not evidence.runs and not future:
+        return unknown("no run is stored yet: `jwqlscan run` makes one", attempts)
     if not evidence.runs:
-        return Verdict((Finding(Level.CRITICAL, "no other run is stored"), *future))
+        return Verdict((Finding(Level.CRITICAL, "no other run is stored"), *future, *attempts))
     newest = evidence.runs[0]
     findings = [_age(evidence.complete, limits.max_age_s, now)] if limits.max_age_s else []
     findings += future
     if not newest.complete:
         reason = f": {newest.incomplete_reasons[0]}" if newest.incomplete_reasons else ""
         findings.append(Finding(Level.WARNING, f"the last run is {newest.status}{reason}"))
-    if evidence.failed:
-        findings.append(Finding(Level.WARNING, evidence.failed.line))
+    findings += attempts
     for area in _rooms(newest.areas):
         findings += _capacity(area, limits)
         if area.name == ALL:

@@ -350,7 +350,7 @@ def report(
     """Write the report again, and print where it is."""
     with told(debug, log_format):
         from jwqlscan.config import Overrides, load_config
-        from jwqlscan.job import report as write_report
+        from jwqlscan.reports import report_again
         from jwqlscan.signals import run_until_signalled
         from jwqlscan.units import parse_duration
 
@@ -359,7 +359,7 @@ def report(
         except (ValueError, OverflowError) as error:
             raise typer.BadParameter(str(error), param_hint="--since") from None
         settings = load_config(config, Overrides(outputs=outputs, database=database))
-        written = run_until_signalled(write_report, settings, start)
+        written = run_until_signalled(report_again, settings, start)
         if json:
             from jwqlscan.json_output import report_object
 

@@ -68,18 +68,18 @@ def check(
 
     They are compared with the thresholds under [check] in the configuration; one line
     with performance data is printed. What can't be judged, such as a wrong configuration or a
-    database that is down, is UNKNOWN.
+    database that is down, is UNKNOWN, or WARNING if snapshots wait for that database.
     """
     with told(debug, log_format, logging.ERROR), _given_up(timeout):
-        from jwqlscan.check import gather, judge, unknown
+        from jwqlscan.check import check as check_runs
+        from jwqlscan.check import unknown
         from jwqlscan.config import Overrides, load_config
         from jwqlscan.errors import JwqlscanError, SignalledError
         from jwqlscan.signals import run_until_signalled
 
         try:
             settings = load_config(config, Overrides(database=database))
-            evidence = run_until_signalled(gather, settings.database_url)
-            verdict = judge(evidence, settings.thresholds)
+            verdict = run_until_signalled(check_runs, settings)
         except SignalledError:
             raise
         except JwqlscanError as error:
@@ -147,12 +147,15 @@ def metrics(
     """
     with told(debug, log_format):
         from jwqlscan.config import Overrides, load_config
-        from jwqlscan.metrics import metrics_text, write_metrics
+        from jwqlscan.metrics import check_name, metrics_text, write_metrics
         from jwqlscan.signals import run_until_signalled
 
         settings = load_config(config, Overrides(database=database))
         path = output or settings.metrics_path
         if path:
-            run_until_signalled(write_metrics, settings.database_url, path)
+            check_name(path)
+        text = run_until_signalled(metrics_text, settings)
+        if path:
+            run_until_signalled(write_metrics, path, text)
         else:
-            sys.stdout.write(run_until_signalled(metrics_text, settings.database_url))
+            sys.stdout.write(text)

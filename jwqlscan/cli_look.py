@@ -62,22 +62,35 @@ def status(
     log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """Show the last runs: complete or not, how old, what changed."""
+    """Show the last runs: complete or not, how old, what changed.
+
+    Also the run in progress, a run that failed, and snapshots that wait for the database.
+    """
     with told(debug, log_format):
+        from dataclasses import replace
+
         from jwqlscan.config import Overrides, load_config
+        from jwqlscan.errors import StoreError
+        from jwqlscan.local_state import look_at_state
         from jwqlscan.looking import status as last
         from jwqlscan.signals import run_until_signalled
+        from jwqlscan.tables import print_attempts, print_status
+        from jwqlscan.terminal import Terminal
 
         settings = load_config(config, Overrides(database=database))
-        found = run_until_signalled(last, settings.database_url, runs)
+        local = run_until_signalled(look_at_state, settings)
+        try:
+            found = run_until_signalled(last, settings.database_url, runs)
+        except StoreError:
+            if not json:  # this much is known without the store
+                print_attempts(local, local.failure(), Terminal())
+            raise
+        found = replace(found, local=local)
         if json:
             from jwqlscan.json_output import status_object
 
             print_json(status_object(found))
         else:
-            from jwqlscan.tables import print_status
-            from jwqlscan.terminal import Terminal
-
             print_status(found, Terminal())
 
 

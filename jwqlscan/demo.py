@@ -16,8 +16,9 @@ from typing import NamedTuple
 from jwqlscan.config import load_config
 from jwqlscan.directories import DirectorySum
 from jwqlscan.errors import ConfigError, ExitCode
-from jwqlscan.job import report, run
+from jwqlscan.job import run
 from jwqlscan.paths import shown
+from jwqlscan.reports import report
 from jwqlscan.snapshot import AreaSnapshot, Snapshot
 from jwqlscan.store import open_store
 from jwqlscan.tally import Amount, Tally

@@ -11,11 +11,13 @@ from datetime import UTC, datetime, timedelta
 
 from jwqlscan import preflight
 from jwqlscan.areas import choose_areas, survey_paths
+from jwqlscan.check import gather
 from jwqlscan.clock import check_clock, future_warning, latest_date
 from jwqlscan.config import Config
 from jwqlscan.df import DfError, capacity
 from jwqlscan.errors import ClockError, JwqlscanError, StoreError
 from jwqlscan.files import try_to_write
+from jwqlscan.local_state import look_at_state
 from jwqlscan.metrics_path import check_metrics, check_metrics_outside
 from jwqlscan.names import FILETYPES, INSTRUMENT_LABELS
 from jwqlscan.paths import shown
@@ -65,6 +67,8 @@ async def examine(config: Config) -> list[Diagnosis]:
         ("disk space", _room),
         ("who is told", _notices),
         ("clock", _clock),
+        ("last run", _last_run),
+        ("spool", _spool),
     ]
     found = [Diagnosis("configuration", True, shown(config.file) or "none, only defaults")]
     for what, look in checks:
@@ -238,3 +242,25 @@ async def _clock(config: Config) -> str:
             if warning := future_warning(await future_dates(store, latest_date(now))):
                 raise ClockError(warning)
     return f"{now:%Y-%m-%d %H:%M} UTC"
+
+
+async def _last_run(config: Config) -> str:
+    """Look at how the last run on this host ended, and whether one is in progress."""
+    local = await look_at_state(config)
+    stored = None
+    with contextlib.suppress(StoreError):  # what is wrong with the store is reported of the store
+        stored = (await gather(config.database_url)).failed
+    if failure := local.failure(stored):
+        raise JwqlscanError(failure.line)
+    if local.running is not None:
+        return local.running.line
+    last = local.last
+    if last is None:
+        return "none on this host yet"
+    return f"{last.started:%Y-%m-%d %H:%M} UTC, exit code {last.exit_code}"
+
+
+async def _spool(config: Config) -> str:
+    if lines := (await look_at_state(config)).lines:
+        raise JwqlscanError("; ".join(lines))
+    return "no snapshot waits"

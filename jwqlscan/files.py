@@ -136,6 +136,55 @@ async def _write(
         await _run(os.close, directory_fd)
 
 
+def write_now(path: str, content: bytes, mode: int) -> None:
+    """Do what `write_atomically` does, waiting for it, for a small file on a local disk.
+
+    Raises
+    ------
+    OSError
+    """
+    directory, name = os.path.split(path)
+    temporary = _temporary_name(name)
+    directory_fd = os.open(directory or ".", _DIRECTORY_FLAGS)
+    try:
+        fd = _create(directory_fd, temporary, 0)
+        try:
+            _write_all(fd, content)
+            _settle(fd, mode, -1)
+            os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+        except BaseException:  # whatever it was goes on, and leaves no litter
+            _remove(directory_fd, temporary)
+            raise
+        finally:
+            os.close(fd)
+        os.fsync(directory_fd)
+    finally:
+        os.close(directory_fd)
+
+
+def overwrite_now(path: str, content: bytes) -> None:
+    """Overwrite a file in place, for a disk that has no room for a second one.
+
+    A crash in the middle leaves a part of each.
+
+    Raises
+    ------
+    OSError
+    """
+    fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _write_all(fd, content)
+        os.ftruncate(fd, len(content))
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _write_all(fd: int, content: bytes) -> None:
+    while content:
+        content = content[os.write(fd, content) :]
+
+
 async def make_directory(
     path: str, mode: int, group: str | None, *, follow_symlink: bool = False
 ) -> None:

@@ -24,29 +24,27 @@ from jwqlscan.df import DfError, capacity
 from jwqlscan.display import Display
 from jwqlscan.errors import (
     ExitCode,
-    JwqlscanError,
     LastingWarning,
     ReportError,
     StoreError,
-    cause_of,
     first_cause,
     most_severe,
 )
-from jwqlscan.lock import waited_lock
-from jwqlscan.metrics import write_metrics
+from jwqlscan.in_progress import noted_progress
+from jwqlscan.lock import LOCK_FILE, waited_lock
 from jwqlscan.metrics_path import metrics_problem
 from jwqlscan.notices import Announcement, Ending, announced
-from jwqlscan.paths import shown
+from jwqlscan.recorder import Recorder, recorded
 from jwqlscan.reported import unreported
-from jwqlscan.reporting import warm_up, write_report
+from jwqlscan.reporting import warm_up
+from jwqlscan.reports import report
 from jwqlscan.scan_patterns import useless_patterns
 from jwqlscan.scanning.measure import Measurement, measure, survey_seconds
 from jwqlscan.scanning.mounts import mount_at
 from jwqlscan.scanning.scanner import Scanner
 from jwqlscan.settings import ScanSettings
 from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot, worst_state
-from jwqlscan.store import LastArea, Store, Tables, open_store
-from jwqlscan.store.failures import Failure, record_failure
+from jwqlscan.store import LastArea, Store, open_store
 from jwqlscan.store.jwql_areas import jwql_areas
 from jwqlscan.store.questions import future_dates
 from jwqlscan.storing import said, store_snapshot, thin
@@ -148,11 +146,15 @@ async def run(
         An area can't be measured; nothing is stored but a FAILURE row in `monitor`.
     """
     this = _Run(datetime.now(UTC), log_file, run_id or str(uuid.uuid4()))
-    async with announced(config.notices, this.run_id) as announcement:
+    async with (
+        announced(config.notices, this.run_id) as announcement,
+        recorded(config, this.run_id, log_file) as recorder,
+    ):
         outcome = await _run(
             config,
             this,
             announcement,
+            recorder,
             allow_empty,
             allow_drop,
             with_report,
@@ -167,6 +169,7 @@ async def _run(
     config: Config,
     this: _Run,
     announcement: Announcement,
+    recorder: Recorder,
     allow_empty: bool,
     allow_drop: bool,
     with_report: bool,
@@ -174,57 +177,75 @@ async def _run(
     display: Display,
 ) -> Outcome:
     await preflight.check(config)
-    async with waited_lock(os.path.join(config.state_path, "lock"), wait_s):
+    lock = os.path.join(config.state_path, LOCK_FILE)
+    async with waited_lock(lock, wait_s) as fd, recorder.recording():
         # Not before: it may have waited for hours.
         this.started, this.began = datetime.now(UTC), time.monotonic()
+        await recorder.begin(this.started)
         check_clock(this.started)
         announcement.begin()
-        store = open_store(config.database_url)
-        last, complete, future = await _before(store, this.started)
-        try:
-            snapshot = await _measure(config, this, last, allow_empty, with_report, display)
-        except Exception as error:  # whatever it was, the run failed, and the table is to say so
-            await _record_failure(store, this, cause_of(error))
-            raise
-        if allow_drop or allow_empty:
-            snapshot = replace(snapshot, accepted=True)
-        else:
-            doubts = suspicions(snapshot.areas, complete, config.max_drop_percent)
-            snapshot = replace(snapshot, suspicions=doubts)
-        display.phase("storing")
-        codes, warnings, errors, location = await store_snapshot(config, store, snapshot)
-        if ExitCode.FAILED in codes:
-            await _record_failure(store, this, errors[0] if errors else warnings[0])
-        warnings += [future_warning(future)] if future else []
-        if config.insight.thin_after_s and ExitCode.SPOOLED not in codes:
-            warnings += await thin(config, store)
-        written: tuple[str, ...] = ()
-        if with_report and ExitCode.SPOOLED not in codes:
-            display.phase("writing the report")
-            try:
-                written = await report(config)
-            except (ReportError, StoreError) as error:
-                codes.append(ExitCode.REPORT_FAILED)
-                warnings.append(await said(store, error))
-            except Exception as error:  # a bug; but what was measured is stored, and that is said
-                codes.append(ExitCode.REPORT_FAILED)
-                bug = type(error).__name__
-                warnings.append(f"the report: a bug: {bug}; `jwqlscan report --debug` shows where")
-        if config.metrics_path and not this.metrics_problem and ExitCode.SPOOLED not in codes:
-            try:
-                await write_metrics(config.database_url, config.metrics_path)
-            except JwqlscanError as error:  # monitoring sees the old ones; the run is as good
-                warnings.append(str(error))
-        warnings += link_warnings(snapshot.areas, config.scan)
-        warnings += capped_warnings(snapshot.areas)
-        roots = [area.path for area in snapshot.areas]
-        if problem := useless_patterns(config.scan, roots, config.source):
-            warnings.append(LastingWarning(problem))
-        reached = ExitCode.SPOOLED not in codes
-        for warning in await unreported(config.state_path, warnings, all_known=reached):
-            log.warning("%s", warning)
-        told = (*errors, *this.warnings, *warnings)
-        return Outcome(snapshot, most_severe(codes), location, written, told)
+        with noted_progress(display, fd) as noted:
+            return await _attempt(
+                config, this, recorder, allow_empty, allow_drop, with_report, noted
+            )
+
+
+async def _attempt(
+    config: Config,
+    this: _Run,
+    recorder: Recorder,
+    allow_empty: bool,
+    allow_drop: bool,
+    with_report: bool,
+    display: Display,
+) -> Outcome:
+    """Make the run, and record how it ended; the lock is held."""
+    store = open_store(config.database_url)
+    last, complete, future = await _before(store, this.started)
+    snapshot = await _measure(config, this, last, allow_empty, with_report, display)
+    recorder.metrics_problem = this.metrics_problem
+    if allow_drop or allow_empty:
+        snapshot = replace(snapshot, accepted=True)
+    else:
+        doubts = suspicions(snapshot.areas, complete, config.max_drop_percent)
+        snapshot = replace(snapshot, suspicions=doubts)
+    display.phase("storing")
+    stored = await store_snapshot(config, store, snapshot)
+    codes, warnings = stored.codes, stored.warnings
+    warnings += [future_warning(future)] if future else []
+    is_down = ExitCode.SPOOLED in codes
+    if config.insight.thin_after_s and not is_down:
+        warnings += await thin(config, store)
+    written: tuple[str, ...] = ()
+    report_failure: str | None = None
+    if with_report and not is_down:
+        display.phase("writing the report")
+        written, report_failure = await _report(config, store)
+        if report_failure:
+            codes.append(ExitCode.REPORT_FAILED)
+            warnings.append(report_failure)
+    code = most_severe(codes)
+    warnings += await recorder.end(code, stored.cause, report_failure, snapshot, store_down=is_down)
+    warnings += link_warnings(snapshot.areas, config.scan)
+    warnings += capped_warnings(snapshot.areas)
+    roots = [area.path for area in snapshot.areas]
+    if problem := useless_patterns(config.scan, roots, config.source):
+        warnings.append(LastingWarning(problem))
+    for warning in await unreported(config.state_path, warnings, all_known=not is_down):
+        log.warning("%s", warning)
+    told = (*stored.errors, *this.warnings, *warnings)
+    return Outcome(snapshot, code, stored.location, written, told)
+
+
+async def _report(config: Config, store: Store) -> tuple[tuple[str, ...], str]:
+    """Write the report; return its files and, if it could not be written, why."""
+    try:
+        return await report(config, in_run=True), ""
+    except (ReportError, StoreError) as error:
+        return (), await said(store, error)
+    except Exception as error:  # a bug; but what was measured is stored, and that is said
+        bug = type(error).__name__
+        return (), f"the report: a bug: {bug}; `jwqlscan report --debug` shows where"
 
 
 def _ending(outcome: Outcome) -> Ending:
@@ -238,39 +259,6 @@ def _ending(outcome: Outcome) -> Ending:
     ]
     took = f"{snapshot.status} in {format_seconds(snapshot.seconds)}"
     return Ending(snapshot.status, outcome.exit_code, "; ".join((took, *totals)))
-
-
-async def report(
-    config: Config, since: datetime | None = None, *, note: str = ""
-) -> tuple[str, ...]:
-    """Write the report from what is stored.
-
-    Parameters
-    ----------
-    config : Config
-    since : datetime, optional
-        Aware; only what was measured from then on is drawn.
-    note : str
-        A sentence for the top of the page; "" leaves it out.
-
-    Returns
-    -------
-    tuple of str
-        The files written.
-
-    Raises
-    ------
-    StoreError
-        If the history can't be read.
-    ReportError
-        If a file can't be written.
-    """
-    until = latest_date(datetime.now(UTC))
-    async with open_store(config.database_url, Tables.LOOKED_AT) as store:
-        history = await store.history(since, until)
-        history = replace(history, insight=await store.insight(until))
-        note = " ".join(filter(None, (note, future_warning(await future_dates(store, until)))))
-    return tuple(await write_report(history, config.outputs, socket.gethostname(), note))
 
 
 _Areas = Mapping[tuple[str, str], LastArea]
@@ -298,27 +286,6 @@ async def _before(store: Store, now: datetime) -> tuple[_Areas | None, _Areas, l
     except StoreError as error:
         log.warning("%s; measuring all the same", await said(store, error))
         return None, {}, []
-
-
-async def _record_failure(store: Store, this: _Run, cause: str) -> None:
-    """Store that the run failed, and why, and note it in JWQL's table."""
-    ended = datetime.now(UTC)
-    failure = Failure(
-        this.run_id,
-        this.started,
-        ended,
-        socket.gethostname(),
-        __version__,
-        int(ExitCode.FAILED),
-        cause,
-        shown(this.log_file),
-    )
-    try:
-        async with store:
-            await store.record_failure(this.started, ended, this.log_file)
-            await record_failure(store, failure)
-    except StoreError as error:
-        log.warning("the failure could not be noted: %s", error)
 
 
 async def _measure(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jwqlscan.cube import Cube
     from jwqlscan.demo import Demonstration
     from jwqlscan.doctor import Diagnosis
+    from jwqlscan.in_progress import RunInProgress
     from jwqlscan.insight import Bounds, Growth, GrowthRow
     from jwqlscan.job import Outcome
     from jwqlscan.looking import RunStatus, Series, Status
@@ -231,12 +232,27 @@ def _capacity_object(capacity: Capacity) -> dict[str, Any]:
 
 def status_object(status: Status) -> dict[str, Any]:
     """Return what `jwqlscan status --json` prints."""
+    failure, running = status.failure, status.local.running
     return {
         "store": status.store,
         "runs": [_run_status_object(one) for one in status.runs],
-        "failed": None if status.failed is None else status.failed.started.isoformat(),
-        "failure": None if status.failed is None else _failure_object(status.failed),
+        "failed": None if failure is None else failure.started.isoformat(),
+        "failure": None if failure is None else _failure_object(failure),
+        "running": None if running is None else _running_object(running),
+        "spooled": status.local.waiting,
+        "quarantined": status.local.quarantined,
         "future": [date.isoformat() for date in status.future],
+    }
+
+
+def _running_object(running: RunInProgress) -> dict[str, Any]:
+    return {
+        "process": running.process,
+        "since": None if running.since is None else running.since.isoformat(),
+        "phase": running.phase,
+        "entries": running.entries,
+        "expected_entries": running.expected,
+        "updated": None if running.updated is None else running.updated.isoformat(),
     }
 
 

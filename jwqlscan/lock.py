@@ -16,13 +16,22 @@ from jwqlscan.errors import ConfigError, LockedError
 from jwqlscan.paths import shown
 from jwqlscan.signals import before_leaving
 
+LOCK_FILE = "lock"
+
 # Between two tries, while another run holds the lock.
 TRY_AGAIN_S = 0.2
 
+# A command that looks whether a run is in progress holds the lock for some microseconds.
+_LOOKS = 5
+_LOOK_S = 0.01
+
+# The holder and how far it is: see `jwqlscan.in_progress`.
+_MAX_BYTES = 4096
+
 
 @contextlib.asynccontextmanager
-async def waited_lock(path: str, wait_s: float) -> AsyncIterator[None]:
-    """Hold the lock for a run, and wait so long for it to be free.
+async def waited_lock(path: str, wait_s: float) -> AsyncIterator[int]:
+    """Hold the lock for a run, wait so long for it to be free, and yield the file's descriptor.
 
     Raises
     ------
@@ -33,18 +42,18 @@ async def waited_lock(path: str, wait_s: float) -> AsyncIterator[None]:
     with contextlib.ExitStack() as held:
         while True:
             try:
-                held.enter_context(run_lock(path))
+                fd = held.enter_context(run_lock(path))
                 break
             except LockedError:
                 if time.monotonic() >= give_up:
                     raise
             await anyio.sleep(TRY_AGAIN_S)
-        yield
+        yield fd
 
 
 @contextlib.contextmanager
-def run_lock(path: str) -> Iterator[None]:
-    """Hold the lock for a run.
+def run_lock(path: str) -> Iterator[int]:
+    """Hold the lock for a run, and yield the file's descriptor.
 
     Raises
     ------
@@ -69,11 +78,10 @@ def run_lock(path: str) -> Iterator[None]:
         ) from None
     try:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(fd)
         except BlockingIOError:
-            holder = os.pread(fd, 200, 0).decode("ascii", "replace").strip() or "unknown"
             raise LockedError(
-                f"another run holds {shown(path)}: {shown(holder)}; "
+                f"another run holds {shown(path)}: {shown(holder_line(fd)) or 'unknown'}; "
                 "wait for it to end, or give --wait"
             ) from None
         except OSError as error:  # ENOLCK, say: a filesystem without locks
@@ -86,10 +94,55 @@ def run_lock(path: str) -> Iterator[None]:
             os.pwrite(fd, f"process {os.getpid()} since {since}\n".encode("ascii"), 0)
         try:
             with before_leaving(partial(fcntl.flock, fd, fcntl.LOCK_UN)):
-                yield
+                yield fd
         finally:
             with contextlib.suppress(OSError):
                 os.ftruncate(fd, 0)
             fcntl.flock(fd, fcntl.LOCK_UN)
     finally:
         os.close(fd)
+
+
+def _take(fd: int) -> None:
+    for left in range(_LOOKS, -1, -1):
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not left:
+                raise
+        time.sleep(_LOOK_S)
+    return None
+
+
+def holder_line(fd: int) -> str:
+    """Return which process holds the lock, and since when, as it is noted in the lock file."""
+    return _content(fd).partition("\n")[0].strip()
+
+
+def is_held(path: str) -> str | None:
+    """Return what is noted in a lock file if a run holds it, else None.
+
+    None, too, where the file can't be opened.
+
+    Notes
+    -----
+    A shared lock is tried: nothing else tells whether another process holds one, in another
+    namespace too.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return None
+    except BlockingIOError:
+        return _content(fd)
+    except OSError:  # a filesystem without locks: no run can hold it
+        return None
+    finally:
+        os.close(fd)
+
+
+def _content(fd: int) -> str:
+    return os.pread(fd, _MAX_BYTES, 0).decode("ascii", "replace")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
 from jwqlscan.baseline import baseline
@@ -11,6 +11,7 @@ from jwqlscan.clock import latest_date
 from jwqlscan.errors import ConfigError
 from jwqlscan.growth import growth
 from jwqlscan.insight import Growth
+from jwqlscan.local_state import LocalState
 from jwqlscan.paths import shown
 from jwqlscan.snapshot import ALL, area_label
 from jwqlscan.store import Store, Tables, open_store
@@ -73,12 +74,20 @@ class Status:
         The newest run that failed, after all of them; or the newest of them, without a report.
     future : tuple of datetime
         Dates of runs in the future, newest first.
+    local : LocalState
+        What the state directory knows; `failed` of the store is not the last word then.
     """
 
     store: str
     runs: tuple[RunStatus, ...]
     failed: Failure | None = None
     future: tuple[datetime, ...] = ()
+    local: LocalState = field(default_factory=LocalState)
+
+    @property
+    def failure(self) -> Failure | None:
+        """The failed run to report, as the store and the state directory know it together."""
+        return self.local.failure(self.failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +118,7 @@ async def status(database_url: str, count: int, now: datetime | None = None) -> 
             RunStatus(run, now - run.date, _totals(run, baseline(runs, run)))
             for run in runs[:count]
         ]
-        failed = await newest_failure(store, runs[0].date, until) if runs else None
+        failed = await newest_failure(store, runs[0].date if runs else None, until)
         future = await future_dates(store, until)
         return Status(store.location, tuple(found), failed, tuple(future))
 

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import os
+import re
+import stat
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import NamedTuple
 
 from jwqlscan import __version__
 from jwqlscan.check import Evidence, gather
-from jwqlscan.errors import ConfigError
+from jwqlscan.config import Config
+from jwqlscan.errors import ConfigError, ExitCode
 from jwqlscan.files import write_atomically
+from jwqlscan.local_state import LocalState, look_at_state
 from jwqlscan.paths import shown
 from jwqlscan.store.questions import AreaRow
 
 METRICS_MODE = 0o644  # the node exporter is another user
+
+
+_FAMILY = re.compile(r"# HELP (jwqlscan_\w+) ")
+_MAX_CHARACTERS = 2**20
 
 
 class Metric(NamedTuple):
@@ -40,10 +49,18 @@ _AREA_GAUGES = {
 }
 
 
-def exposition(evidence: Evidence) -> str:
-    """Return the metrics as text; with no run there is but the version."""
+def exposition(evidence: Evidence, local: LocalState | None = None) -> str:
+    """Return the metrics as text.
+
+    Parameters
+    ----------
+    evidence : Evidence
+        What the store knows; without a run no metric of an area is written.
+    local : LocalState, optional
+        What the state directory knows.
+    """
     lines = []
-    for metric in _metrics(evidence):
+    for metric in _metrics(evidence, local or LocalState()):
         name = f"jwqlscan_{metric.name}"
         lines += [f"# HELP {name} {metric.help}", f"# TYPE {name} gauge"]
         for labels, value in metric.samples:
@@ -52,17 +69,15 @@ def exposition(evidence: Evidence) -> str:
     return "\n".join(lines) + "\n"
 
 
-async def write_metrics(database_url: str, path: str) -> None:
+async def write_metrics(path: str, text: str) -> None:
     """Write the metrics to a file, whole or not at all.
 
     Raises
     ------
     ConfigError
         If it can't be written, or its name is not one the node exporter reads.
-    StoreError
     """
     check_name(path)
-    text = exposition(await gather(database_url))
     try:
         await write_atomically(os.path.abspath(path), text, METRICS_MODE, None, among_others=True)
     except OSError as error:
@@ -71,31 +86,61 @@ async def write_metrics(database_url: str, path: str) -> None:
         ) from None
 
 
+def with_known(text: str, path: str) -> str:
+    """Return metrics, and those of an earlier file that a failed run does not know.
+
+    Alerts on the space that is left, say, would be silent without them.
+    """
+    names = set(_FAMILY.findall(text))
+    earlier = _earlier(path)
+    starts = [match.start() for match in _FAMILY.finditer(earlier)]
+    families = [earlier[a:b] for a, b in pairwise([*starts, len(earlier)])]
+    return text + "".join(one for one in families if _FAMILY.findall(one)[0] not in names)
+
+
+def _earlier(path: str) -> str:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags)
+        with open(fd, encoding="utf-8") as file:
+            return file.read(_MAX_CHARACTERS) if stat.S_ISREG(os.fstat(fd).st_mode) else ""
+    except (OSError, ValueError):
+        return ""
+
+
 def check_name(path: str) -> None:
     """Refuse a name that the textfile collector would pass over."""
     if not path.endswith(".prom"):
         raise ConfigError(f"metrics: {shown(path)}: the node exporter reads only *.prom files")
 
 
-async def metrics_text(database_url: str) -> str:
-    """Return the metrics of the last run."""
-    return exposition(await gather(database_url))
+async def metrics_text(config: Config) -> str:
+    """Return the metrics of the last run and the last attempt.
+
+    Raises
+    ------
+    StoreError
+    """
+    return exposition(await gather(config.database_url), await look_at_state(config))
 
 
-def _metrics(evidence: Evidence) -> Iterator[Metric]:
+def _metrics(evidence: Evidence, local: LocalState) -> Iterator[Metric]:
     yield Metric("build_info", "The version of jwqlscan.", (({"version": __version__}, 1),))
     ahead = len(evidence.future)
     yield _plain("future_runs", "Stored runs that are dated in the future.", ahead)
+    yield from _attempt(evidence, local)
+    complete = evidence.complete.date if evidence.complete is not None else None
+    if not evidence.runs and local.last is not None:
+        complete = local.last.complete  # the store can't be asked
+    if complete is not None:
+        name = "last_complete_run_timestamp_seconds"
+        text = "Start of the last run that read everything."
+        yield _plain(name, text, complete.timestamp())
     if not evidence.runs:
         return
     run = evidence.runs[0]
     yield _plain("last_run_timestamp_seconds", "Start of the last run.", run.date.timestamp())
     yield _plain("last_run_duration_seconds", "Wall time of its scan.", run.seconds)
-    yield _plain("last_run_complete", "1 if it read everything, else 0.", int(run.complete))
-    if evidence.complete is not None:
-        stamp = evidence.complete.date.timestamp()
-        name = "last_complete_run_timestamp_seconds"
-        yield _plain(name, "Start of the last run that read everything.", stamp)
     for name, (attribute, text) in _AREA_GAUGES.items():
         yield from _gauge(name, text, _values(run.areas, attribute))
     errors = (
@@ -111,6 +156,29 @@ def _metrics(evidence: Evidence) -> Iterator[Metric]:
     )
     text = "From the last run until the filesystem is full, at the pace of 90 days."
     yield from _gauge("seconds_until_full", text, days)
+
+
+def _attempt(evidence: Evidence, local: LocalState) -> Iterator[Metric]:
+    """Yield the metrics of the last attempt, which may have failed before it stored anything."""
+    last, failure = local.last, local.failure(evidence.failed)
+    report_failed = failure is not None and failure.exit_code == ExitCode.REPORT_FAILED
+    run_failed = failure is not None and not report_failed
+    if last is not None and last.exit_code is not None:
+        text = "Start of the last run that has ended, whether it failed or not."
+        yield _plain("last_attempt_timestamp_seconds", text, last.started.timestamp())
+        text = "Exit code of that run; 128 + N if signal N ended it, 137 if it was killed."
+        yield _plain("last_attempt_exit_code", text, last.exit_code)
+        report_failed = bool(last.report_failure)
+    text = "1 if the last report could not be written, else 0."
+    yield _plain("last_report_failed", text, int(report_failed))
+    text = "Snapshots that wait in the spool for the database."
+    yield _plain("spooled_snapshots", text, local.waiting)
+    text = "Snapshots that the database refused, in spool/bad."
+    yield _plain("quarantined_snapshots", text, local.quarantined)
+    if evidence.runs or run_failed:
+        complete = bool(evidence.runs) and evidence.runs[0].complete and not run_failed
+        text = "1 if the last run read everything; 0 if it did not, or failed."
+        yield _plain("last_run_complete", text, int(complete))
 
 
 def _plain(name: str, text: str, value: float) -> Metric:

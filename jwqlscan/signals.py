@@ -22,6 +22,9 @@ GRACE_S = 0.8
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _SHOW_CURSOR = "\x1b[?25h"
 
+# The signal that ends this process, once it came.
+_received: list[int] = []
+
 _last_acts: list[Callable[[], object]] = []
 
 Parameters = ParamSpec("Parameters")
@@ -51,6 +54,7 @@ def run_until_signalled(
                 async def watch() -> None:
                     async for number in signals:
                         came.append(number)
+                        _received.append(number)
                         for second in heeded:  # this task is cancelled with the others
                             signal.signal(second, lambda number, _: _leave(number))
                         last_resort = threading.Timer(GRACE_S, _leave, (number,))
@@ -71,6 +75,11 @@ def run_until_signalled(
     if not results:
         raise SignalledError(came[0])
     return results[0]
+
+
+def received() -> int | None:
+    """Return the signal that ends the process; None before one came."""
+    return _received[0] if _received else None
 
 
 def _not_ignored() -> list[signal.Signals]:

@@ -28,12 +28,16 @@ _ACCEPT = "see what is missing or, if it was removed, run once with --allow-drop
 
 
 class Stored(NamedTuple):
-    """What became of the snapshot; `errors` are logged already, `warnings` are not."""
+    """What became of the snapshot; `errors` are logged already, `warnings` are not.
+
+    `cause` is why the store does not have it; "" if it does.
+    """
 
     codes: list[ExitCode]
     warnings: list[str]
     errors: tuple[str, ...]
     location: str
+    cause: str = ""
 
 
 async def store_snapshot(config: Config, store: Store, snapshot: Snapshot) -> Stored:
@@ -59,14 +63,15 @@ async def store_snapshot(config: Config, store: Store, snapshot: Snapshot) -> St
         codes.append(ExitCode.SPOOLED)
         reason = await said(store, error)
         warnings.append(f"{reason}; kept in {shown(spooled)}, {_when_stored(error)}")
-        return Stored(codes, warnings, (), spooled)
+        return Stored(codes, warnings, (), spooled, reason)
     warnings += [*flushed.warnings, *lasting]
     errors = tuple(flushed.set_aside.values())
     if spooled not in flushed.set_aside:
         return Stored(codes, warnings, errors, store.location)
     # The store will never take this one: it is kept, but nobody is to think that all is well.
     codes.append(ExitCode.FAILED)
-    return Stored(codes, warnings, errors, os.path.join(directory, spool.BAD))
+    cause = flushed.set_aside[spooled]
+    return Stored(codes, warnings, errors, os.path.join(directory, spool.BAD), cause)
 
 
 def _when_stored(error: StoreError) -> str:

@@ -21,8 +21,10 @@ from jwqlscan.units import counted, format_age, format_bytes, format_count, form
 if TYPE_CHECKING:
     from jwqlscan.benchmark import Benchmark
     from jwqlscan.insight import Growth
+    from jwqlscan.local_state import LocalState
     from jwqlscan.looking import Series, Status
     from jwqlscan.scanning.measure import Measurement
+    from jwqlscan.store.failures import Failure
     from jwqlscan.tally import Tally
 
 UNRECOGNIZED_SHOWN = 5
@@ -120,6 +122,7 @@ def print_status(status: Status, console: Terminal) -> None:
         console.print(
             Text(f"no runs in {shown(status.store)} yet: `jwqlscan run` makes one"), soft_wrap=True
         )
+        print_attempts(status.local, status.failure, console)
         return
     table = Listing(
         *("run (UTC)", "status", ">age", ">took"),
@@ -146,10 +149,17 @@ def print_status(status: Status, console: Terminal) -> None:
             )
             head = ["", "", "", ""]
     console.show(table, expendable=(3, 6, 2, 9, 8))
-    if status.failed:
-        console.print(Text(status.failed.line, "bold red"), soft_wrap=True)
+    print_attempts(status.local, status.failure, console)
     for reason in status.runs[0].run.incomplete_reasons:
         console.print(Text(f"{status.runs[0].run.status}: {reason}"), soft_wrap=True)
+
+
+def print_attempts(local: LocalState, failure: Failure | None, console: Terminal) -> None:
+    """Print the run in progress, the one that failed, and what waits for somebody to look."""
+    if local.running is not None:
+        console.print(Text(local.running.line), soft_wrap=True)
+    for line in (*([failure.line] if failure else []), *local.lines):
+        console.print(Text(line, "bold red"), soft_wrap=True)
 
 
 def print_series(series: Series, console: Terminal) -> None:

@@ -37,12 +37,14 @@ LAYERS = [
     ("a configuration's sections", "config_sections"),
     (
         "configuration, lock, df, store",
-        "config lock df capacities capped_sums notices store.* new_config jwql_config",
+        "config lock df capacities capped_sums notices store.* new_config jwql_config in_progress"
+        " attempts",
     ),
     (
         "measuring, spool, report, looking back",
         "scanning.measure areas reported spool storing reporting.* preflight looking check metrics"
-        " metrics_path schedule moving moving_insight jwql_import pruning",
+        " metrics_path schedule moving moving_insight jwql_import pruning local_state recorder"
+        " reports",
     ),
     ("the use cases", "job doctor"),
     ("how tables are shown", "terminal"),
@@ -60,7 +62,7 @@ ONLY_IN = {
     "aiofiles": "files",
     "pwd": "accounts",  # the name service may not answer
     "grp": "accounts",
-    "threading": "scanning.* signals notices accounts",
+    "threading": "scanning.* signals notices accounts in_progress",
 }
 
 

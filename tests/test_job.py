@@ -18,8 +18,9 @@ from trees import required
 from jwqlscan.config import load_config
 from jwqlscan.display import Display
 from jwqlscan.errors import ConfigError, ExitCode, LockedError, ScanFailedError
-from jwqlscan.job import report, run
+from jwqlscan.job import run
 from jwqlscan.lock import run_lock
+from jwqlscan.reports import report
 from jwqlscan.store import open_store
 from jwqlscan.store.postgresql import PostgresqlStore
 
@@ -231,7 +232,7 @@ async def test_a_bug_in_the_report_leaves_the_snapshot_stored_and_is_told(tree, 
     async def fail(*args, **more):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("jwqlscan.job.write_report", fail)
+    monkeypatch.setattr("jwqlscan.reports.write_report", fail)
     outcome = await run(make_config(tree))
     assert outcome.exit_code == ExitCode.REPORT_FAILED
     assert "the report: a bug: ZeroDivisionError" in outcome.warnings[-1]

@@ -155,7 +155,7 @@ def test_a_quota_that_is_used_up_is_told_before_the_scan(tree):
     assert done.returncode == ExitCode.USAGE
     assert done.stderr.startswith(f"jwqlscan: state.path: {tree}/.local/share/jwqlscan: Disk quota")
     assert done.stderr.count("\n") == 1
-    assert os.listdir(tree / ".local/share/jwqlscan") == []
+    assert os.listdir(tree / ".local/share/jwqlscan") == ["last-attempt.json"]
 
 
 def test_a_place_of_another_user_is_told_before_the_scan(tree):

@@ -17,6 +17,7 @@ from jwqlscan.errors import ConfigError, ReportError, first_cause
 from jwqlscan.files import make_directory, write_atomically
 from jwqlscan.history import History
 from jwqlscan.paths import shown
+from jwqlscan.reporting.alarm import Alarm, marked
 from jwqlscan.settings import Outputs
 
 DIRECTORY = "monitor_filesystem"
@@ -39,7 +40,11 @@ def _import_page() -> None:
 
 
 async def write_report(
-    history: History, outputs: Outputs, host: str = "", note: str = ""
+    history: History,
+    outputs: Outputs,
+    host: str = "",
+    note: str = "",
+    alarm: Alarm | None = None,
 ) -> list[str]:
     """Draw the report and write it.
 
@@ -52,6 +57,8 @@ async def write_report(
         Where the newest run ran; "" leaves it out.
     note : str
         A sentence for the top of the page; "" leaves it out.
+    alarm : Alarm, optional
+        What failed after the newest run of the history.
 
     Returns
     -------
@@ -66,6 +73,7 @@ async def write_report(
     await warm_up()
     texts = await anyio.to_thread.run_sync(_render, history, host, note)
     directory = os.path.join(outputs.directory, DIRECTORY)
+    texts[PAGE] = marked(texts[PAGE], alarm)
     paths = {os.path.join(directory, name): text for name, text in texts.items()}
     try:
         await make_directory(outputs.directory, outputs.mode, outputs.group, follow_symlink=True)

@@ -503,7 +503,7 @@
       : isStale ? `⚠ No run for ${duration(age)}. ${plain}` : verdict;
     banner.querySelector(".age").textContent = isFuture ? "" : ` · ${duration(Math.max(age, 0))} ago`;
     banner.classList.toggle("stale", isStale || isFuture);
-    const isBad = strong.textContent.startsWith("⚠");
+    const isBad = strong.textContent.startsWith("⚠") || document.getElementById("alarm") !== null;
     document.title = (isBad ? "⚠ " : "") + document.title.replace(/^⚠ /, "");
     icon.href = iconOf(isBad ? "#c62828" : "#2e7d32");
   }

@@ -17,6 +17,7 @@ from jwqlscan import __version__
 from jwqlscan.history import History
 from jwqlscan.paths import harmless
 from jwqlscan.reporting import PAGE, theme
+from jwqlscan.reporting.alarm import BEGIN, END
 from jwqlscan.reporting.bars import bars
 from jwqlscan.reporting.columns import Columns, Json, compact
 from jwqlscan.reporting.components import MANIFEST, components
@@ -134,6 +135,7 @@ def _page(
         policy=_content_security_policy(scripts),
         host=harmless(host),
         note=harmless(note),
+        alarm=Markup(BEGIN + END),  # noqa: S704 (ours)
         facts=facts,
         sampled=sampled,
         tabs=list(_numbered(tabs)),

@@ -1,0 +1,343 @@
+"""However a run ends, `status`, `check`, `doctor`, the metrics and the page know it afterwards.
+
+Whole commands: each kind of end twice in a row, then a run that succeeds, after which all is well.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from test_job import CAL, write
+
+from jwqlscan.attempts import FILE, KILLED
+from jwqlscan.reporting.alarm import BEGIN, END
+
+case = pytest.mark.case
+JWQLSCAN = [sys.executable, "-m", "jwqlscan"]
+PAGE = "outputs/monitor_filesystem/filesystem_monitor.html"
+
+
+class Site:
+    """An archive, its configuration, and the commands."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        write(path / "archive/public/jw01018" / CAL, 4096)
+        self.configure()
+
+    def configure(self, database="sqlite:///db/store.db", more=""):
+        (self.path / "db").mkdir(exist_ok=True)
+        config = self.path / "config.toml"
+        config.write_text(
+            f'[archive]\npath = "archive"\n[database]\nurl = "{database}"\n'
+            '[outputs]\npath = "outputs"\n[state]\npath = "state"\n'
+            f'[metrics]\npath = "jwqlscan.prom"\n{more}'
+        )
+        config.chmod(0o600)
+
+    def jwqlscan(self, command, *options, **kwargs):
+        arguments = [*JWQLSCAN, command, "-c", self.path / "config.toml", *options]
+        return subprocess.run(
+            arguments, capture_output=True, text=True, cwd=self.path, timeout=120, **kwargs
+        )
+
+    def start(self, *options):
+        return subprocess.Popen(
+            [*JWQLSCAN, "run", "-v", "-c", self.path / "config.toml", *options],
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=self.path,
+        )
+
+    def status(self):
+        return json.loads(self.jwqlscan("status", "--json").stdout)
+
+    def metrics(self):
+        text = (self.path / "jwqlscan.prom").read_text()
+        return {
+            family.name.removeprefix("jwqlscan_"): family.samples[0].value
+            for family in text_string_to_metric_families(text)
+        }
+
+    def alarm(self):
+        """Return what the page shows at its top, as text."""
+        page = (self.path / PAGE).read_text()
+        block = page.partition(BEGIN)[2].partition(END)[0]
+        return re.sub(r"<[^>]+>", " ", block)
+
+
+@pytest.fixture
+def site(tmp_path):
+    made = Site(tmp_path)
+    done = made.jwqlscan("run")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert made.alarm() == ""
+    return made
+
+
+def all_is_well(site):
+    """Assert that a successful run leaves nothing of an earlier failure."""
+    done = site.jwqlscan("run")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert site.status()["failure"] is None
+    check = site.jwqlscan("check")
+    assert check.stdout.startswith("JWQLSCAN OK"), check.stdout
+    assert site.alarm() == ""
+    metrics = site.metrics()
+    assert metrics["last_attempt_exit_code"] == 0
+    assert metrics["last_run_complete"] == 1
+    assert metrics["last_report_failed"] == metrics["spooled_snapshots"] == 0
+    doctor = json.loads(site.jwqlscan("doctor", "--json").stdout)
+    assert [one["well"] for one in doctor["checks"] if one["what"] in ("last run", "spool")] == [
+        True,
+        True,
+    ]
+
+
+def emptied(site):
+    (site.path / "archive").rename(site.path / "elsewhere")
+    (site.path / "archive/public").mkdir(parents=True)
+    return 1, "no files, and the last run found 1"
+
+
+def unmounted(site):
+    (site.path / "archive").rename(site.path / "elsewhere")
+    return 2, "No such file or directory"
+
+
+def refused(site):
+    outputs = site.path / "outputs"
+    outputs.rename(site.path / "outputs-away")
+    outputs.write_text("a file is in the way")
+    return 2, "outputs.path"
+
+
+def repaired(site):
+    if (site.path / "elsewhere").exists():
+        shutil.rmtree(site.path / "archive", ignore_errors=True)
+        (site.path / "elsewhere").rename(site.path / "archive")
+    if (site.path / "outputs-away").exists():
+        (site.path / "outputs").unlink()
+        (site.path / "outputs-away").rename(site.path / "outputs")
+    site.configure()
+
+
+def told_everywhere(site, code, cause, page=True):
+    """Assert that everybody who looks learns that the last run failed, and why."""
+    before = site.metrics()
+    assert before["last_attempt_exit_code"] == code
+    assert before["last_run_complete"] == 0
+    status = site.status()
+    assert status["failure"]["exit_code"] == code
+    assert cause in status["failure"]["cause"]
+    assert cause in site.jwqlscan("status").stdout.replace("\n", "")
+    check = site.jwqlscan("check")
+    assert (check.returncode, cause in check.stdout) == (1, True), check.stdout
+    assert cause in site.jwqlscan("doctor").stdout
+    site.jwqlscan("metrics")
+    assert site.metrics().items() >= before.items()  # the command knows what the run itself wrote
+    if page:
+        assert cause in site.alarm()
+        assert f"exit code {code}" in site.alarm()
+
+
+@case("P38")
+@pytest.mark.parametrize("kind", [emptied, unmounted, refused])
+def test_a_run_that_fails_is_known_with_its_cause_until_one_succeeds(site, kind):
+    code, cause = kind(site)
+    for _ in range(2):
+        done = site.jwqlscan("run")
+        assert done.returncode == code, done.stderr
+        assert cause in done.stderr
+        told_everywhere(site, code, cause, page=kind is not refused)
+    with sqlite3.connect(site.path / "db/store.db") as store:
+        causes = store.execute("SELECT exit_code, cause FROM scan_failure").fetchall()
+    assert [code for code, _ in causes] == [code, code]
+    assert all(cause in text for _, text in causes)
+    # Without the state directory the store still knows.
+    elsewhere = {**os.environ, "HOME": str(site.path / "home")}
+    done = subprocess.run(
+        [*JWQLSCAN, "check", "--database", f"sqlite:///{site.path}/db/store.db"],
+        **{"capture_output": True, "text": True, "env": elsewhere, "timeout": 60},
+    )
+    assert (done.returncode, cause in done.stdout) == (1, True), done.stdout
+    repaired(site)
+    all_is_well(site)
+
+
+@case("P38")
+def test_a_snapshot_that_waits_for_the_database_is_known_with_the_reason(site):
+    (site.path / "db").rename(site.path / "db-away")
+    (site.path / "db").write_text("")  # no directory: it can't be opened
+    for count in (1, 2):
+        done = site.jwqlscan("run")
+        assert done.returncode == 4, done.stderr
+        metrics = site.metrics()
+        assert metrics["last_attempt_exit_code"] == 4
+        assert metrics["spooled_snapshots"] == count
+        assert metrics["area_files"] == 1  # what this run knows itself
+        check = site.jwqlscan("check")
+        assert check.returncode == 1, check.stdout
+        assert f"{count} snapshot" in check.stdout
+        assert f"{count} snapshot" in site.jwqlscan("status").stdout
+        assert f"{count} snapshot" in site.jwqlscan("doctor").stdout
+        assert "is not stored" in site.alarm()
+    (site.path / "db").unlink()
+    (site.path / "db-away").rename(site.path / "db")
+    assert site.status()["spooled"] == 2
+    assert "2 snapshots wait" in site.jwqlscan("check").stdout
+    site.jwqlscan("metrics")
+    assert site.metrics()["spooled_snapshots"] == 2
+    assert site.jwqlscan("db", "flush").returncode in (0, 2)
+    all_is_well(site)
+
+
+@case("P38")
+def test_a_report_that_fails_every_night_is_known_with_the_reason(site):
+    page = site.path / PAGE
+    page.parent.rename(site.path / "away")
+    page.parent.write_text("")  # in the way of the report, not of the run
+    if site.jwqlscan("run").returncode == 2:  # the preflight finds it: let another thing fail
+        page.parent.unlink()
+        (site.path / "away").rename(page.parent)
+        page.rename(site.path / "page-away")
+        page.mkdir()
+    for _ in range(2):
+        done = site.jwqlscan("run")
+        assert done.returncode == 5, done.stderr
+        metrics = site.metrics()
+        assert metrics["last_attempt_exit_code"] == 5
+        assert (metrics["last_report_failed"], metrics["last_run_complete"]) == (1, 1)
+        check = site.jwqlscan("check")
+        assert check.returncode == 1
+        assert "Is a directory" in check.stdout
+        assert site.status()["failure"]["exit_code"] == 5
+        assert "Is a directory" in site.jwqlscan("doctor").stdout
+        site.jwqlscan("metrics")
+        assert site.metrics() == metrics
+    page.rmdir()
+    assert site.jwqlscan("report").returncode == 0
+    assert site.jwqlscan("check").stdout.startswith("JWQLSCAN OK")
+    all_is_well(site)
+
+
+@case("P38")
+def test_an_incomplete_run_is_a_warning_and_no_failure(site):
+    many_directories(site)
+    for _ in range(2):
+        done = site.jwqlscan("run", "--max-rate", "20", "--max-runtime", "1s")
+        assert done.returncode == 3, done.stderr
+        assert site.metrics()["last_attempt_exit_code"] == 3
+        assert site.metrics()["last_run_complete"] == 0
+        assert site.status()["failure"] is None
+        assert site.jwqlscan("check").returncode == 1
+        assert site.alarm() == ""
+    all_is_well(site)
+
+
+def many_directories(site):
+    for number in range(200):
+        (site.path / f"archive/public/d{number}").mkdir(exist_ok=True)
+
+
+def paused(site, number):
+    """Start a run, end it by a signal in the middle of its scan, and return its exit code."""
+    many_directories(site)
+    with site.start("--max-rate", "20") as process:
+        for line in process.stderr:
+            if "scanning" in line:
+                break
+        running = wait_for_entries(site)
+        process.send_signal(number)
+        process.stderr.read()
+        return process.wait(60), running
+
+
+def wait_for_entries(site):
+    """Return what `status` shows of a run in progress, once it shows how far it is."""
+    give_up = time.monotonic() + 60
+    while time.monotonic() < give_up:
+        running = site.status()["running"]
+        if running and running["entries"]:
+            return running
+    pytest.fail("the run in progress is not shown")
+
+
+@case("P38")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_a_signal_ends_is_known_by_the_signal(site, number):
+    for _ in range(2):
+        code, _ = paused(site, number)
+        assert code == 128 + number
+        told_everywhere(site, code, f"ended by {number.name}")
+    all_is_well(site)
+
+
+@case("P38")
+def test_a_run_that_is_killed_is_known_by_what_it_began(site):
+    for count in (1, 2):
+        code, running = paused(site, signal.SIGKILL)
+        assert code == -signal.SIGKILL
+        assert running["phase"] == "scanning"
+        status = site.status()
+        assert status["running"] is None
+        assert status["failure"]["cause"] == KILLED
+        assert (status["failure"]["ended"], status["failure"]["exit_code"]) == (None, None)
+        check = site.jwqlscan("check")
+        assert (check.returncode, KILLED in check.stdout) == (1, True)
+        assert KILLED in site.jwqlscan("doctor").stdout
+        site.jwqlscan("metrics")  # the run could write none
+        assert site.metrics()["last_attempt_exit_code"] == 137
+        assert site.metrics()["last_run_complete"] == 0
+        assert site.jwqlscan("report").returncode == 0
+        assert KILLED in site.alarm()
+        with sqlite3.connect(site.path / "db/store.db") as store:
+            [stored] = store.execute("SELECT count(*) FROM scan_failure").fetchone()
+        assert stored == count - 1  # the next run stores it
+    done = site.jwqlscan("run")
+    assert done.returncode == 0
+    assert KILLED in done.stderr  # once
+    all_is_well(site)
+
+
+@case("P38", "P14")
+def test_a_run_that_is_kept_out_leaves_the_record_of_the_other(site):
+    many_directories(site)
+    with site.start("--max-rate", "20") as process:
+        running = wait_for_entries(site)
+        before = (site.path / "state" / FILE).read_bytes()
+        for _ in range(2):
+            done = site.jwqlscan("run")
+            assert done.returncode == 11
+            assert f"process {process.pid} since" in done.stderr
+            assert "\n" not in done.stderr.strip()
+            assert (site.path / "state" / FILE).read_bytes() == before
+        assert running["process"] == process.pid
+        text = site.jwqlscan("status").stdout.replace("\n", " ")
+        assert "a run is in progress since 20" in text
+        assert "scanning" in text
+        assert "entries" in text
+        assert site.jwqlscan("check").returncode == 0
+        process.kill()
+        process.stderr.read()
+
+
+def test_a_refused_run_leaves_the_record_of_one_in_progress(site):
+    many_directories(site)
+    with site.start("--max-rate", "20") as process:
+        wait_for_entries(site)
+        before = (site.path / "state" / FILE).read_bytes()
+        done = site.jwqlscan("run", "--outputs", "/dev/null/x")
+        assert done.returncode == 2
+        assert (site.path / "state" / FILE).read_bytes() == before
+        process.kill()
+        process.stderr.read()
