@@ -438,7 +438,7 @@ async def test_whatever_ails_the_database_the_run_ends_with_4_and_the_next_store
         assert proxy.fault == "none" or proxy.hit.is_set()
     assert outcome.exit_code == ExitCode.SPOOLED, outcome
     assert said in outcome.warnings[-1], outcome.warnings
-    assert outcome.warnings[-1].endswith("the next run stores it")
+    assert ", the next run stores it" in outcome.warnings[-1]  # some, once that is repaired
     assert len(os.listdir(tree / "state/spool")) == 1
     await execute(*mend)
     later = await run(make_config(tree, database=pg_url), with_report=False)
