@@ -98,8 +98,8 @@ COPY = b'COPY "filesystem_instrument"'
         ("stall", b"COMMIT"),
         ("cut", b"COMMIT"),
         ("deaf", b"COMMIT"),
-        ("stall", b"pg_try_advisory_lock"),
-        ("deaf", b"pg_advisory_unlock"),
+        ("stall", b"pg_try_advisory_xact_lock"),
+        ("cut", b"pg_try_advisory_xact_lock"),
     ],
     ids=str,
 )

@@ -11,7 +11,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Self
 
@@ -36,6 +36,7 @@ from jwqlscan.store.dsn import check_form, default_sslmode, redacted
 from jwqlscan.store.fitting import Column
 from jwqlscan.store.insight import read_insight
 from jwqlscan.store.intervals import microseconds
+from jwqlscan.store.pgpass import password_for, uses_service
 from jwqlscan.store.postgresql_errors import (
     INSUFFICIENT_PRIVILEGE,
     MIGRATE_HINT,
@@ -57,19 +58,24 @@ CLOSE_TIMEOUT_S = 2.0
 EXCLUSIVE_TIMEOUT_S = 60.0
 READING = "ISOLATION LEVEL REPEATABLE READ READ ONLY"
 _EXCLUSIVE_POLL_S = 0.2
+_NO_FILE = os.path.join(os.devnull, "none")
 _EXCLUSIVE_KEY = 1  # beside APPLICATION_ID: apart from the lock of a migration
 
+# What every pooler passes on; the others are set in each transaction: PgBouncer refuses them here.
+_STARTUP_SETTINGS = {
+    "application_name": f"jwqlscan {__version__}",
+    "timezone": "UTC",  # what a JWQL date without a time zone is taken as
+}
 # The server's own limits, milliseconds, a little tighter: its message says more than ours. And its
 # keepalives, seconds: the locks of a host that lost power are free after two minutes, not hours.
-_SERVER_SETTINGS = {
-    "application_name": f"jwqlscan {__version__}",
+_TRANSACTION_SETTINGS = {
+    "timezone": "'UTC'",
     "statement_timeout": "110000",
     "lock_timeout": "30000",
     "idle_in_transaction_session_timeout": "60000",
     "tcp_keepalives_idle": "60",
     "tcp_keepalives_interval": "10",
     "tcp_keepalives_count": "6",
-    "timezone": "UTC",  # what a JWQL date without a time zone is taken as
 }
 
 
@@ -80,13 +86,18 @@ class PostgresqlStore:
     ----------
     url : str
         ``postgresql://user:password@host:port/database``. What is missing comes from the
-        environment (PGHOST, PGPASSWORD, …) and ``~/.pgpass``. Not through PgBouncer in
-        transaction mode, which does not keep the session settings. Without an ``sslmode`` (also
+        environment (PGHOST, PGPASSWORD, …) and ``~/.pgpass``. Without an ``sslmode`` (also
         PGSSLMODE) only an encrypted connection to another host is made; ``verify-full`` verifies
         the server too.
     connect_timeout_s, call_timeout_s, exclusive_timeout_s : float
         How long to wait for the server, and for another host that is storing.
     tables : Tables
+
+    Notes
+    -----
+    All works through a pooler that gives each transaction another server connection, as PgBouncer
+    does: no statement is outside a transaction, none is prepared under a name, and nothing is set
+    or locked for a session.
     """
 
     def __init__(
@@ -105,7 +116,7 @@ class PostgresqlStore:
         self._exclusive_timeout_s = exclusive_timeout_s
         self._connection: asyncpg.Connection | None = None
         self._exclusive = False
-        self._holder: asyncpg.Connection | None = None  # the connection whose session has the lock
+        self._holder: asyncpg.Connection | None = None  # whose open transaction has the lock
         self._lock = asyncio.Lock()  # asyncpg runs on asyncio alone, and so does this store
 
     @property
@@ -114,19 +125,13 @@ class PostgresqlStore:
         return redacted(self._url)
 
     async def __aenter__(self) -> Self:
-        async with self._session() as connection:
-            await self._migrate(connection)
+        await self._migrate()
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
         connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        try:
-            with anyio.fail_after(CLOSE_TIMEOUT_S, shield=True):
-                await connection.close()
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
-            connection.terminate()  # everything is committed: nothing is lost
+        if connection is not None:
+            await _close(connection)  # everything is committed: nothing is lost
 
     @asynccontextmanager
     async def exclusive(self) -> AsyncIterator[None]:
@@ -134,8 +139,9 @@ class PostgresqlStore:
 
         Notes
         -----
-        An advisory lock of the session: it ends with the connection, and a connection made anew
-        within the block takes it again before anything else.
+        An advisory lock of a transaction that stays open on a connection of its own, as a pooler
+        has no sessions to lock for. It ends with that connection, and is taken again before
+        anything else is done within the block.
         """
         self._exclusive = True
         try:
@@ -145,11 +151,8 @@ class PostgresqlStore:
         finally:
             self._exclusive = False
             holder, self._holder = self._holder, None
-            if holder is not None and holder is self._connection:
-                with suppress(StoreUnavailableError):  # then the session is gone, and the lock
-                    async with self._session() as connection:
-                        unlock = "SELECT pg_advisory_unlock($1, $2)"
-                        await connection.fetchval(unlock, APPLICATION_ID, _EXCLUSIVE_KEY)
+            if holder is not None:
+                await _close(holder)  # which ends its transaction
 
     async def record(self, snapshot: Snapshot) -> list[str]:
         """Store a snapshot; return warnings for rows that an existing JWQL table can't take."""
@@ -227,12 +230,12 @@ class PostgresqlStore:
 
     async def identity(self) -> str:
         """Return when the server was started, to the microsecond, and which of its databases."""
-        async with self._session() as connection:
+        async with self._transaction(READING) as connection:
             return str(await connection.fetchval(queries.IDENTITY))
 
     async def catalog(self) -> Mapping[str, Mapping[str, Column]]:
         """Return the columns of the JWQL tables and our own."""
-        async with self._session() as connection:
+        async with self._transaction(READING) as connection:
             return await queries.catalog(connection)
 
     async def write(
@@ -302,36 +305,37 @@ class PostgresqlStore:
             f" {snapshot.timestamp.isoformat()}: run again"
         )
 
-    async def _migrate(self, connection: Connection) -> None:
+    async def _migrate(self) -> None:
         if self._tables is Tables.FOREIGN:
-            return
+            async with self._session():  # whether there is a server
+                return
         # Looking first needs no privilege to create anything once the schema is there.
-        version = await queries.schema_version(connection)
+        async with self._transaction(READING) as connection:
+            version = await queries.schema_version(connection)
         if not version and self._tables is Tables.EXPECTED:
             raise StoreError(f"{self.location}: {NO_STORE}")
         if not steps_from(version, "postgresql", self.location):
             return
-        try:
-            await self._apply_steps(connection)
-        except asyncpg.PostgresError as error:
-            if error.sqlstate != INSUFFICIENT_PRIVILEGE:
-                raise
-            text = f"{self.location}: {error.args[0]}: {MIGRATE_HINT}"
-            raise StoreUnavailableError(text) from error
+        async with self._transaction() as connection:
+            try:
+                await self._apply_steps(connection)
+            except asyncpg.PostgresError as error:
+                if error.sqlstate != INSUFFICIENT_PRIVILEGE:
+                    raise
+                text = f"{self.location}: {error.args[0]}: {MIGRATE_HINT}"
+                raise StoreUnavailableError(text) from error
 
     async def _apply_steps(self, connection: Connection) -> None:
-        await connection.execute("BEGIN")
         await connection.execute("SELECT pg_advisory_xact_lock($1)", APPLICATION_ID)
         version = await queries.schema_version(connection)
         for step in steps_from(version, "postgresql", self.location):
             await connection.execute(step.sql)
             await connection.execute("INSERT INTO scan_schema (version) VALUES ($1)", step.version)
-        await connection.execute("COMMIT")
 
     @asynccontextmanager
     async def _transaction(self, mode: str = "") -> AsyncIterator[Connection]:
         async with self._session() as connection:
-            await connection.execute(f"BEGIN {mode}")
+            await connection.execute(_begin(mode))
             yield connection
             await connection.execute("COMMIT")
 
@@ -347,8 +351,8 @@ class PostgresqlStore:
             connection = self._connection
             try:
                 with anyio.fail_after(self._call_timeout_s):
-                    if self._exclusive and self._holder is not connection:
-                        await self._hold(connection)
+                    if self._exclusive:
+                        await self._hold()
                     try:
                         yield connection
                     except AttributeError as error:
@@ -364,17 +368,27 @@ class PostgresqlStore:
                     raise
                 raise failed from error
 
-    async def _hold(self, connection: Connection) -> None:
-        deadline = anyio.current_time() + self._exclusive_timeout_s
-        take = "SELECT pg_try_advisory_lock($1, $2)"
-        while not await connection.fetchval(take, APPLICATION_ID, _EXCLUSIVE_KEY):
-            if anyio.current_time() >= deadline:
-                raise StoreUnavailableError(
-                    f"{self.location}: another host is storing, and was not done within"
-                    f" {self._exclusive_timeout_s:g} s: see pg_stat_activity for who it is"
-                )
-            await anyio.sleep(_EXCLUSIVE_POLL_S)
-        self._holder = connection
+    async def _hold(self) -> None:
+        if self._holder is not None and not self._holder.is_closed():
+            return
+        self._holder = None
+        holder = await self._connect()
+        try:
+            # Idle, within its transaction, for as long as the block takes.
+            await holder.execute(f"{_begin()}; SET LOCAL idle_in_transaction_session_timeout = 0")
+            deadline = anyio.current_time() + self._exclusive_timeout_s
+            take = "SELECT pg_try_advisory_xact_lock($1, $2)"
+            while not await holder.fetchval(take, APPLICATION_ID, _EXCLUSIVE_KEY):
+                if anyio.current_time() >= deadline:
+                    raise StoreUnavailableError(
+                        f"{self.location}: another host is storing, and was not done within"
+                        f" {self._exclusive_timeout_s:g} s: see pg_stat_activity for who it is"
+                    )
+                await anyio.sleep(_EXCLUSIVE_POLL_S)
+        except BaseException:  # cancelled, too: it goes on, without the lock
+            holder.terminate()
+            raise
+        self._holder = holder
 
     async def _connect(self) -> asyncpg.Connection:
         # The URL stays out of every message, and asyncpg's exceptions out of the traceback: their
@@ -386,8 +400,12 @@ class PostgresqlStore:
                 return await asyncpg.connect(
                     self._url,
                     timeout=self._connect_timeout_s,
-                    server_settings=_SERVER_SETTINGS,
+                    server_settings=_STARTUP_SETTINGS,
+                    statement_cache_size=0,  # statements without a name, which poolers need
                     ssl=default_sslmode(self._url, os.environ),
+                    password=password_for(self._url, os.environ),
+                    # asyncpg is to read no password file of its own: see `pgpass`.
+                    passfile=None if uses_service(self._url, os.environ) else _NO_FILE,
                 )
         except ssl.CertificateError as error:  # it is a ValueError too
             reason = getattr(error, "verify_message", "") or "it is not trusted"
@@ -406,3 +424,18 @@ class PostgresqlStore:
             if failed is None:
                 raise
             raise failed from None
+
+
+def _begin(mode: str = "") -> str:
+    """Return what begins a transaction, with the limits that hold in it: one round trip."""
+    settings = (f"SET LOCAL {name} = {value}" for name, value in _TRANSACTION_SETTINGS.items())
+    return "; ".join((f"BEGIN {mode}", *settings))
+
+
+async def _close(connection: asyncpg.Connection) -> None:
+    """Close a connection in order, or leave it where the server does not answer."""
+    try:
+        with anyio.fail_after(CLOSE_TIMEOUT_S, shield=True):
+            await connection.close()
+    except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()
