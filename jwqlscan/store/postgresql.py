@@ -125,7 +125,11 @@ class PostgresqlStore:
         return redacted(self._url)
 
     async def __aenter__(self) -> Self:
-        await self._migrate()
+        try:
+            await self._migrate()
+        except BaseException:  # whatever it was goes on, with the connection closed
+            await self.__aexit__()
+            raise
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
