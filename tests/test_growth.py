@@ -20,7 +20,7 @@ from jwqlscan.growth import Look, growth
 from jwqlscan.insight import GROWTH_BY
 from jwqlscan.job import run
 from jwqlscan.looking import grown
-from jwqlscan.projections import NO_PROGRAM, label_of
+from jwqlscan.projections import NO_PROGRAM, labels
 from jwqlscan.store import open_store
 from jwqlscan.store.intervals import cell_key, cell_text
 
@@ -62,7 +62,8 @@ def true_sums(by, files):
         if by == "program":
             label = program or NO_PROGRAM
         else:
-            label = label_of(by, CellKey(file_class, uid, 0, 2, size.bit_length()), "fits")
+            key = CellKey(file_class, uid, 0, 2, size.bit_length())
+            label = labels(by, [key], "fits")(key)
         sums[label] = sums.get(label, Sum()) + Sum(1, size)
     return sums
 
@@ -305,7 +306,7 @@ async def test_without_an_area_the_growth_of_the_others_is_reported(tmp_path):
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
     lines = printed().splitlines()
-    assert lines[1] == "central in the same time: +1 files, +1.00 MiB"
+    assert lines[1] == "central in the same time: +1 file, +1.00 MiB"
     found = json.loads(printed("--json"))
     assert [(one["area"], one["apparent_bytes_change"]) for one in found["others"]] == [
         ("central", 2**20),
