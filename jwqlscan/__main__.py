@@ -33,10 +33,16 @@ _distrust_start_directory()
 
 import contextlib  # noqa: E402 - not from there
 import gc  # noqa: E402 - as above
+import resource  # noqa: E402 - as above
 import signal  # noqa: E402 - as above
+
+from jwqlscan.shortage import shortage  # noqa: E402 - as above
 
 # Commands that scan: their scanning process starts before anything else is imported.
 SCANNING = ("run", "scan")
+
+THREAD_STACK_BYTES = 2 * 2**20
+M_ARENA_MAX = -8  # malloc.h
 
 
 def main() -> None:
@@ -53,14 +59,23 @@ def main() -> None:
     if _scans(sys.argv[1:]):
         from jwqlscan.scanning.process import start_early
 
-        start_early()
+        with contextlib.suppress(OSError):  # the command tries again, and reports it
+            start_early()
+    _save_address_space()
     from jwqlscan.accounts import complete_environment
 
     complete_environment()
     # The collector looks through all that bokeh made while years of history are read and drawn, for
     # nothing: with so few looks a report takes 0.4 s of 2 s less (five years of daily runs).
     gc.set_threshold(100_000, 50, 100)
-    _end(_run_app())
+    try:
+        code = _run_app()
+    except Exception as error:
+        if "--debug" in sys.argv or not (words := shortage(error)):
+            raise
+        sys.stderr.write(f"jwqlscan: {words}\n")
+        code = 3 if sys.argv[1:2] == ["check"] else 1
+    _end(code)
 
 
 def _restart_in_utf8_mode() -> None:
@@ -141,7 +156,28 @@ def _end(code: int | str | None) -> None:
     logging.shutdown()
     with contextlib.suppress(OSError, ValueError):  # a closed terminal hears nothing more
         sys.stderr.flush()
+    with contextlib.suppress(OSError):  # no file can be opened: then no thread is stuck either
+        from jwqlscan.leaving import release_output
+        from jwqlscan.scanning.process import close_unused
+
+        close_unused()
+        release_output()
     os._exit(code)
+
+
+def _save_address_space() -> None:
+    """Take less address space for threads where it is limited (``ulimit -v``).
+
+    glibc reserves 64 MB for what each thread allocates, and 8 MB for its stack: mallopt(3).
+    """
+    if resource.getrlimit(resource.RLIMIT_AS)[0] == resource.RLIM_INFINITY:
+        return
+    import ctypes
+    import threading
+
+    threading.stack_size(THREAD_STACK_BYTES)
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def _prepare_colours() -> None:

@@ -206,7 +206,7 @@ def run(
     with told(debug, log_format, level, run_id, stores=True):
         from jwqlscan.config import Overrides, load_config
         from jwqlscan.job import run as run_job
-        from jwqlscan.logs import logging_to_file
+        from jwqlscan.log_file import logging_to_file
         from jwqlscan.signals import run_until_signalled
 
         over = scan_overrides(workers, reader, max_rate, background, max_runtime)
@@ -226,7 +226,10 @@ def run(
             )
 
         live = not (quiet or verbose or log_format is LogFormat.json)  # the others are lines
-        with logging_to_file(settings.log_path) as log_file, display_on_terminal(live) as display:
+        with (
+            logging_to_file(settings.log_path, settings.log_keep) as log_file,
+            display_on_terminal(live) as display,
+        ):
             outcome = run_until_signalled(job, display, log_file)
         if json:
             from jwqlscan.json_output import run_object

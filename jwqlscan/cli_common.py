@@ -21,9 +21,11 @@ from jwqlscan.errors import (
     JwqlscanError,
     SignalledError,
     StandardOutputError,
+    cause_of,
 )
 from jwqlscan.logs import LogFormat, json_line, logging_to_stderr
 from jwqlscan.paths import shown
+from jwqlscan.shortage import shortage
 from jwqlscan.standard_streams import discard_output
 
 if TYPE_CHECKING:
@@ -223,10 +225,11 @@ def usage_problem(error: Exception) -> tuple[str, str]:
 
 
 def unexpected_problem(error: Exception) -> str:
-    """Return a line on an error that nobody expected: mostly a bug."""
+    """Return a line on an error that nobody expected: a bug, or a limit of the host."""
     if isinstance(error, FileNotFoundError) and error.filename is None and _is_removed("."):
         return "the current directory was removed: give absolute paths, or change to another one"
-    return f"a bug: {type(error).__name__}; --debug shows where"
+    where = "" if shortage(error) else "; --debug shows where"
+    return f"{cause_of(error)}{where}"
 
 
 def _is_removed(directory: str) -> bool:
@@ -309,7 +312,7 @@ def told(
         raise typer.Exit(128 + signal.SIGPIPE) from None
     except (typer.Exit, typer.BadParameter, typer.Abort):
         raise
-    except Exception as error:  # a bug: one line, and the way to its traceback
+    except Exception as error:  # a bug, or a limit of the host: one line
         if debug:
             raise
         tell(unexpected_problem(error), form, run_id)

@@ -7,15 +7,17 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from jwqlscan.accounts import user_name
 from jwqlscan.config_sections import (
     take_duration,
     take_insight,
     take_notices,
+    take_number,
     take_outputs,
     take_percent,
     take_scan,
@@ -23,6 +25,7 @@ from jwqlscan.config_sections import (
     take_thresholds,
 )
 from jwqlscan.errors import ConfigError
+from jwqlscan.leaving import CALL_TIMEOUT_S, call_in_time
 from jwqlscan.paths import shown
 from jwqlscan.schemes import BUILT_IN
 from jwqlscan.settings import (
@@ -39,9 +42,12 @@ from jwqlscan.snapshot import ALL
 from jwqlscan.toml_table import Table, expanded, from_here, home
 from jwqlscan.trust import distrust, distrust_way
 
+Result = TypeVar("Result")
+
 SYSTEM_FILE = "/etc/jwqlscan/config.toml"
 DEFAULT_ARCHIVE_AREAS = ("public", "proprietary")
 DEFAULT_MAX_DROP_PERCENT = 50
+DEFAULT_LOG_KEEP = 400  # a year of daily runs, and some more
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,8 @@ class Config:
     df_timeout_s : float
     log_path : str or None
         Directory of the log files, one a run.
+    log_keep : int
+        How many of them stay.
     state_path : str
         Directory of the lock, the spool and the default store.
     max_drop_percent : int
@@ -92,6 +100,7 @@ class Config:
     df_timeout_s: float
     log_path: str | None
     state_path: str
+    log_keep: int = DEFAULT_LOG_KEEP
     max_drop_percent: int = DEFAULT_MAX_DROP_PERCENT
     thresholds: Thresholds = field(default_factory=Thresholds)
     metrics_path: str | None = None
@@ -150,7 +159,7 @@ def load_config(file: str | None = None, overrides: Overrides | None = None) -> 
         For a file that can't be read or parsed, an unknown key or a value of the wrong type; the
         message names the key and the file.
     """
-    path = file or next(filter(os.path.isfile, _default_files()), "")
+    path = file or _in_time("~/.config or /etc", _default_file)
     table = Table({}, "", path)
     if path:
         path = os.path.abspath(path)
@@ -193,12 +202,7 @@ def default_state_path() -> str:
 
 def _parse(path: str) -> dict[str, Any]:
     try:
-        with open(path, "rb") as file:
-            _check_trust(path, os.fstat(file.fileno()))
-            # Some editors begin a file with a byte order mark, which TOML does not know.
-            table = tomllib.loads(file.read().decode("utf-8-sig"))
-            _check_secret(path, os.fstat(file.fileno()), table)
-            return table
+        return _in_time(shown(path), partial(_read, path))
     except OSError as error:
         raise ConfigError(f"{shown(path)}: {error.strerror}; {_remedy(error)}") from None
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number or nest too large
@@ -213,6 +217,28 @@ def _remedy(error: OSError) -> str:
         user = user_name(os.geteuid())
         return f"let user {user} read it (chmod, chgrp), or run this as a user who may"
     return "name a file that can be read"
+
+
+def _default_file() -> str:
+    return next(filter(os.path.isfile, _default_files()), "")
+
+
+def _in_time(where: str, look: Callable[[], Result]) -> Result:
+    """Look at the configuration; a disk that does not answer is left behind."""
+    try:
+        return call_in_time(look)
+    except TimeoutError:
+        problem = f"no answer within {CALL_TIMEOUT_S:g} s: see its mount"
+        raise ConfigError(f"the configuration, {where}: {problem}") from None
+
+
+def _read(path: str) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        _check_trust(path, os.fstat(file.fileno()))
+        # Some editors begin a file with a byte order mark, which TOML does not know.
+        table = tomllib.loads(file.read().decode("utf-8-sig"))
+        _check_secret(path, os.fstat(file.fileno()), table)
+        return table
 
 
 def _check_trust(path: str, status: os.stat_result) -> None:
@@ -291,6 +317,7 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
         outputs=take_outputs(outputs, over.outputs, state_path),
         df_timeout_s=take_duration(df, "timeout", "30s"),
         log_path=log.directory("path"),
+        log_keep=take_number(log, "keep", "a number of log files", DEFAULT_LOG_KEEP),
         state_path=state_path,
         thresholds=take_thresholds(check),
         metrics_path=metrics.directory("path"),

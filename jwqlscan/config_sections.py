@@ -236,3 +236,11 @@ def take_percent(table: Table, key: str, default: int) -> int:
     if not 1 <= percent <= 100:
         raise table.error(key, f"expected 1 to 100 (percent), not {percent}")
     return percent
+
+
+def take_number(table: Table, key: str, what: str, default: int) -> int:
+    """Take a number that is at least 1."""
+    number: int = table.take(key, int, what, default)
+    if number < 1:
+        raise table.error(key, f"expected {what}, 1 or more, not {number}")
+    return number

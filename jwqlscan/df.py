@@ -21,6 +21,7 @@ import anyio
 from anyio.abc import Process
 
 from jwqlscan.paths import shown
+from jwqlscan.shortage import shortage
 from jwqlscan.snapshot import Capacity
 
 DF_PATHS = ("/usr/bin/df", "/bin/df")  # never looked up: cron and sudo bring a PATH of their own
@@ -90,6 +91,10 @@ async def capacity(
         raise DfError(path, f"no answer within {timeout_s:g} s") from None
     except ValueError as error:
         raise DfError(path, str(error)) from None
+    except RuntimeError as error:  # the event loop waits for the process in a thread (Python 3.11)
+        if words := shortage(error):
+            raise DfError(path, words) from None
+        raise
 
 
 async def _ask(path: str, df_paths: tuple[str, ...]) -> Capacity:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from jwqlscan import preflight
 from jwqlscan.areas import choose_areas, survey_paths
@@ -18,6 +19,7 @@ from jwqlscan.df import DfError, capacity
 from jwqlscan.errors import ClockError, JwqlscanError, StoreError
 from jwqlscan.files import try_to_write
 from jwqlscan.local_state import look_at_state
+from jwqlscan.log_file import make_log_directory
 from jwqlscan.metrics_path import check_metrics, check_metrics_outside
 from jwqlscan.names import FILETYPES, INSTRUMENT_LABELS
 from jwqlscan.paths import shown
@@ -88,12 +90,14 @@ async def examine(config: Config) -> list[Diagnosis]:
 async def _places(config: Config) -> str:
     await preflight.check(config)
     if config.log_path:
-        _try_to_write("log.path", config.log_path, config)
+        place = ("log.path", config.log_path)
+        await preflight.in_time(partial(_try_to_write, *place, config), (place,))
     return f"{shown(config.state_path)}, {shown(config.outputs.directory)} can be written"
 
 
 def _try_to_write(key: str, directory: str, config: Config) -> None:
     try:
+        make_log_directory(directory)
         try_to_write(directory)
     except OSError as error:
         raise JwqlscanError(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from enum import IntEnum
 
 from jwqlscan.paths import harmless
+from jwqlscan.shortage import shortage
 
 
 class ExitCode(IntEnum):
@@ -126,12 +128,29 @@ def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
 
 
 def cause_of(error: BaseException) -> str:
-    """Return why a command failed, in one line: the message of our own errors, else the type."""
+    """Return why a command failed, in one line.
+
+    The message of our own errors, else the limit of the host that was met, else the type.
+    """
     if isinstance(error, BaseExceptionGroup):
         return cause_of(first_cause(error))
     if isinstance(error, JwqlscanError):
         return harmless(str(error))
-    return f"a bug: {type(error).__name__}"
+    return shortage(error) or f"a bug: {type(error).__name__}"
+
+
+@contextlib.contextmanager
+def single_errors() -> Iterator[None]:
+    """Raise the first error of a group in place of the group.
+
+    A task group wraps what its tasks raise in an ExceptionGroup, also what the block around it
+    raises, and so does ``except*`` with what is raised inside it: no ``except OSError`` further out
+    would catch that. Every task group is in such a block.
+    """
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        raise first_cause(group) from None
 
 
 class LastingWarning(str):

@@ -22,6 +22,7 @@ import anyio.to_thread
 from jwqlscan import accounts
 from jwqlscan.errors import ConfigError
 from jwqlscan.paths import shown
+from jwqlscan.shortage import THREADS, shortage
 from jwqlscan.trust import open_directory
 
 Result = TypeVar("Result")
@@ -86,7 +87,12 @@ async def write_atomically(
     gid = group_id(group)
     # A cancelled run waits for these few steps: a thread left alone would leave its file behind.
     with _in_time(path):
-        await _write(path, content, mode, gid, follow_symlink, replace, among_others)
+        try:
+            await _write(path, content, mode, gid, follow_symlink, replace, among_others)
+        except RuntimeError as error:  # aiofiles has threads of its own
+            if shortage(error) != THREADS:
+                raise
+            _write_now(path, content, mode, gid, follow_symlink, replace, among_others)
 
 
 @contextlib.contextmanager
@@ -99,8 +105,33 @@ def _in_time(path: str) -> Iterator[None]:
         raise OSError(errno.ETIMEDOUT, "no answer from the disk", path) from None
 
 
+async def in_time(path: str, function: Callable[..., Result], *args: object) -> Result:
+    """Call a function that works on a file, in a thread; one that hangs is left behind.
+
+    Raises
+    ------
+    OSError
+        ETIMEDOUT if there is no answer within `WRITE_TIMEOUT_S`; and what the function raises.
+    """
+    with _in_time(path):
+        return await _run(function, *args)
+
+
 async def _run(function: Callable[..., Result], *args: object) -> Result:
-    return await anyio.to_thread.run_sync(partial(function, *args), abandon_on_cancel=True)
+    call = partial(function, *args)
+    try:
+        return await anyio.to_thread.run_sync(call, abandon_on_cancel=True)
+    except RuntimeError as error:
+        if shortage(error) != THREADS:
+            raise
+        return call()  # it may keep what took hours to measure: it is worth the wait
+
+
+def _open_parent(path: str, follow_symlink: bool, among_others: bool) -> int:
+    directory = os.path.dirname(path) or "."
+    if among_others:
+        return open_directory(directory)
+    return os.open(directory, _DIRECTORY_FLAGS | (0 if follow_symlink else os.O_NOFOLLOW))
 
 
 async def _write(
@@ -112,13 +143,9 @@ async def _write(
     replace: bool,
     among_others: bool,
 ) -> None:
-    directory, name = os.path.split(path)
+    name = os.path.basename(path)
     temporary = _temporary_name(name)
-    flags = _DIRECTORY_FLAGS | (0 if follow_symlink else os.O_NOFOLLOW)
-    if among_others:
-        directory_fd = await _run(open_directory, directory or ".")
-    else:
-        directory_fd = await _run(os.open, directory or ".", flags)
+    directory_fd = await _run(_open_parent, path, follow_symlink, among_others)
     try:
         opener = partial(_create, directory_fd)
         try:
@@ -162,6 +189,35 @@ def write_now(path: str, content: bytes, mode: int) -> None:
         os.close(directory_fd)
 
 
+def _write_now(
+    path: str,
+    content: bytes,
+    mode: int,
+    gid: int,
+    follow_symlink: bool,
+    replace: bool,
+    among_others: bool,
+) -> None:
+    """Do what `_write` does in this thread: no other can be started, and it may be a snapshot."""
+    name = os.path.basename(path)
+    temporary = _temporary_name(name)
+    directory_fd = _open_parent(path, follow_symlink, among_others)
+    try:
+        try:
+            with open(temporary, "wb", opener=partial(_create, directory_fd)) as file:
+                file.write(content)
+                file.flush()
+                _settle(file.fileno(), mode, gid)
+            rename = os.rename if replace else _rename_new
+            rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+        except BaseException:  # no litter, and it goes on
+            _remove(directory_fd, temporary)
+            raise
+        os.fsync(directory_fd)
+    finally:
+        os.close(directory_fd)
+
+
 def overwrite_now(path: str, content: bytes) -> None:
     """Overwrite a file in place, for a disk that has no room for a second one.
 
@@ -200,8 +256,8 @@ async def make_directory(
     ConfigError
         If there is no such group.
     """
-    with _in_time(path):
-        await _run(partial(make_directory_now, path, mode, group, follow_symlink=follow_symlink))
+    make = partial(make_directory_now, path, mode, group, follow_symlink=follow_symlink)
+    await in_time(path, make)
 
 
 def make_directory_now(
@@ -241,16 +297,28 @@ def try_to_write(directory: str, *, among_others: bool = False) -> None:
         os.close(directory_fd)
 
 
-def remove_litter(directory: str) -> None:
-    """Remove the temporary files in a directory that killed runs of this user left long ago."""
+def remove_litter(directory: str, *, among_others: bool = False) -> None:
+    """Remove the temporary files in a directory that killed runs of this user left long ago.
+
+    Parameters
+    ----------
+    directory : str
+    among_others : bool
+        As for `write_atomically`.
+    """
     try:
-        directory_fd = os.open(directory, _DIRECTORY_FLAGS)
+        directory_fd = (
+            open_directory(directory) if among_others else os.open(directory, _DIRECTORY_FLAGS)
+        )
     except FileNotFoundError:
         return
     try:
         newest = time.time() - LITTER_AGE_S
         for name in filter(_TEMPORARY.fullmatch, os.listdir(directory_fd)):
-            status = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
+            try:
+                status = os.stat(name, dir_fd=directory_fd, follow_symlinks=False)
+            except FileNotFoundError:  # another process has renamed or removed it since
+                continue
             ours = stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
             if ours and status.st_mtime < newest:
                 _remove(directory_fd, name)

@@ -27,8 +27,9 @@ from jwqlscan.errors import (
     LastingWarning,
     ReportError,
     StoreError,
-    first_cause,
+    cause_of,
     most_severe,
+    single_errors,
 )
 from jwqlscan.in_progress import noted_progress
 from jwqlscan.lock import LOCK_FILE, waited_lock
@@ -43,6 +44,7 @@ from jwqlscan.scanning.measure import Measurement, measure, survey_seconds
 from jwqlscan.scanning.mounts import mount_at
 from jwqlscan.scanning.scanner import Scanner
 from jwqlscan.settings import ScanSettings
+from jwqlscan.shortage import shortage
 from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot, worst_state
 from jwqlscan.store import LastArea, Store, open_store
 from jwqlscan.store.jwql_areas import jwql_areas
@@ -243,9 +245,9 @@ async def _report(config: Config, store: Store) -> tuple[tuple[str, ...], str]:
         return await report(config, in_run=True), ""
     except (ReportError, StoreError) as error:
         return (), await said(store, error)
-    except Exception as error:  # a bug; but what was measured is stored, and that is said
-        bug = type(error).__name__
-        return (), f"the report: a bug: {bug}; `jwqlscan report --debug` shows where"
+    except Exception as error:  # what was measured is stored all the same
+        where = "" if shortage(error) else "; `jwqlscan report --debug` shows where"
+        return (), f"the report: {cause_of(error)}{where}"
 
 
 def _ending(outcome: Outcome) -> Ending:
@@ -319,7 +321,7 @@ async def _measure(
                 capacities[path] = None
                 log.warning("%s", error)
 
-        try:
+        with single_errors():
             async with anyio.create_task_group() as tasks:
                 if with_report:
                     tasks.start_soon(warm_up)  # importing bokeh takes long: do it meanwhile
@@ -329,8 +331,6 @@ async def _measure(
                 measurement = await measure(
                     scanner, areas, found, settings, display.progress, this.began
                 )
-        except BaseExceptionGroup as group:
-            raise first_cause(group) from None
     finally:
         scanner.close()
     if not allow_empty:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
@@ -13,6 +12,7 @@ from jwqlscan.paths import harmless, path_fields, shown
 from jwqlscan.projections import projection
 from jwqlscan.settings import AUTO
 from jwqlscan.snapshot import area_label
+from jwqlscan.tally import error_text
 
 if TYPE_CHECKING:
     from jwqlscan.benchmark import Benchmark, Rate
@@ -54,7 +54,7 @@ def tally_object(path: str, tally: Tally) -> dict[str, Any]:
                 **path_fields(error.path),
                 "kind": error.kind,
                 "operation": error.operation,
-                "message": os.strerror(error.errno),
+                "message": error_text(error.errno),
             }
             for error in sorted(tally.error_samples)
         ],

@@ -13,8 +13,8 @@ from functools import partial
 import anyio
 
 from jwqlscan.errors import ConfigError, LockedError
+from jwqlscan.leaving import before_leaving, call_in_time
 from jwqlscan.paths import shown
-from jwqlscan.signals import before_leaving
 
 LOCK_FILE = "lock"
 
@@ -27,6 +27,9 @@ _LOOK_S = 0.01
 
 # The holder and how far it is: see `jwqlscan.in_progress`.
 _MAX_BYTES = 4096
+
+# Its disk may have stopped to answer during the run: the lock is given up all the same.
+TRUNCATE_TIMEOUT_S = 5.0
 
 
 @contextlib.asynccontextmanager
@@ -96,8 +99,8 @@ def run_lock(path: str) -> Iterator[int]:
             with before_leaving(partial(fcntl.flock, fd, fcntl.LOCK_UN)):
                 yield fd
         finally:
-            with contextlib.suppress(OSError):
-                os.ftruncate(fd, 0)
+            with contextlib.suppress(OSError, RuntimeError):  # no answer, or no thread to ask
+                call_in_time(partial(os.ftruncate, fd, 0), TRUNCATE_TIMEOUT_S)
             fcntl.flock(fd, fcntl.LOCK_UN)
     finally:
         os.close(fd)

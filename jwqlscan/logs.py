@@ -1,11 +1,10 @@
-"""Where log lines go: standard error, and a file a run when configured."""
+"""Where log lines go: standard error; `jwqlscan.log_file` has the file of a run."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import logging
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -13,11 +12,9 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TextIO
 
-from jwqlscan.errors import ConfigError
 from jwqlscan.paths import shown
 
 FILE_FORMAT = "%(asctime)s %(levelname)s %(message)s"
-LOG_MODE = 0o600
 
 
 class LogFormat(StrEnum):
@@ -43,7 +40,9 @@ class _LineFormatter(logging.Formatter):
         return "\\".join(shown(part) for part in text.split("\\"))
 
 
-class _UtcFormatter(_LineFormatter):
+class UtcFormatter(_LineFormatter):
+    """One event, one line, with its UTC time."""
+
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%S"
     default_msec_format = "%s.%03dZ"
@@ -69,23 +68,6 @@ class _StderrHandler(logging.StreamHandler[TextIO]):
         super().emit(record)
 
 
-class _FileHandler(logging.StreamHandler[TextIO]):
-    """Writes to a log file; on a disk that is full, say, the run goes on without, and says so."""
-
-    _failed = False
-
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        error = sys.exc_info()[1]
-        if not isinstance(error, OSError):
-            super().handleError(record)
-        elif not self._failed:
-            self._failed = True
-            where = shown(self.stream.name)
-            logging.getLogger(__name__).warning(
-                "log.path: %s: %s; the log of this run ends here", where, error.strerror
-            )
-
-
 @contextlib.contextmanager
 def logging_to_stderr(
     level: int, form: LogFormat = LogFormat.text, run_id: str = ""
@@ -96,50 +78,16 @@ def logging_to_stderr(
     if form is LogFormat.json:
         handler.setFormatter(_JsonFormatter(run_id))
     elif level <= logging.INFO:
-        handler.setFormatter(_UtcFormatter(FILE_FORMAT))
+        handler.setFormatter(UtcFormatter(FILE_FORMAT))
     else:
         handler.setFormatter(_LineFormatter("jwqlscan: %(message)s"))
-    with _attached(handler):
+    with attached(handler):
         yield
 
 
 @contextlib.contextmanager
-def logging_to_file(directory: str | None) -> Iterator[str]:
-    """Write a log file of this run into a directory, and yield its path; "" for None.
-
-    Raises
-    ------
-    ConfigError
-        If the file can't be made.
-    """
-    if directory is None:
-        yield ""
-        return
-    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H%M%S.%fZ")
-    path = os.path.join(directory, f"jwqlscan_{stamp}.log")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    try:
-        fd = os.open(path, flags, LOG_MODE)
-    except OSError as error:
-        raise ConfigError(
-            f"log.path: {shown(path)}: {error.strerror}; give a directory you can write"
-        ) from None
-    file = open(  # noqa: SIM115 - closing it may fail, and has been told of then
-        path, "w", encoding="utf-8", errors="backslashreplace", opener=lambda _, __: fd
-    )
-    try:
-        handler = _FileHandler(file)
-        handler.setLevel(logging.INFO)
-        handler.setFormatter(_UtcFormatter(FILE_FORMAT))
-        with _attached(handler):
-            yield path
-    finally:
-        with contextlib.suppress(OSError):
-            file.close()
-
-
-@contextlib.contextmanager
-def _attached(handler: logging.Handler) -> Iterator[None]:
+def attached(handler: logging.Handler) -> Iterator[None]:
+    """Send this package's log lines to a handler, too."""
     logger = logging.getLogger("jwqlscan")
     logger.setLevel(logging.INFO)
     logger.propagate = False

@@ -14,7 +14,7 @@ from functools import partial
 
 from jwqlscan.config import Config
 from jwqlscan.errors import ConfigError
-from jwqlscan.files import try_to_write
+from jwqlscan.files import remove_litter, try_to_write
 from jwqlscan.metrics import check_name
 from jwqlscan.paths import shown
 from jwqlscan.preflight import check_places_outside, in_time
@@ -65,6 +65,7 @@ def _check_writable(config: Config) -> None:
             try_to_write(directory, among_others=True)
             if os.path.isdir(config.metrics_path or ""):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            remove_litter(directory, among_others=True)
         except OSError as error:
             raise ConfigError(
                 f"{config.where(KEY)}: {shown(config.metrics_path or directory)}: {error.strerror};"

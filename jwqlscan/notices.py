@@ -23,12 +23,14 @@ from subprocess import DEVNULL
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import anyio
+import anyio.to_thread
 from anyio.abc import Process
 
 from jwqlscan import __version__
-from jwqlscan.errors import ExitCode, LockedError
+from jwqlscan.errors import ExitCode, LockedError, single_errors
 from jwqlscan.paths import shown
 from jwqlscan.settings import Notices
+from jwqlscan.shortage import shortage
 from jwqlscan.trust import distrust
 
 log = logging.getLogger(__name__)
@@ -85,10 +87,11 @@ class Announcement:
 
     async def end(self, ending: Ending) -> None:
         """Say how the run ended, and wait for the answers, at most ``notify.timeout``."""
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._end_ping, ending)
-            if self._notices.command:
-                tasks.start_soon(self._call, ending)
+        with single_errors():
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(self._end_ping, ending)
+                if self._notices.command:
+                    tasks.start_soon(self._call, ending)
         for problem in (*self._ping_problems, *self._call_problems):
             log.warning("%s; the run is none the worse", problem)
 
@@ -119,7 +122,11 @@ class Announcement:
                 self._ping_problems.append(f"{self._label(suffix)}: {problem}")
 
         self._pinging = threading.Thread(target=work, name="ping", daemon=True)
-        self._pinging.start()
+        try:
+            self._pinging.start()
+        except RuntimeError as error:
+            self._pinging = None
+            self._ping_problems.append(f"{self._label(suffix)}: {shortage(error)}")
 
     def _label(self, suffix: str) -> str:
         """Return which ping it is; of the URL, which is as good as a password, only the host."""
@@ -208,7 +215,9 @@ async def call(command: tuple[str, ...], environment: dict[str, str], timeout_s:
     What it prints is discarded: it may be anything, and a run that is well prints nothing.
     """
     try:
-        if reason := distrust(command[0], os.stat(command[0])):
+        with anyio.fail_after(timeout_s):
+            status = await anyio.to_thread.run_sync(os.stat, command[0], abandon_on_cancel=True)
+        if reason := distrust(command[0], status):
             return f"not called: it {reason}"
         process = await anyio.open_process(
             command,
@@ -219,7 +228,11 @@ async def call(command: tuple[str, ...], environment: dict[str, str], timeout_s:
             env=environment,
             start_new_session=True,  # a group of its own, which is killed as one
         )
+    except TimeoutError:
+        return f"its disk gives no answer within {timeout_s:g} s"
     except OSError as error:
+        if words := shortage(error):
+            return words
         return f"{error.strerror}; it must be a program or a script with its #! line"
     try:
         with anyio.move_on_after(timeout_s):

@@ -11,13 +11,15 @@ import anyio
 import anyio.to_thread
 
 from jwqlscan.config import Config
-from jwqlscan.errors import ConfigError
+from jwqlscan.errors import ConfigError, JwqlscanError
 from jwqlscan.files import make_directory_now, remove_litter, try_to_write
 from jwqlscan.paths import shown
 from jwqlscan.reporting import report_path
 from jwqlscan.scanning.readers import check_reader
 from jwqlscan.scanning.scanner import Found
 from jwqlscan.settings import Area
+from jwqlscan.shortage import shortage
+from jwqlscan.spool import BAD
 from jwqlscan.trust import distrust_way
 
 # To make a directory and write a block takes a moment, on the slowest disk.
@@ -112,11 +114,14 @@ def _check_places(config: Config) -> None:
         place = ("outputs.path", report)
         if os.path.lexists(report):
             try_to_write(report)
-        for directory in (config.state_path, spool, outputs.directory, report):
+        bad = os.path.join(spool, BAD)
+        for directory in (config.state_path, spool, bad, outputs.directory, report):
             remove_litter(directory)
         _check_trust(config)  # again: what was not there is now, made by whom?
     except OSError as error:
         key, path = place
+        if words := shortage(error):
+            raise JwqlscanError(f"{config.where(key)}: {shown(path)}: {words}") from None
         raise ConfigError(
             f"{config.where(key)}: {shown(path)}: {error.strerror}; outputs.path and state.path"
             " must be directories that can be written"

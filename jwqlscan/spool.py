@@ -8,6 +8,7 @@ What a newer version of this program wrote stays where it is, for that version t
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import logging
@@ -18,24 +19,25 @@ import time
 import types
 import uuid
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, is_dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, get_args, get_origin, get_type_hints
-
-from anyio import to_thread
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from jwqlscan import __version__
-from jwqlscan.errors import SnapshotRefusedError, StoreError
-from jwqlscan.files import write_atomically
+from jwqlscan.errors import SnapshotRefusedError, StoreError, StoreUnavailableError
+from jwqlscan.files import in_time, make_directory, write_atomically
 from jwqlscan.paths import shown
 from jwqlscan.record_fields import NewerRecordError, is_newer
+from jwqlscan.shortage import shortage
 from jwqlscan.snapshot import Snapshot
 from jwqlscan.store import Store
 from jwqlscan.store.dsn import same_place
 from jwqlscan.units import counted, format_bytes
+
+Result = TypeVar("Result")
 
 log = logging.getLogger(__name__)
 
@@ -98,14 +100,15 @@ async def put(
     stamp = snapshot.timestamp.strftime("%Y%m%dT%H%M%S.%fZ")
     path = os.path.join(directory, f"{stamp}-{snapshot.run_id}.json")
     try:
-        os.makedirs(directory, mode=0o700, exist_ok=True)
+        await make_directory(directory, SPOOL_MODE, None, follow_symlink=True)
         wanted = {_FOR: location, _CONFIGURED: configured}
         # A record has no circles; looking for them in 10,000 rows takes a tenth of the time.
         content = json.dumps({**wanted, **snapshot.to_record()}, check_circular=False)
         await write_atomically(path, content, mode=SPOOL_MODE, group=None)
-    except OSError as error:
+    except (OSError, MemoryError) as error:
+        reason = shortage(error) or getattr(error, "strerror", "")
         raise StoreError(
-            f"spool {shown(directory)}: {error.strerror}: the snapshot is not kept there; make room"
+            f"spool {shown(directory)}: {reason}: the snapshot is not kept there; make room"
         ) from error
     return path
 
@@ -198,27 +201,29 @@ async def store_waiting(
     StoreError
         If the store can't take anything; what is not stored yet stays.
     """
-    restored = await to_thread.run_sync(_restore_bad, directory) if retry_bad else []
-    files = waiting(directory)
+    restored = await _in_time(directory, _restore_bad, directory) if retry_bad else []
+    files = await _in_time(directory, waiting, directory)
     if not files:
         return Flushed(0, {}, tuple(restored))
     stored = 0
     set_aside: dict[str, str] = {}
     left: Counter[str] = Counter()
     newer: dict[str, NewerRecordError] = {}
-    warnings = [*restored, *crowding(directory)]
+    warnings = [*restored, *await _in_time(directory, crowding, directory)]
     async with store.exclusive():
         for path in files:
             try:
                 if path in at_hand:
                     snapshot, wanted, was_configured = at_hand[path], store.location, configured
                 else:
-                    snapshot, wanted, was_configured = await to_thread.run_sync(_read, path)
+                    snapshot, wanted, was_configured = await _in_time(path, _read, path)
                 its_own = same_place(wanted, store.location) or (configured and was_configured)
                 if not (its_own or from_others):
                     left[wanted] += 1
                     continue
                 warnings += await store.record(snapshot)
+            except FileNotFoundError:  # another process has stored it, or set it aside
+                continue
             except NewerRecordError as error:
                 newer[path] = error
                 continue
@@ -227,7 +232,7 @@ async def store_waiting(
                 log.error("%s", set_aside[path])
                 continue
             stored += 1
-            warnings += await to_thread.run_sync(_remove, path)
+            warnings += await _in_time(path, _remove, path)
     for wanted, number in left.items():
         warnings.append(
             f"snapshots that wait in {shown(directory)} for {shown(wanted)}: {number}; if that is"
@@ -240,6 +245,23 @@ async def store_waiting(
             f" {shown(str(reason))}): update jwqlscan on this host, then `jwqlscan db flush`"
         )
     return Flushed(stored, set_aside, tuple(warnings))
+
+
+async def _in_time(path: str, function: Callable[[str], Result], argument: str) -> Result:
+    """Look at the spool; a disk that does not answer, or a limit of the host, is the store's fault.
+
+    Raises
+    ------
+    FileNotFoundError
+    StoreUnavailableError
+    """
+    try:
+        return await in_time(path, function, argument)
+    except FileNotFoundError:
+        raise
+    except (OSError, MemoryError) as error:
+        reason = shortage(error) or getattr(error, "strerror", "")
+        raise StoreUnavailableError(f"spool {shown(path)}: {reason}") from error
 
 
 class _NoSnapshotError(Exception):
@@ -255,6 +277,10 @@ def _read(path: str) -> tuple[Snapshot, str, bool]:
     ------
     NewerRecordError
         If a newer version of this program wrote it, and this one can't read it.
+    FileNotFoundError
+        If it is no longer there.
+    OSError
+        If the process can't open it now.
     _NoSnapshotError
     """
     try:
@@ -270,6 +296,8 @@ def _read(path: str) -> tuple[Snapshot, str, bool]:
         finally:
             os.close(fd)
     except OSError as error:
+        if isinstance(error, FileNotFoundError) or shortage(error):
+            raise
         what = "a symbolic link" if error.errno == errno.ELOOP else f"unreadable: {error.strerror}"
         raise _NoSnapshotError(what) from error
     written_by: object = None
@@ -334,7 +362,8 @@ def _check_types(value: Any, wanted: Any, where: str) -> None:  # noqa: ANN401 -
 def _remove(path: str) -> list[str]:
     """Remove a file that is stored, so that it stays removed; return a warning if it can't be."""
     try:
-        os.unlink(path)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
         _sync(os.path.dirname(path))
     except OSError as error:
         return [f"{shown(path)} is stored, but can't be removed: {error.strerror}"]
@@ -345,7 +374,7 @@ async def _set_aside(path: str, reason: str) -> str:
     """Move a file to ``bad``, with the reason beside it, and return a line that says so."""
     place = os.path.join(os.path.dirname(path), BAD)
     try:
-        target = await to_thread.run_sync(_move, path, place)
+        target = await in_time(path, _move, path, place)
         await write_atomically(f"{target}.reason", f"{reason}\n", mode=SPOOL_MODE, group=None)
     except OSError as error:
         return f"{shown(path)}: {reason}; can't be set aside in {shown(place)}: {error.strerror}"

@@ -6,6 +6,7 @@ One record format serves the pipe from a scanning process, the spool and, later,
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from operator import itemgetter
@@ -56,6 +57,11 @@ class ScanError(NamedTuple):
     kind: str
 
 
+def error_text(number: int) -> str:
+    """Return an error's number in words; negative ones are not the system's."""
+    return os.strerror(number) if number >= 0 else "another type than its directory's listing gave"
+
+
 @dataclass(slots=True)
 class Tally:
     """What was counted below some directories.
@@ -79,7 +85,7 @@ class Tally:
     unrecognized_samples : dict of str to str
         A name's shape to one path of that shape, for the smallest shapes.
     errors : dict of str to int
-        Errors by kind: permission, io, stale, timeout, loop, name, limit, other.
+        Errors by kind: permission, io, stale, timeout, loop, name, limit, type, other.
     error_samples : list of ScanError
         The smallest errors by path.
     skipped : dict of str to int

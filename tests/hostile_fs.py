@@ -32,8 +32,9 @@ def mounted(where: Path, nodes: dict[str, dict[str, Any]], **settings: Any) -> I
         Made if it is not there.
     nodes : dict
         Paths from the mount point on to what is there; directories above them are made up. Keys:
-        ``dir`` (true for a directory), ``size``, ``blocks``, ``mtime``; and by operation
-        (``getattr``, ``opendir``, ``readdir``): ``hang`` (a list), ``errno`` (operation to name),
+        ``dir`` (true for a directory), ``mode`` (else a regular file's), ``listed`` (the mode whose
+        type a listing gives in place of the true one), ``size``, ``blocks``, ``mtime``;
+        by operation (``getattr``, ``opendir``, ``readdir``): ``hang`` (list), ``errno`` (to name),
         ``times`` (how often it fails; always without it), ``delay`` (seconds).
     settings
         ``statfs_hangs=True``; ``tells_types=False``: listings leave the entries' types out.
@@ -98,7 +99,7 @@ def serve(where: str, spec: dict[str, Any]) -> None:
             if node.get("dir"):
                 return {"st_mode": stat.S_IFDIR | 0o755, "st_nlink": 2}
             return {
-                "st_mode": stat.S_IFREG | 0o644,
+                "st_mode": node.get("mode", stat.S_IFREG) | 0o644,
                 "st_nlink": 1,
                 "st_size": node.get("size", 0),
                 "st_blocks": node.get("blocks", 0),
@@ -114,7 +115,8 @@ def serve(where: str, spec: dict[str, Any]) -> None:
             types = (stat.S_IFREG, stat.S_IFDIR)
             for name in [".", "..", *children.get(path, [])]:
                 node = nodes.get(os.path.join(path, name), {"dir": True})
-                kind = types[bool(node.get("dir"))] if spec.get("tells_types", True) else 0
+                kind = node.get("mode", types[bool(node.get("dir"))])
+                kind = node.get("listed", kind) if spec.get("tells_types", True) else 0
                 yield name, {"st_mode": kind}, 0
 
         def statfs(self, path: str) -> dict[str, int]:

@@ -19,18 +19,18 @@ MODULES = {
 LAYERS = [
     (
         "leaf facts",
-        "errors units accounts clock baseline docstrings paths settings standard_streams files"
-        " trust record_fields cube directories tally forecast",
+        "shortage errors units accounts clock baseline docstrings leaving paths settings"
+        " standard_streams files trust record_fields cube directories tally forecast",
     ),
     (
         "names and records",
         "names characters automaton patterns schemes snapshot signals projections insight area_rows"
         " directory_growth growth"
-        " history toml_table logs",
+        " history toml_table logs log_file",
     ),
     ("a scan's facts", "scanning scanning.mounts scanning.pace scanning.process scanning.waits"),
     ("a scan's rules", "scanning.rules scanning.ledger scan_patterns"),
-    ("the readers' contract", "scanning.reader scanning.pile"),
+    ("the readers' contract", "scanning.reader scanning.pile scanning.retries"),
     ("readers", "scanning.scandir_reader scanning.native_reader"),
     ("the walk", "scanning.readers scanning.pool scanning.orders display"),
     ("the scanning process", "scanning.scanner_child scanning.scanner"),
@@ -62,7 +62,7 @@ ONLY_IN = {
     "aiofiles": "files",
     "pwd": "accounts",  # the name service may not answer
     "grp": "accounts",
-    "threading": "scanning.* signals notices accounts in_progress",
+    "threading": "scanning.* signals notices accounts in_progress leaving log_file __main__",
 }
 
 
@@ -205,3 +205,26 @@ def test_migrations_are_numbered_without_gaps(dialect):
 
     versions = [step.version for step in migrations(dialect)]
     assert versions == list(range(1, len(versions) + 1))
+
+
+def test_no_error_leaves_a_task_group_in_an_exception_group():
+    """Of a group no ``except OSError`` further out knows anything, nor does the user."""
+    bare = []
+    for module, path in MODULES.items():
+        parents: dict[ast.AST, ast.AST] = {}
+        for node in ast.walk(ast.parse(path.read_text())):
+            parents |= dict.fromkeys(ast.iter_child_nodes(node), node)
+            if isinstance(node, ast.TryStar):  # what is raised inside comes out in a group
+                bare.append(f"{module}:{node.lineno}")
+            if not (isinstance(node, ast.AsyncWith) and "create_task_group" in ast.unparse(node)):
+                continue
+            if not any("create_task_group()" in ast.unparse(one) for one in node.items):
+                continue
+            above: ast.AST | None = node
+            while above is not None and not (
+                isinstance(above, ast.With) and "single_errors()" in ast.unparse(above.items[0])
+            ):
+                above = parents.get(above)
+            if above is None and module != "signals":  # there it is around the whole event loop
+                bare.append(f"{module}:{node.lineno}")
+    assert not bare, f"in these places put `with single_errors()` around: {bare}"

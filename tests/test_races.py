@@ -30,7 +30,7 @@ from trees import (
     walk_elsewhere,
 )
 
-from jwqlscan.scanning import native_reader, scandir_reader
+from jwqlscan.scanning import native_reader, retries, scandir_reader
 from jwqlscan.scanning.readers import available_readers
 
 case = pytest.mark.case
@@ -254,8 +254,8 @@ def test_a_reader_that_opens_several_levels_at_once_is_led_outside(nested_swap, 
     keep_no_descriptors(monkeypatch)
     monkeypatch.setattr(
         scandir_reader,
-        "_open_below",
-        lambda fd, path: os.open(path, scandir_reader.OPEN_FLAGS, dir_fd=fd),
+        "open_below",
+        lambda fd, path: os.open(path, retries.OPEN_FLAGS, dir_fd=fd),
     )
     tally = read_alone(root, "scandir", pool=Between(swap))
     assert tally.apparent_bytes > tally.files
@@ -271,12 +271,12 @@ def test_a_reader_that_follows_the_last_level_is_led_outside(nested_swap, monkey
         os.rename(other / "e", other.parent / "e")
         os.symlink("../outside/nest", other / "e")
 
-    flags = scandir_reader.OPEN_FLAGS & ~os.O_NOFOLLOW
+    flags = retries.OPEN_FLAGS & ~os.O_NOFOLLOW
     safe = read_alone(other, "scandir", pool=Between(swap))
     assert (safe.apparent_bytes, safe.vanished) == (len(MANY), 1)
     (other / "e").unlink()
     os.rename(other.parent / "e", other / "e")
-    monkeypatch.setattr(scandir_reader, "OPEN_FLAGS", flags)
+    monkeypatch.setattr(retries, "OPEN_FLAGS", flags)
     assert read_alone(other, "scandir", pool=Between(swap)).apparent_bytes >= 1000
 
 

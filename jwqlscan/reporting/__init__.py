@@ -6,19 +6,23 @@ while the scan runs.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import mmap
 import os
+import resource
 
 import anyio
 import anyio.to_thread
 
 from jwqlscan.accounts import complete_environment
-from jwqlscan.errors import ConfigError, ReportError, first_cause
+from jwqlscan.errors import ConfigError, ReportError, single_errors
 from jwqlscan.files import make_directory, write_atomically
 from jwqlscan.history import History
 from jwqlscan.paths import shown
 from jwqlscan.reporting.alarm import Alarm, marked
 from jwqlscan.settings import Outputs
+from jwqlscan.shortage import shortage
 
 DIRECTORY = "monitor_filesystem"
 PAGE = "filesystem_monitor.html"
@@ -29,13 +33,38 @@ def report_path(outputs: Outputs) -> str:
     return os.path.join(outputs.directory, DIRECTORY, PAGE)
 
 
+# Written at a time: each takes two descriptors, and a thread. They wait for the disk (fsync), so
+# several side by side take less time than one after the other.
+MOST_OPEN_FILES = 4
+
+# Address space that there must be to import bokeh and numpy, which take 120 MB of it.
+IMPORT_BYTES = 192 * 2**20
+
+
 async def warm_up() -> None:
-    """Import what drawing needs, in a thread: time that costs nothing while something else runs."""
-    await anyio.to_thread.run_sync(_import_page)
+    """Import what drawing needs, in a thread: time that costs nothing while something else runs.
+
+    What fails here, for lack of memory, say, fails again in `write_report`, and is reported there:
+    it must not end the scan.
+    """
+    if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
+        return  # memory is scarce: the snapshot is stored first
+    with contextlib.suppress(Exception):
+        await _import_page()
 
 
-def _import_page() -> None:
+async def _import_page() -> None:
+    # numpy's OpenBLAS would start a thread a core, which nothing here uses, and print where it
+    # can't.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    await anyio.to_thread.run_sync(_import_now)
+
+
+def _import_now() -> None:
     complete_environment()  # bokeh looks for a configuration in HOME
+    # Where memory is short OpenBLAS ends the process, or waits for ever: look before it does.
+    with mmap.mmap(-1, IMPORT_BYTES):
+        pass
     importlib.import_module("jwqlscan.reporting.page")
 
 
@@ -70,17 +99,20 @@ async def write_report(
     ReportError
         If it can't be written. Each file is then the old one or the new one, never a part of it.
     """
-    await warm_up()
-    texts = await anyio.to_thread.run_sync(_render, history, host, note)
     directory = os.path.join(outputs.directory, DIRECTORY)
-    texts[PAGE] = marked(texts[PAGE], alarm)
-    paths = {os.path.join(directory, name): text for name, text in texts.items()}
     try:
+        await _import_page()
+        texts = await anyio.to_thread.run_sync(_render, history, host, note)
+        texts[PAGE] = marked(texts[PAGE], alarm)
+        paths = {os.path.join(directory, name): text for name, text in texts.items()}
         await make_directory(outputs.directory, outputs.mode, outputs.group, follow_symlink=True)
         await make_directory(directory, outputs.mode, outputs.group)
         await _write(paths, outputs)
-    except* (OSError, ConfigError) as group:
-        error = first_cause(group)
+    except Exception as error:
+        if words := shortage(error):
+            raise ReportError(f"the report is not written: {words}") from error
+        if not isinstance(error, (OSError, ConfigError)):
+            raise
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ReportError(
             f"the report can't be written to {shown(directory)}: {reason}; mend that, then run "
@@ -90,18 +122,22 @@ async def write_report(
 
 
 async def _write(paths: dict[str, str], outputs: Outputs) -> None:
-    # Side by side, since each waits for the disk several times (fsync). The page comes last: what
-    # it says is there is there.
+    # The page comes last: what it says is there is there.
     last = report_path(outputs)
-    async with anyio.create_task_group() as tasks:
-        for path, text in paths.items():
-            if path != last:
-                tasks.start_soon(_write_one, path, text, outputs)
-    await _write_one(last, paths[last], outputs)
+    limiter = anyio.CapacityLimiter(MOST_OPEN_FILES)
 
+    async def write_one(path: str) -> None:
+        async with limiter:
+            await write_atomically(
+                path, paths[path], outputs.mode, outputs.group, follow_symlink=False
+            )
 
-async def _write_one(path: str, text: str, outputs: Outputs) -> None:
-    await write_atomically(path, text, outputs.mode, outputs.group, follow_symlink=False)
+    with single_errors():
+        async with anyio.create_task_group() as tasks:
+            for path in paths:
+                if path != last:
+                    tasks.start_soon(write_one, path)
+    await write_one(last)
 
 
 def _render(history: History, host: str, note: str) -> dict[str, str]:

@@ -127,6 +127,7 @@ reader_dealloc(PyObject *self)
     Reader *reader = (Reader *)self;
     free(reader->roots);
     free(reader->pseudo);
+    free(reader->unsure);
     Py_XDECREF(reader->snapshot_names);
     Py_XDECREF(reader->barred_paths);
     free(reader->barred);
@@ -161,7 +162,7 @@ all_bytes(PyObject *tuple)
 }
 
 PyDoc_STRVAR(reader_doc,
-"Reader(roots, pseudo_devices, snapshot_names, barred, excluded, one_file_system,\n"
+"Reader(roots, pseudo_devices, unsure_devices, snapshot_names, barred, excluded, one_file_system,\n"
 "       follow_file_symlinks, keep_below_fd, age_limits, endings, kept_from, kept_to,\n"
 "       program_prefix, program_digits, directories, interval_ns, next_ns)\n--\n\n"
 "Rules for reading; see ScanRules. `excluded` is callable(root path, directory, names)\n"
@@ -173,7 +174,7 @@ PyDoc_STRVAR(reader_doc,
 static PyObject *
 reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    PyObject *roots, *pseudo, *snapshot_names, *barred, *excluded;
+    PyObject *roots, *pseudo, *unsure, *snapshot_names, *barred, *excluded;
     PyObject *age_limits, *endings, *program_prefix;
     Py_ssize_t kept_from, kept_to;
     int one_file_system, follow, keep_below_fd, program_digits;
@@ -184,8 +185,8 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_TypeError, "Reader() takes no keyword arguments");
         return NULL;
     }
-    if (!PyArg_ParseTuple(args, "O!O!O!O!OppiO!O!nnSi(iii)Lw*:Reader", &PyTuple_Type, &roots,
-                          &PyTuple_Type, &pseudo, &PyTuple_Type, &snapshot_names, &PyTuple_Type,
+    if (!PyArg_ParseTuple(args, "O!O!O!O!O!OppiO!O!nnSi(iii)Lw*:Reader", &PyTuple_Type, &roots,
+                          &PyTuple_Type, &pseudo, &PyTuple_Type, &unsure, &PyTuple_Type, &snapshot_names, &PyTuple_Type,
                           &barred, &excluded, &one_file_system, &follow, &keep_below_fd,
                           &PyTuple_Type, &age_limits, &PyTuple_Type, &endings, &kept_from, &kept_to,
                           &program_prefix, &program_digits, &told_depth, &told_most, &told_largest,
@@ -251,10 +252,12 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     reader->keep_below_fd = keep_below_fd;
     reader->root_count = (size_t)PyTuple_GET_SIZE(roots);
     reader->pseudo_count = (size_t)PyTuple_GET_SIZE(pseudo);
+    reader->unsure_count = (size_t)PyTuple_GET_SIZE(unsure);
+    reader->unsure = calloc(reader->unsure_count + 1, sizeof(uint64_t));
     reader->roots = calloc(reader->root_count + 1, sizeof(Identity));
     reader->pseudo = calloc(reader->pseudo_count + 1, sizeof(uint64_t));
     reader->barred = calloc(reader->barred_count + 1, sizeof(Barred));
-    if (reader->roots == NULL || reader->pseudo == NULL || reader->barred == NULL) {
+    if (reader->roots == NULL || reader->pseudo == NULL || reader->unsure == NULL || reader->barred == NULL) {
         PyErr_NoMemory();
         goto failed;
     }
@@ -280,6 +283,12 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     for (size_t i = 0; i < reader->pseudo_count; i++) {
         reader->pseudo[i] = PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(pseudo, (Py_ssize_t)i));
+        if (PyErr_Occurred()) {
+            goto failed;
+        }
+    }
+    for (size_t i = 0; i < reader->unsure_count; i++) {
+        reader->unsure[i] = PyLong_AsUnsignedLongLong(PyTuple_GET_ITEM(unsure, (Py_ssize_t)i));
         if (PyErr_Occurred()) {
             goto failed;
         }

@@ -26,6 +26,7 @@ class Reader:
         cls,
         roots: tuple[tuple[int, int, int], ...],
         pseudo_devices: tuple[int, ...],
+        unsure_devices: tuple[int, ...],
         snapshot_names: tuple[bytes, ...],
         barred: tuple[tuple[bytes, int], ...],
         excluded: Callable[[str, str, list[str]], bytes] | None,

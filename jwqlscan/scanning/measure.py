@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import anyio
 
 from jwqlscan.directories import Directories, rooted
-from jwqlscan.errors import ScanFailedError, first_cause
+from jwqlscan.errors import ScanFailedError, single_errors
 from jwqlscan.paths import shown
 from jwqlscan.scanning.mounts import meet, mount_table_problem
 from jwqlscan.scanning.orders import (
@@ -269,11 +269,10 @@ async def measure(
 
     others = [Scanner() for _ in list(roots.by_device)[1:]]
     try:
-        async with anyio.create_task_group() as tasks:
-            for device, process in zip(roots.by_device, [scanner, *others], strict=False):
-                tasks.start_soon(walk, device, process)
-    except BaseExceptionGroup as group:
-        raise first_cause(group) from None
+        with single_errors():
+            async with anyio.create_task_group() as tasks:
+                for device, process in zip(roots.by_device, [scanner, *others], strict=False):
+                    tasks.start_soon(walk, device, process)
     finally:
         for process in others:
             process.close()

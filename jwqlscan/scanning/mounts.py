@@ -59,11 +59,14 @@ class MountTable(NamedTuple):
         read already where it lies, or where it is bound another time.
     crossed : dict of str to str
         Other mount points below the roots, to their filesystem's type.
+    unsure_devices : frozenset of int
+        Devices (st_dev) whose listings may give entries a wrong type: a program makes it up.
     """
 
     pseudo_devices: frozenset[int] = frozenset()
     barred: Mapping[str, str] = MappingProxyType({})
     crossed: Mapping[str, str] = MappingProxyType({})
+    unsure_devices: frozenset[int] = frozenset()
 
 
 def parse_mountinfo(lines: Iterable[str]) -> list[Mount]:
@@ -124,7 +127,8 @@ def read_mount_table(
             covered.append(_Region(mount.device, mount.root, mount.point))
             crossed.update(dict.fromkeys(paths, mount.fstype))
     pseudo = frozenset(mount.device for mount in mounts if mount.fstype in PSEUDO_FSTYPES)
-    return MountTable(pseudo, barred, crossed)
+    unsure = frozenset(mount.device for mount in mounts if mount.fstype.startswith("fuse"))
+    return MountTable(pseudo, barred, crossed, unsure)
 
 
 def mount_table_problem(mountinfo: str = MOUNTINFO) -> str:

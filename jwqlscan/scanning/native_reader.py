@@ -67,6 +67,7 @@ class NativeReader:
         self._core = NativeCore(
             tuple((device, inode, number) for (device, inode), number in rules.roots.items()),
             tuple(sorted(rules.mounts.pseudo_devices)),
+            tuple(sorted(rules.mounts.unsure_devices)),
             tuple(os.fsencode(name) for name in sorted(rules.snapshot_names)),
             tuple(
                 (os.fsencode(path), SKIP_REASONS.index(reason))

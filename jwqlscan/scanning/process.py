@@ -119,6 +119,16 @@ def start_early() -> None:
     _early.append(ScannerProcess())
 
 
+def close_unused() -> None:
+    """End the processes that were started early and not taken.
+
+    They end by themselves with their input, but a thread of this process that is stuck in the
+    kernel would keep that open.
+    """
+    while _early:
+        _early.pop().close()
+
+
 def take() -> ScannerProcess:
     """Return the process that was started early, or start one."""
     return _early.pop() if _early else ScannerProcess()

@@ -23,7 +23,11 @@ from jwqlscan.tally import Tally
 # processor time). Progress is read from gauges, and does not wait for a batch's end.
 BATCH_SECONDS = 0.5
 
+# In place of an errno: the listing gave an entry another type than its stat. As in platform.h.
+WRONG_TYPE = -1
+
 _ERROR_KINDS = {
+    WRONG_TYPE: "type",
     errno.EACCES: "permission",
     errno.EPERM: "permission",
     errno.EIO: "io",
@@ -62,10 +66,22 @@ class OpenDirectory:
     Closed when the last child that waits for it is gone: reference counting is the life time.
     """
 
-    __slots__ = ("fd",)
+    __slots__ = ("fd", "modified_ns")
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, modified_ns: int = -1) -> None:
         self.fd = fd
+        self.modified_ns = modified_ns
+
+    @property
+    def is_unchanged(self) -> bool:
+        """Whether nothing was added, removed or renamed since it was opened to be read.
+
+        Then what its listing gave as an entry's type can't have become wrong since.
+        """
+        try:
+            return os.fstat(self.fd).st_mtime_ns == self.modified_ns
+        except OSError:
+            return False
 
     def __del__(self) -> None:
         os.close(self.fd)

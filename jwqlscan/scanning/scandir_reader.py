@@ -9,11 +9,10 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from itertools import islice
-from stat import S_IFLNK, S_IFREG
-from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeAlias, TypeVar
+from stat import S_IFDIR, S_IFLNK, S_IFREG
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from jwqlscan.directories import Directories
 from jwqlscan.scanning.ledger import Ledgers
@@ -23,10 +22,8 @@ from jwqlscan.scanning.reader import (
     ANSWERS,
     BATCH_SECONDS,
     ENTRIES,
-    TRANSIENT,
-    TRANSIENT_PAUSE_S,
-    TRANSIENT_RETRIES,
     VANISHED,
+    WRONG_TYPE,
     Batch,
     Meter,
     OpenDirectory,
@@ -34,10 +31,9 @@ from jwqlscan.scanning.reader import (
     descriptors_to_keep,
     error_kind,
 )
+from jwqlscan.scanning.retries import begin_listing, open_below, patiently, stat_again
 from jwqlscan.scanning.rules import Exclusion, ScanRules, join
 from jwqlscan.tally import ScanError
-
-OPEN_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 # Entries held at a time: a larger directory is streamed, smaller ones are counted together.
 CHUNK_ENTRIES = 1024
@@ -55,12 +51,6 @@ LEAST_SHARE = 8
 # least two listings.
 DIRECTORY_OPERATIONS = 4
 
-# Out of descriptors (EMFILE, ENFILE): others close some soon, so try again a while.
-LIMIT_RETRIES = 50
-LIMIT_PAUSE_S = 0.02
-
-Given = ParamSpec("Given")
-Result = TypeVar("Result")
 Entries: TypeAlias = "list[os.DirEntry[str]]"
 if TYPE_CHECKING:
     from jwqlscan.schemes import NameClassifier
@@ -127,7 +117,7 @@ class ScandirReader:
         batch, meter = this.batch, this.meter
         meter.path = item.path
         self._pace.wait(DIRECTORY_OPERATIONS)
-        fd = self._open(item, batch)
+        fd = self._open(item, this)
         meter.gauges[ANSWERS] += 1
         if fd < 0:
             return
@@ -137,6 +127,7 @@ class ScandirReader:
         except OSError as error:
             _fail(batch, item.path, "stat", error)
             return
+        opened.modified_ns = stat.st_mtime_ns
         if not self._enter(item, stat, batch):
             return
         batch.tally.directories += 1
@@ -146,7 +137,7 @@ class ScandirReader:
         here = Work(item.root, item.path, "", opened, stat.st_dev, None, account)
         listed: Entries = []
         try:
-            listing = _patiently(_begin_listing, fd, listed)
+            listing = patiently(begin_listing, fd, listed)
         except OSError as error:
             if error.errno != errno.ENOENT:  # removed since it was opened, so empty
                 _fail(batch, item.path, "list", error)
@@ -245,7 +236,7 @@ class ScandirReader:
             try:
                 stats.append(entry.stat(follow_symlinks=False))
             except OSError as first:
-                again = _stat_again(entry, first)
+                again = stat_again(entry, first)
                 if isinstance(again, OSError):
                     meter.gauges[ANSWERS] += 1
                     lost.add(entry)
@@ -257,10 +248,43 @@ class ScandirReader:
         meter.gauges[ENTRIES] += len(block)
         if lost:
             block = [entry for entry in block if entry not in lost]
+        self._check_types(here, block, stats, this)
         names = [entry.name for entry in block]
         if self._rules.follow_file_symlinks:
             stats = [_followed(here, *one) for one in zip(names, stats, strict=True)]
         this.pile.add(here.path, names, stats, here.account)
+
+    def _check_types(
+        self, here: Work, block: Entries, stats: list[os.stat_result], this: _Reading
+    ) -> None:
+        """Count the entries whose type in the listing is another than that of their stat.
+
+        One that is a directory is taken out of the block, to be read as one.
+        """
+        listed = [entry.is_file(follow_symlinks=False) for entry in block]
+        if all(listed) and all(stat.st_mode & KIND == S_IFREG for stat in stats):
+            return
+        for index in reversed(range(len(block))):
+            entry, kind = block[index], stats[index].st_mode & KIND
+            is_right = (
+                entry.is_symlink()
+                if kind == S_IFLNK
+                else listed[index]
+                if kind == S_IFREG
+                else kind != S_IFDIR and not listed[index] and not entry.is_symlink()
+            )
+            if is_right or not here.parent.is_unchanged:
+                continue
+            _fail_type(this.batch, join(here.path, entry.name))
+            if kind == S_IFDIR:
+                del block[index], stats[index]
+                self._add_directory(here, entry.name, this)
+
+    def _add_directory(self, here: Work, name: str, this: _Reading) -> None:
+        if name in self._rules.snapshot_names:
+            this.batch.tally.add_skipped("snapshot")
+        else:
+            this.work.append(self._child(here, name))
 
     def _fail_stat(self, here: Work, entry: os.DirEntry[str], error: OSError, batch: Batch) -> None:
         """Count an entry that can't be stat'ed: by what the listing said, where that is enough."""
@@ -285,19 +309,40 @@ class ScandirReader:
         meter.files += tally.files - files
         meter.apparent_bytes += tally.apparent_bytes - apparent_bytes
 
-    def _open(self, item: Work, batch: Batch) -> int:
+    def _open(self, item: Work, this: _Reading) -> int:
         """Open a directory, or count why not and return -1."""
+        batch = this.batch
         barred = self._rules.mounts.barred.get(item.path)
         if barred is not None and item.name != ".":
             batch.tally.add_skipped(barred)
             return -1
         try:
-            return _patiently(_open_below, item.parent.fd, item.name)
+            return patiently(open_below, item.parent.fd, item.name)
         except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.ELOOP) and self._count_other(item, this):
+                return -1
             if error.errno not in VANISHED:
                 batch.tally.directories += 1
             _fail(batch, item.path, "open", error)
             return -1
+
+    def _count_other(self, item: Work, this: _Reading) -> bool:
+        """Count what was listed as a directory and is none; False if it was replaced since."""
+        if "/" in item.name:  # its parent is not open: see `_child`
+            return False
+        try:
+            stat = os.lstat(item.name, dir_fd=item.parent.fd)
+        except OSError:
+            return False
+        if stat.st_mode & KIND == S_IFDIR or not item.parent.is_unchanged:
+            return False
+        _fail_type(this.batch, item.path)
+        path = item.path[: -len(item.name)].rstrip("/") or "/"
+        here = item._replace(path=path, name="")
+        if self._rules.follow_file_symlinks:
+            stat = _followed(here, item.name, stat)
+        this.pile.add(path, [item.name], [stat], item.account)
+        return True
 
     def _enter(self, item: Work, stat: os.stat_result, batch: Batch) -> bool:
         """Tell whether an open directory is to be read here; count why not."""
@@ -320,23 +365,6 @@ class ScandirReader:
         return True
 
 
-def _patiently(call: Callable[Given, Result], *given: Given.args, **named: Given.kwargs) -> Result:
-    """Call something that takes a descriptor, again while there is none or storage fails."""
-    no_descriptor = transient = 0
-    while True:
-        try:
-            return call(*given, **named)
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE) and no_descriptor < LIMIT_RETRIES:
-                no_descriptor += 1
-                time.sleep(LIMIT_PAUSE_S)
-            elif error.errno in TRANSIENT and transient < TRANSIENT_RETRIES:
-                transient += 1
-                time.sleep(TRANSIENT_PAUSE_S)
-            else:
-                raise
-
-
 def _followed(here: Work, name: str, stat: os.stat_result) -> os.stat_result:
     """Return the stat of the file that a symlink leads to, which then allocates nothing.
 
@@ -351,37 +379,6 @@ def _followed(here: Work, name: str, stat: os.stat_result) -> os.stat_result:
     if target.st_mode & KIND != S_IFREG:
         return stat
     return os.stat_result((*target[:3], 1, *target[4:10]), {"st_blocks": 0})
-
-
-def _stat_again(entry: os.DirEntry[str], error: OSError) -> os.stat_result | OSError:
-    """Stat an entry again if its failure may pass; return the last error if it did not.
-
-    Without its traceback: that would hold the caller, who holds the error, and so keep the
-    directory open until garbage is collected.
-    """
-    error = error.with_traceback(None)
-    for _ in range(TRANSIENT_RETRIES if error.errno in TRANSIENT else 0):
-        time.sleep(TRANSIENT_PAUSE_S)
-        try:
-            return entry.stat(follow_symlinks=False)
-        except OSError as next_error:
-            error = next_error.with_traceback(None)
-    return error
-
-
-def _begin_listing(fd: int, listed: Entries) -> Scandir:
-    """Begin to list a directory, and add its first entry to `listed`.
-
-    What can't be listed at all fails here, where it can be tried again; a listing that fails later
-    can't go on from there.
-    """
-    listing = os.scandir(fd)  # on a duplicate of the descriptor
-    try:
-        listed.extend(islice(listing, 1))
-    except OSError:
-        listing.close()
-        raise
-    return listing
 
 
 def _list_more(here: Work, listing: Scandir, listed: Entries, batch: Batch) -> bool:
@@ -409,20 +406,6 @@ def _told_apart(here: Work, listed: Entries, batch: Batch) -> tuple[Entries, lis
     return known, are_directories
 
 
-def _open_below(fd: int, path: str) -> int:
-    """Open a directory, maybe several levels down, without following a symlink at any of them."""
-    if "/" not in path:
-        return os.open(path, OPEN_FLAGS, dir_fd=fd)
-    current = os.dup(fd)
-    for name in path.split("/"):
-        try:
-            deeper = os.open(name, OPEN_FLAGS, dir_fd=current)
-        finally:
-            os.close(current)
-        current = deeper
-    return current
-
-
 def _share_entries(
     here: Work, entries: Entries, parts: int, everything: bool, meter: Meter
 ) -> None:
@@ -434,6 +417,10 @@ def _share_entries(
     meter.pool.share(
         [here._replace(entries=given[start : start + size]) for start in range(0, len(given), size)]
     )
+
+
+def _fail_type(batch: Batch, path: str) -> None:
+    batch.tally.add_error(ScanError(path, "list", WRONG_TYPE, error_kind(WRONG_TYPE)))
 
 
 def _fail(batch: Batch, path: str, operation: str, error: OSError) -> None:

@@ -44,6 +44,7 @@ from jwqlscan.scanning.reader import OpenDirectory, Root
 from jwqlscan.scanning.readers import make_reader, useful_cores
 from jwqlscan.scanning.rules import ScanRules
 from jwqlscan.settings import AUTO_WORKERS, JWST, Scheme
+from jwqlscan.shortage import shortage
 
 if TYPE_CHECKING:
     from jwqlscan.schemes import NameClassifier
@@ -178,10 +179,11 @@ class _Child:
     def _guarded(self, step: Callable[[], None]) -> None:
         try:
             step()
-        except MemoryError:  # no bug: this filesystem is given up, as if the kernel had killed us
-            os.write(2, b"out of memory\n")
-            os._exit(1)
-        except Exception:  # a bug, or a reader that is not there: the parent shows it
+        except Exception as error:
+            if words := shortage(error):  # this filesystem is given up, as if we had been killed
+                os.write(2, f"{words}\n".encode())
+                os._exit(1)
+            # A bug, or a reader that is not there: the parent shows it.
             self._send({"failed": traceback.format_exc()})
 
     def _send(self, message: dict[str, Any]) -> None:
@@ -205,7 +207,10 @@ class _Child:
             # A thread a path: one that hangs must not keep the others waiting.
             for index, path in enumerate(self._paths):
                 survey = partial(self._guarded, partial(self._survey, index, path))
-                threading.Thread(target=survey, daemon=True).start()
+                try:
+                    threading.Thread(target=survey, daemon=True).start()
+                except RuntimeError:  # the system has no more: then this thread has to wait
+                    survey()
         elif order["op"] == "stop":
             if self._pool is not None:
                 pool, self._pool = self._pool, None
@@ -326,7 +331,7 @@ class _Child:
         return self._surveyed[path]
 
     def _finish(self, pool: Pool) -> None:
-        if isinstance(pool.failure, MemoryError):
+        if pool.failure is not None and shortage(pool.failure):
             raise pool.failure
         if pool.failure is not None:
             self._send({"failed": "".join(traceback.format_exception(pool.failure))})

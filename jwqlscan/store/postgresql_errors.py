@@ -8,6 +8,7 @@ import re
 import asyncpg
 
 from jwqlscan.errors import SnapshotRefusedError, StoreError, StoreUnavailableError
+from jwqlscan.shortage import shortage
 from jwqlscan.store import rows as table_rows
 
 # Classes of SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html) that concern
@@ -87,6 +88,8 @@ def failure(error: BaseException, location: str) -> StoreError | None:
         return StoreUnavailableError(f"{location}: {text}")
     if isinstance(error, asyncpg.PostgresError):
         return _of_the_server(error, location)
+    if words := shortage(error):  # of this host
+        return StoreUnavailableError(f"{location}: {words}")
     text = in_words(error)
     if isinstance(error, (OverflowError, UnicodeEncodeError)) or (
         isinstance(error, asyncpg.InterfaceError) and isinstance(error, ValueError)

@@ -27,6 +27,7 @@ from jwqlscan.history import History
 from jwqlscan.insight import Insight
 from jwqlscan.paths import shown
 from jwqlscan.scanning.mounts import MOUNTINFO, parse_mountinfo
+from jwqlscan.shortage import shortage
 from jwqlscan.snapshot import Snapshot
 from jwqlscan.store import MEANWHILE, LastArea, Statement, Tables, sqlite_damage
 from jwqlscan.store import rows as table_rows
@@ -287,6 +288,10 @@ class SqliteStore:
                 return await to_thread.run_sync(
                     guarded, limiter=self._limiter, abandon_on_cancel=True
                 )
+        except (MemoryError, RuntimeError) as error:
+            if not (words := shortage(error)):
+                raise
+            raise StoreUnavailableError(f"{self.location}: {words}") from error
         except TimeoutError:
             self._connection, self._limiter = None, CapacityLimiter(1)
             raise StoreUnavailableError(

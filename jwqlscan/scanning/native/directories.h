@@ -46,6 +46,7 @@ typedef struct Dir {
     int fd;           /* -1: not open */
     struct Dir *parent; /* NULL: a root */
     dev_t device;       /* of the directory itself once it is open */
+    struct timespec modified; /* when it was, as it was opened */
     struct Account *account; /* NULL: it is not read yet, or directories are not told */
     size_t length;
     char name[]; /* of a root: its whole path */
@@ -79,6 +80,7 @@ dir_new(Dir *parent, const char *name, size_t length)
     dir->fd = -1;
     dir->parent = parent;
     dir->device = parent == NULL ? 0 : parent->device;
+    dir->modified = (struct timespec){0, 0};
     dir->account = NULL;
     dir->length = length;
     memcpy(dir->name, name, length);

@@ -52,3 +52,9 @@ struct linux_dirent64 { /* getdents64(2) */
 
 /* d_type values, from dirent.h without its struct dirent */
 enum { TYPE_UNKNOWN = 0, TYPE_DIR = 4, TYPE_REG = 8, TYPE_LNK = 10 };
+
+/* Added to a listed type that is to be checked with a stat. */
+enum { TYPE_UNSURE = 0x80 };
+
+/* In place of an errno: the listing gave an entry another type than its stat. As in reader.py. */
+enum { WRONG_TYPE = -1 };

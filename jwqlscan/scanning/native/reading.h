@@ -71,15 +71,42 @@ stat_item(Walk *walk, const Dir *dir, const char *name, struct stat *stat)
     }
 }
 
+/* The type that a stat shows, as a listing gives it: S_IFMT is d_type shifted. What is no file,
+ * directory or symlink is counted as one kind. */
+static int
+type_of(const struct stat *stat)
+{
+    return (int)((stat->st_mode & S_IFMT) >> 12);
+}
+
+static bool
+is_same_type(int listed, int found)
+{
+    bool known = found == TYPE_REG || found == TYPE_DIR || found == TYPE_LNK;
+    bool listed_known = listed == TYPE_REG || listed == TYPE_DIR || listed == TYPE_LNK;
+    return listed == found || (!known && !listed_known);
+}
+
+/* Whether a directory is as it was when it was opened: then what its listing said of an entry can't
+ * have become wrong since. */
+static bool
+is_unchanged(const Dir *dir)
+{
+    struct stat now;
+    return fstat(dir->fd, &now) == 0 && now.st_mtim.tv_sec == dir->modified.tv_sec
+           && now.st_mtim.tv_nsec == dir->modified.tv_nsec;
+}
+
 static void
 count_item(Walk *walk, Dir *dir, const Item *item)
 {
     Counts *counts = &walk->counts;
     struct stat stat;
+    int type = item->type & ~TYPE_UNSURE;
     counts->entries++;
-    if (item->type != TYPE_REG && item->type != TYPE_UNKNOWN
-        && !(item->type == TYPE_LNK && walk->reader->follow)) {
-        if (item->type == TYPE_LNK) {
+    if (type != TYPE_REG && item->type != TYPE_UNKNOWN && type == item->type
+        && !(type == TYPE_LNK && walk->reader->follow)) {
+        if (type == TYPE_LNK) {
             counts->symlinks++;
         }
         else {
@@ -92,10 +119,21 @@ count_item(Walk *walk, Dir *dir, const Item *item)
         if (is_vanished(errno)) {
             counts->vanished++;
         }
+        else if (type == TYPE_LNK && !walk->reader->follow) {
+            counts->symlinks++; /* what the listing said is enough */
+        }
+        else if (type != TYPE_REG && type != TYPE_UNKNOWN && type != TYPE_LNK) {
+            counts->other++;
+        }
         else {
             fail(walk, dir, item->name, "stat", errno);
         }
         return;
+    }
+    bool is_wrong = type != TYPE_UNKNOWN && !is_same_type(type, type_of(&stat))
+                    && is_unchanged(dir);
+    if (is_wrong) {
+        fail(walk, dir, item->name, "list", WRONG_TYPE);
     }
     bool linked = false;
     if (S_ISLNK(stat.st_mode)) {
@@ -109,7 +147,7 @@ count_item(Walk *walk, Dir *dir, const Item *item)
         linked = true; /* what it occupies is counted where it lies */
     }
     else if (S_ISDIR(stat.st_mode)) {
-        if (item->type == TYPE_UNKNOWN) {
+        if (type == TYPE_UNKNOWN || is_wrong) {
             counts->entries--; /* counted when it is opened */
             count_subdirectory(walk, dir, item->name);
         }
@@ -280,6 +318,36 @@ tell(const Walk *walk, Dir *dir, const Sums *before)
     }
 }
 
+/* Whether the types of a listing are to be checked: always where a program makes them up (FUSE),
+ * elsewhere if the first entry of any type is not what the listing said. Files are stat'ed anyway,
+ * and opening a directory shows that it is one. */
+static bool
+are_types_unsure(Walk *walk, const Dir *dir, const Item *items, size_t count)
+{
+    for (size_t i = 0; i < walk->reader->unsure_count; i++) {
+        if (walk->reader->unsure[i] == dir->device) {
+            return true;
+        }
+    }
+    uint32_t seen = 0;
+    for (size_t i = 0; i < count; i++) {
+        int type = items[i].type;
+        if (type == TYPE_REG || type == TYPE_DIR || type == TYPE_UNKNOWN || type > 31
+            || (seen >> type & 1) != 0) {
+            continue;
+        }
+        seen |= UINT32_C(1) << type;
+        struct stat stat;
+        wait_for_slot(walk->reader, 1);
+        int failed = fstatat(dir->fd, items[i].name, &stat, AT_SYMLINK_NOFOLLOW);
+        answered(walk);
+        if (failed == 0 && !is_same_type(type, type_of(&stat))) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* List an open directory, from wherever its position is, and count what it holds. */
 static void
 list_directory(Walk *walk, Dir *dir)
@@ -327,7 +395,11 @@ list_directory(Walk *walk, Dir *dir)
             count = drop_excluded(walk, dir, items, count);
         }
         size_t files = 0;
+        unsigned char unsure = are_types_unsure(walk, dir, items, count) ? TYPE_UNSURE : 0;
         for (size_t i = 0; i < count; i++) {
+            if (items[i].type != TYPE_DIR && items[i].type != TYPE_UNKNOWN) {
+                items[i].type |= unsure;
+            }
             if (items[i].type == TYPE_DIR) {
                 count_subdirectory(walk, dir, items[i].name);
             }
@@ -441,6 +513,24 @@ enter(Walk *walk, Dir *dir, const struct stat *stat)
     return true;
 }
 
+/* Count what was listed as a directory and can't be opened as one; false if it is gone, or was
+ * replaced since. */
+static bool
+count_wrong_directory(Walk *walk, Dir *dir)
+{
+    struct stat stat;
+    Dir *parent = dir->parent;
+    if (parent->fd < 0 || fstatat(parent->fd, dir->name, &stat, AT_SYMLINK_NOFOLLOW) != 0
+        || S_ISDIR(stat.st_mode) || !is_unchanged(parent)) {
+        return false;
+    }
+    fail(walk, parent, dir->name, "list", WRONG_TYPE);
+    Sums before = sums_of(&walk->counts);
+    count_item(walk, parent, &(Item){dir->name, TYPE_UNKNOWN});
+    tell(walk, parent, &before);
+    return true;
+}
+
 static void
 read_directory(Walk *walk, Dir *dir)
 {
@@ -461,10 +551,24 @@ read_directory(Walk *walk, Dir *dir)
             if ((number != EMFILE && number != ENFILE) || retries++ == LIMIT_RETRIES) {
                 break;
             }
+            if (retries == 1 && atomic_load(&walk->reader->is_short)) {
+                break; /* others have waited for one just now, and none was closed */
+            }
             nanosleep(&(struct timespec){0, LIMIT_PAUSE_NS}, NULL);
         }
+        if (dir->fd >= 0 || retries > 0) {
+            bool is_short = dir->fd < 0;
+            if (atomic_load_explicit(&walk->reader->is_short, memory_order_relaxed) != is_short) {
+                atomic_store(&walk->reader->is_short, is_short);
+            }
+        }
+        bool is_other = dir->fd < 0 && (number == ENOTDIR || number == ELOOP)
+                        && count_wrong_directory(walk, dir);
         dir_arrived(dir);
         errno = number;
+        if (is_other) {
+            return;
+        }
         if (dir->fd < 0) {
             if (is_vanished(errno)) {
                 walk->counts.vanished++;
@@ -483,6 +587,13 @@ read_directory(Walk *walk, Dir *dir)
             return;
         }
         dir->device = stat.st_dev;
+        dir->modified = stat.st_mtim;
+    }
+    else {
+        struct stat stat;
+        if (fstat(dir->fd, &stat) == 0) {
+            dir->modified = stat.st_mtim;
+        }
     }
     walk->counts.directories++;
     walk->counts.entries++;

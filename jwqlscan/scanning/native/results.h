@@ -172,8 +172,8 @@ failures_list(const Walk *walk)
     PyObject *list = PyList_New((Py_ssize_t)walk->failure_count);
     for (size_t i = 0; list != NULL && i < walk->failure_count; i++) {
         const Failure *failure = &walk->failures[i];
-        PyObject *row = Py_BuildValue("(NsI)", PyUnicode_DecodeFSDefault(failure->path),
-                                      failure->operation, (unsigned int)failure->number);
+        PyObject *row = Py_BuildValue("(Nsi)", PyUnicode_DecodeFSDefault(failure->path),
+                                      failure->operation, failure->number);
         if (row == NULL) {
             Py_CLEAR(list);
             break;

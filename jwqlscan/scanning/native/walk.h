@@ -90,6 +90,9 @@ typedef struct {
     size_t root_count;
     uint64_t *pseudo;
     size_t pseudo_count;
+    uint64_t *unsure; /* devices whose listings' types are checked entry by entry */
+    size_t unsure_count;
+    atomic_bool is_short; /* a directory could not be opened for want of descriptors */
     PyObject *snapshot_names; /* tuple of bytes */
     PyObject *barred_paths;   /* tuple of (bytes, int): keeps what `barred` points to */
     Barred *barred;
