@@ -431,3 +431,29 @@ async def test_the_temporary_of_a_killed_process_is_one_that_is_removed_later(tm
 
 def test_a_directory_that_is_not_there_has_no_litter(tmp_path):
     remove_litter(str(tmp_path / "none"))
+
+
+@pytest.mark.case("P35")
+def test_litter_that_another_process_renames_meanwhile_is_skipped(tmp_path, monkeypatch):
+    names = [f".{name}.0123456789abcdef.tmp" for name in "abc"]
+    for name in names[1:]:
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (0, 0))
+    monkeypatch.setattr("os.listdir", lambda _: names)  # the first was there when it was listed
+    remove_litter(str(tmp_path))
+    monkeypatch.undo()
+    assert os.listdir(tmp_path) == []
+
+
+async def test_without_a_thread_a_file_is_written_all_the_same(tmp_path, monkeypatch):
+    """It may be a snapshot: what was measured for hours."""
+
+    def start(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("threading.Thread.start", start)
+    await make_directory(str(tmp_path / "d"), 0o600, None)
+    await write_atomically(str(tmp_path / "d/file"), "x", 0o640, None)
+    assert (tmp_path / "d/file").read_text() == "x"
+    assert (tmp_path / "d/file").stat().st_mode & 0o777 == 0o640
+    assert os.listdir(tmp_path / "d") == ["file"]
