@@ -34,8 +34,13 @@ _NAME_MAX = 255  # limits.h: bytes in a name
 # A file is written in a moment: what takes so long waits for a disk that does not answer.
 WRITE_TIMEOUT_S = 120.0
 
+
 # Not the event loop's own, whose threads are waited for at the end: one may hang in the kernel.
-_threads = ThreadPoolExecutor(thread_name_prefix="jwqlscan-files")
+def _new_threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(thread_name_prefix="jwqlscan-files")
+
+
+_threads = _new_threads()
 
 _TEMPORARY = re.compile(r"\..*\.[0-9a-f]{16}\.tmp", re.DOTALL)
 # A file is written in seconds: one this old was left by a process that was killed.
@@ -92,6 +97,8 @@ async def write_atomically(
         except RuntimeError as error:  # aiofiles has threads of its own
             if shortage(error) != THREADS:
                 raise
+            global _threads
+            _threads = _new_threads()
             _write_now(path, content, mode, gid, follow_symlink, replace, among_others)
 
 

@@ -445,15 +445,27 @@ def test_litter_that_another_process_renames_meanwhile_is_skipped(tmp_path, monk
     assert os.listdir(tmp_path) == []
 
 
-async def test_without_a_thread_a_file_is_written_all_the_same(tmp_path, monkeypatch):
+_WRITE_WITHOUT_THREADS = """
+import asyncio, sys, threading
+from jwqlscan.files import make_directory, write_atomically
+
+def start(thread):
+    raise RuntimeError("can't start new thread")
+
+async def write(directory):
+    await make_directory(directory, 0o600, None)
+    await write_atomically(f"{directory}/file", "x", 0o640, None)
+
+threading.Thread.start = start
+asyncio.new_event_loop().run_until_complete(write(sys.argv[1]))
+"""
+
+
+@pytest.mark.case("P27")
+def test_without_a_thread_a_file_is_written_all_the_same(tmp_path):
     """It may be a snapshot: what was measured for hours."""
-
-    def start(thread):
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr("threading.Thread.start", start)
-    await make_directory(str(tmp_path / "d"), 0o600, None)
-    await write_atomically(str(tmp_path / "d/file"), "x", 0o640, None)
+    command = [sys.executable, "-c", _WRITE_WITHOUT_THREADS, str(tmp_path / "d")]
+    subprocess.run(command, check=True, timeout=60)
     assert (tmp_path / "d/file").read_text() == "x"
     assert (tmp_path / "d/file").stat().st_mode & 0o777 == 0o640
     assert os.listdir(tmp_path / "d") == ["file"]
