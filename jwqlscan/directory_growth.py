@@ -125,7 +125,7 @@ def directory_rows(
         row = _row(path, old.between(path), new.between(path), complete)
         if row is None:
             uncertain += 1
-        elif row.before != row.after:
+        elif row.before[:2] != row.after[:2]:  # blocks that came late are no growth
             rows.append(row)
     return rows, uncertain
 
