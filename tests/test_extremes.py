@@ -24,6 +24,7 @@ from jwqlscan.errors import ScanFailedError
 from jwqlscan.scanning.measure import scan
 from jwqlscan.scanning.readers import available_readers
 from jwqlscan.settings import ScanSettings
+from jwqlscan.shortage import MEMORY
 
 case = pytest.mark.case
 readers = pytest.mark.parametrize("reader", available_readers())
@@ -310,8 +311,8 @@ async def test_a_scan_without_memory_is_a_failed_area_and_no_other(tmp_path, mon
     found = (await scan([str(tmp_path), "/dev/shm"], settings)).areas
     assert [one.state for one in found] == ["complete", "failed"]
     assert found[0].tally.files == 1
-    assert found[1].note.endswith("ended early (status 1): out of memory")
-    with pytest.raises(ScanFailedError, match=r"/dev/shm failed: .* out of memory; nothing is"):
+    assert found[1].note.endswith(f"ended early (status 1): {MEMORY}")
+    with pytest.raises(ScanFailedError, match=r"/dev/shm failed: .* out of memory: .*; nothing is"):
         await scan(["/dev/shm"], settings)
 
 

@@ -18,7 +18,7 @@ from jwqlscan.notices import Ending, announced
 from jwqlscan.settings import Notices
 
 RUN_ID = "6f1b2f0e-9d53-4a3c-8a26-0c8d3c3a5b11"
-WELL = Ending("complete", ExitCode.COMPLETE, "complete in 0.10 s; archive 1 files, 1 B")
+WELL = Ending("complete", ExitCode.COMPLETE, "complete in 0.10 s; archive 1 file, 1 B")
 
 
 class Listener:
@@ -249,7 +249,7 @@ def test_a_run_pings_and_calls_and_stays_silent(tmp_path):
     assert listener.paths == ["/secret-uuid/start", "/secret-uuid"]
     assert (tmp_path / "told").read_text() == "complete\n"
     said = str(listener.got)
-    assert "archive 1 files, 1 B" in said
+    assert "archive 1 file, 1 B" in said
     assert not [word for word in ("private-name", str(tmp_path), "s3cr3t") if word in said]
 
 
