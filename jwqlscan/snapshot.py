@@ -104,6 +104,20 @@ class AreaSnapshot:
     note: str = ""
 
 
+def _explained(whole: AreaSnapshot, parts: Iterable[AreaSnapshot]) -> bool:
+    """Tell whether nothing is wrong with a group but what its areas report.
+
+    Those of the archive lie side by side; areas of central storage may lie within each other, so
+    that their errors can't be added up.
+    """
+    wrong = [part for part in parts if part.state != "complete"]
+    if not wrong or worst_state(part.state for part in wrong) != whole.state:
+        return False
+    errors = [sum(part.tally.errors.values()) for part in wrong]
+    together = sum(errors) if whole.group == "archive" else max(errors)
+    return sum(whole.tally.errors.values()) <= together
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """What one run measured, and how.
@@ -151,15 +165,23 @@ class Snapshot:
 
     @property
     def incomplete_reasons(self) -> list[str]:
-        """Why the snapshot is not complete, one line a reason; empty if it is."""
-        reasons = []
+        """Why the snapshot is not complete, one line a cause; empty if it is.
+
+        The whole of a group is left out where its areas already explain it, and areas that meet the
+        same errors share a line.
+        """
+        labels: dict[str, list[str]] = {}
         for area in self.areas:
             label = f"{area.group} {shown(area.name)}"
-            if area.state != "complete":
-                reasons.append(incomplete_reason(label, area.state, area.note, area.tally))
-            if area.capacity is None:
-                reasons.append(f"{label}: capacity unknown, df gave no answer")
-        return reasons
+            parts = [one for one in self.areas if one.group == area.group and one is not area]
+            whole = area.name == ALL
+            if area.state != "complete" and not (whole and _explained(area, parts)):
+                reason = incomplete_reason("", area.state, area.note, area.tally)
+                labels.setdefault(reason, []).append(label)
+            if area.capacity is None and not (whole and any(p.capacity is None for p in parts)):
+                reason = ": capacity unknown, df gave no answer"
+                labels.setdefault(reason, []).append(label)
+        return [", ".join(names) + reason for reason, names in labels.items()]
 
     @property
     def status(self) -> str:

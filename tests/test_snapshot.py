@@ -74,3 +74,29 @@ def test_an_area_that_is_partial_makes_it_incomplete():
     tally = Tally(errors={"io": 2, "permission": 1})
     whole = snapshot(replace(PUBLIC, state="partial", tally=tally))
     assert whole.incomplete_reasons == ["archive public: partial, 3 errors"]
+
+
+def test_one_cause_is_one_line_whatever_areas_it_meets():
+    tally = Tally(errors={"permission": 3})
+    wrong = {"state": "partial", "tally": tally}
+    whole, part = replace(PUBLIC, name="all", **wrong), replace(PUBLIC, **wrong)
+    fine = replace(PUBLIC, name="proprietary")
+    assert snapshot(whole, part, fine).incomplete_reasons == ["archive public: partial, 3 errors"]
+    same = replace(part, name="proprietary")
+    both = replace(whole, tally=Tally(errors={"permission": 6}))
+    assert snapshot(both, part, same).incomplete_reasons == [
+        "archive public, archive proprietary: partial, 3 errors"
+    ]
+    unknown = [replace(one, capacity=None) for one in (replace(whole, state="complete"), fine)]
+    assert snapshot(*unknown).incomplete_reasons == [
+        "archive proprietary: capacity unknown, df gave no answer"
+    ]
+
+
+@pytest.mark.parametrize(("group", "errors"), [("archive", 4), ("central", 6)])
+def test_errors_of_a_group_that_its_areas_do_not_have_are_a_line_of_their_own(group, errors):
+    area = replace(PUBLIC, group=group, state="partial", tally=Tally(errors={"io": 3}))
+    whole = replace(area, name="all", tally=Tally(errors={"io": errors}))
+    nested = [replace(area, name=name) for name in ("logs", "test")]
+    areas = [whole, *(nested if group == "central" else nested[:1])]
+    assert f"{group} all: partial, {errors} errors" in snapshot(*areas).incomplete_reasons
