@@ -16,6 +16,7 @@ from jwqlscan.accounts import user_name
 from jwqlscan.config_sections import (
     take_duration,
     take_insight,
+    take_mode,
     take_notices,
     take_number,
     take_outputs,
@@ -74,6 +75,11 @@ class Config:
         How many of them stay.
     state_path : str
         Directory of the lock, the spool and the default store.
+    state_mode : int or None
+        Permission bits of the SQLite file; the state directory gets the same, and can be searched
+        by who can read. None leaves both as they are.
+    state_group : str or None
+        Group name of both.
     max_drop_percent : int
         A run whose totals fall by more than this against the last complete one is suspect.
     thresholds : Thresholds
@@ -101,6 +107,8 @@ class Config:
     log_path: str | None
     state_path: str
     log_keep: int = DEFAULT_LOG_KEEP
+    state_mode: int | None = None
+    state_group: str | None = None
     max_drop_percent: int = DEFAULT_MAX_DROP_PERCENT
     thresholds: Thresholds = field(default_factory=Thresholds)
     metrics_path: str | None = None
@@ -319,6 +327,8 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
         log_path=log.directory("path"),
         log_keep=take_number(log, "keep", "a number of log files", DEFAULT_LOG_KEEP),
         state_path=state_path,
+        state_mode=take_mode(state),
+        state_group=state.text("group"),
         thresholds=take_thresholds(check),
         metrics_path=metrics.directory("path"),
         notices=take_notices(notify),
@@ -370,5 +380,10 @@ def _database_url(url: str | None, state_path: str, file: str, what: str = "data
     if url.startswith(("postgresql://", "postgres://")):
         return url
     where = f"{shown(file)}: " if file else ""
-    # The URL itself may hold a password: it is not repeated.
-    raise ConfigError(f"{where}{what}: expected sqlite:///FILE or postgresql://USER@HOST/DATABASE")
+    # The URL itself may hold a password: no more of it than its scheme is repeated.
+    scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]{0,30})://", url)
+    problem = f"the URL scheme {scheme[1]} is not supported: " if scheme else ""
+    if scheme and scheme[1] == "sqlite":
+        problem = ""
+    expected = "expected sqlite:///FILE or postgresql://USER@HOST/DATABASE"
+    raise ConfigError(f"{where}{what}: {problem}{expected}")

@@ -191,19 +191,23 @@ def _limits(table: Table, key: str, default: Limits | None, *, ages: bool = Fals
     return warning, critical
 
 
+def take_mode(table: Table) -> int | None:
+    """Take the permission bits of files; None where they are not given."""
+    text = table.text("mode")
+    if text is None:
+        return None
+    if not re.fullmatch("0?[4-7][0-7]{2}", text):
+        raise table.error("mode", f"expected octal digits such as '0640', not {text!r}")
+    return int(text, 8)
+
+
 def take_outputs(table: Table, directory: str | None, state_path: str) -> Outputs:
     """Take where the report goes: `directory`, if the command line names one."""
     path = table.directory("path") or os.path.join(state_path, "outputs")
-    text = table.text("mode")
-    try:
-        mode = DEFAULT_OUTPUT_MODE if text is None else int(text, 8)
-    except ValueError:
-        raise table.error("mode", f"expected octal digits such as '0640', not {text!r}") from None
-    if not 0o400 <= mode <= 0o777:
-        raise table.error("mode", f"expected octal digits such as '0640', not {text!r}")
+    mode = take_mode(table)
     return Outputs(
         from_here(directory) if directory else path,
-        mode,
+        DEFAULT_OUTPUT_MODE if mode is None else mode,
         table.text("group"),
         table.flag("allow_inside", False),
     )

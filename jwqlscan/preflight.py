@@ -20,6 +20,7 @@ from jwqlscan.scanning.scanner import Found
 from jwqlscan.settings import Area
 from jwqlscan.shortage import shortage
 from jwqlscan.spool import BAD
+from jwqlscan.state_access import share_state
 from jwqlscan.trust import distrust_way
 
 # To make a directory and write a block takes a moment, on the slowest disk.
@@ -106,6 +107,7 @@ def _check_places(config: Config) -> None:
     try:
         os.makedirs(config.state_path, mode=0o700, exist_ok=True)
         try_to_write(config.state_path)
+        share_state(config)
         place = ("outputs.path", outputs.directory)
         if not os.path.isdir(os.path.dirname(outputs.directory)):  # a typing error, more likely
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))

@@ -6,10 +6,13 @@ import os
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from anyio import to_thread
+
 from jwqlscan import spool
 from jwqlscan.clock import LATEST
 from jwqlscan.config import Config
 from jwqlscan.errors import (
+    ConfigError,
     ExitCode,
     JwqlscanError,
     StoreDamagedError,
@@ -18,6 +21,7 @@ from jwqlscan.errors import (
 )
 from jwqlscan.paths import shown
 from jwqlscan.snapshot import Snapshot
+from jwqlscan.state_access import share_state
 from jwqlscan.store import Store
 from jwqlscan.store.gaps import jwql_gaps
 from jwqlscan.store.questions import last_runs
@@ -65,6 +69,10 @@ async def store_snapshot(config: Config, store: Store, snapshot: Snapshot) -> St
         warnings.append(f"{reason}; kept in {shown(spooled)}, {_when_stored(error)}")
         return Stored(codes, warnings, (), spooled, reason)
     warnings += [*flushed.warnings, *lasting]
+    try:
+        await to_thread.run_sync(share_state, config)  # the store may have been made just now
+    except (OSError, ConfigError) as error:
+        warnings.append(f"{config.where('state.mode')}: {error}: the store stays private")
     errors = tuple(flushed.set_aside.values())
     if spooled not in flushed.set_aside:
         return Stored(codes, warnings, errors, store.location)

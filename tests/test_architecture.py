@@ -42,9 +42,9 @@ LAYERS = [
     ),
     (
         "measuring, spool, report, looking back",
-        "scanning.measure areas reported spool storing reporting.* preflight looking check metrics"
-        " metrics_path schedule moving moving_insight jwql_import pruning local_state recorder"
-        " reports",
+        "scanning.measure areas reported spool state_access storing reporting.* preflight looking"
+        " check metrics metrics_path schedule moving moving_insight jwql_import pruning local_state"
+        " recorder reports",
     ),
     ("the use cases", "job doctor"),
     ("how tables are shown", "terminal"),

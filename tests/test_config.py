@@ -198,7 +198,11 @@ def test_every_key_is_taken(load, tmp_path):
         ("[df]\ntimeout = '0s'", "df.timeout", "more than nothing"),
         ("[df]\ntimeout = '99999999999y'", "df.timeout", "longer than"),
         ("[df]\ntimeout = 1979-05-27", "df.timeout", "not a date or time"),
-        ("[database]\nurl = 'mysql://h/d'", "database.url", "expected sqlite:///FILE"),
+        (
+            "[database]\nurl = 'mysql://h/d'",
+            "database.url",
+            "the URL scheme mysql is not supported",
+        ),
         ("[database]\nurl = 'sqlite:///'", "database.url", "expected sqlite:///FILE"),
     ],
 )
@@ -650,7 +654,15 @@ def test_the_example_tells_every_default_of_a_scan():
 # Keys without a default: the example has them commented out.
 NO_DEFAULT = {
     *("archive.path", "central.path", "scan.max_runtime", "database.url", "outputs.path"),
-    *("outputs.group", "log.path", "state.path", "insight.thin_after", "metrics.path"),
+    *(
+        "outputs.group",
+        "log.path",
+        "state.path",
+        "state.mode",
+        "state.group",
+        "insight.thin_after",
+        "metrics.path",
+    ),
     *("notify.ping_url", "notify.command"),
 }
 

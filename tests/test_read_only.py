@@ -1,8 +1,10 @@
 """Reading from a store without the right to write: another user, a read-only mount."""
 
+import grp
 import os
 import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
 import tempfile
@@ -229,3 +231,58 @@ def test_the_owner_and_root_open_for_writing_and_others_do_not(tmp_path, monkeyp
     monkeypatch.setattr(os, "geteuid", lambda: os.stat(path).st_uid + 1)
     assert not sqlite_reading.may_write(str(path))
     assert sqlite_reading.may_write(str(tmp_path / "not there.db"))
+
+
+@only_root
+@pytest.mark.case("P33")
+def test_the_state_is_shared_with_the_group_that_the_configuration_names(shared):
+    archive = shared / "archive"
+    archive.mkdir()
+    (archive / "a.fits").write_text("x")
+    config = shared / "c.toml"
+    config.write_text(
+        f"[archive]\npath = '{archive}'\n[state]\npath = '{shared}/state'\nmode = '0640'\n"
+        "group = 'nogroup'\n"
+    )
+    config.chmod(0o644)
+    for _ in range(2):  # the file is made by the first
+        done = subprocess.run(
+            [sys.executable, "-m", "jwqlscan", "run", "-c", config, "--no-report"],
+            env={"PATH": "/usr/bin:/bin", "HOME": str(shared)},
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        group = grp.getgrnam("nogroup").gr_gid
+        for name, mode in (("", 0o750), ("jwqlscan.db", 0o640), ("spool", 0o700)):
+            status = os.stat(shared / "state" / name)
+            assert stat.S_IMODE(status.st_mode) & 0o777 == mode, name
+            assert name == "spool" or status.st_gid == group
+    before = names(shared / "state")
+    done = subprocess.run(
+        [*another_user(), sys.executable, "-m", "jwqlscan", "check", "-c", config],
+        env={"PATH": "/usr/bin:/bin", "HOME": "/nonexistent"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert "last complete run" in done.stdout, done.stdout
+    assert names(shared / "state") == before
+
+
+def test_a_state_that_nobody_configured_stays_private(tmp_path):
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive/a.fits").write_text("x")
+    subprocess.run(
+        [sys.executable, "-m", "jwqlscan", "run", "--archive", tmp_path / "archive", "--no-report"],
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+        cwd="/",
+        check=True,
+        timeout=120,
+    )
+    state = tmp_path / ".local/share/jwqlscan"
+    assert stat.S_IMODE(state.stat().st_mode) == 0o700
+    assert stat.S_IMODE((state / "jwqlscan.db").stat().st_mode) == 0o600
