@@ -133,11 +133,21 @@ def read_attempts(state_path: str) -> Attempts:
     return Attempts(newest, _attempt(record.get("previous")))
 
 
-def write_attempt(state_path: str, attempt: Attempt, previous: Attempt | None = None) -> None:
+def write_attempt(
+    state_path: str, attempt: Attempt, previous: Attempt | None = None, *, mode: int | None = None
+) -> None:
     """Write the newest attempt and, while it has no end, the one before.
 
     On a full disk the file is overwritten in place, which needs no room on most filesystems: that
     the disk is full must become known.
+
+    Parameters
+    ----------
+    state_path : str
+    attempt : Attempt
+    previous : Attempt, optional
+    mode : int, optional
+        Permission bits: those of ``state.mode``.
 
     Raises
     ------
@@ -153,7 +163,7 @@ def write_attempt(state_path: str, attempt: Attempt, previous: Attempt | None = 
     path = os.path.join(state_path, FILE)
     content = json.dumps(record).encode()
     try:
-        write_now(path, content, MODE)
+        write_now(path, content, MODE if mode is None else mode)
     except OSError as error:
         if error.errno not in _NO_ROOM:
             raise

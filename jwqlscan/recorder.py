@@ -180,7 +180,7 @@ class Recorder:
         )
         with contextlib.suppress(OSError):  # the next run takes it for killed
             if self._may_write():
-                write_attempt(self._config.state_path, attempt)
+                write_attempt(self._config.state_path, attempt, mode=self._config.state_mode)
         with anyio.move_on_after(INTERRUPTED_S, shield=True):
             await self._metrics(attempt, None, store_down=True)
             await self._mark_page(attempt)
@@ -189,7 +189,9 @@ class Recorder:
         def work() -> None:
             if self._may_write():
                 os.makedirs(self._config.state_path, mode=0o700, exist_ok=True)
-                write_attempt(self._config.state_path, attempt, previous)
+                write_attempt(
+                    self._config.state_path, attempt, previous, mode=self._config.state_mode
+                )
 
         try:
             await self._in_time(work)
@@ -277,7 +279,7 @@ async def record_report(config: Config, report_failure: str) -> None:
             if code == ExitCode.REPORT_FAILED and not report_failure:
                 code = int(ExitCode.COMPLETE)
             changed = replace(last, report_failure=report_failure, exit_code=code)
-            write_attempt(config.state_path, changed)
+            write_attempt(config.state_path, changed, mode=config.state_mode)
 
     try:
         with anyio.fail_after(WRITE_TIMEOUT_S):

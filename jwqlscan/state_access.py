@@ -1,7 +1,7 @@
 """Who may read the state: its directory and the SQLite file, as ``state.mode`` and its group say.
 
-The lock and the spool stay private: a reader, such as the user of a monitoring system who runs
-`jwqlscan check`, needs the store alone.
+The lock and the files in the spool stay private. What a reader needs, such as the user of a
+monitoring system who runs `jwqlscan check`: the store, the last attempt, how many snapshots wait.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _SQLITE = "sqlite:///"
 
 
 def share_state(config: Config) -> None:
-    """Give the state directory and the configured SQLite file their mode and group.
+    """Give the state directory, the spool and the configured SQLite file their mode and group.
 
     Does nothing where neither key is set: what an administrator did by hand stays.
 
@@ -32,7 +32,10 @@ def share_state(config: Config) -> None:
     gid = group_id(config.state_group)
     # Files that SQLite makes there while the store is in use get the directory's group (setgid).
     directory_mode = mode | (mode & 0o444) >> 2 | (stat.S_ISGID if gid != -1 else 0)
-    _apply(config.state_path, directory_mode, gid)
+    spool = os.path.join(config.state_path, "spool")
+    for directory in (config.state_path, spool, os.path.join(spool, "bad")):
+        if os.path.isdir(directory):
+            _apply(directory, directory_mode, gid)
     if config.names_database and config.database_url.startswith(_SQLITE):
         path = config.database_url.removeprefix(_SQLITE)
         for end in ("", "-wal", "-shm", "-journal"):

@@ -67,12 +67,10 @@ async def store_snapshot(config: Config, store: Store, snapshot: Snapshot) -> St
         codes.append(ExitCode.SPOOLED)
         reason = await said(store, error)
         warnings.append(f"{reason}; kept in {shown(spooled)}, {_when_stored(error)}")
+        warnings += await _share(config)
         return Stored(codes, warnings, (), spooled, reason)
     warnings += [*flushed.warnings, *lasting]
-    try:
-        await to_thread.run_sync(share_state, config)  # the store may have been made just now
-    except (OSError, ConfigError) as error:
-        warnings.append(f"{config.where('state.mode')}: {error}: the store stays private")
+    warnings += await _share(config)
     errors = tuple(flushed.set_aside.values())
     if spooled not in flushed.set_aside:
         return Stored(codes, warnings, errors, store.location)
@@ -80,6 +78,15 @@ async def store_snapshot(config: Config, store: Store, snapshot: Snapshot) -> St
     codes.append(ExitCode.FAILED)
     cause = flushed.set_aside[spooled]
     return Stored(codes, warnings, errors, os.path.join(directory, spool.BAD), cause)
+
+
+async def _share(config: Config) -> list[str]:
+    """Let others read what has been made just now; return a warning if that fails."""
+    try:
+        await to_thread.run_sync(share_state, config)
+    except (OSError, ConfigError) as error:
+        return [f"{config.where('state.mode')}: {error}: the state stays private"]
+    return []
 
 
 def _when_stored(error: StoreError) -> str:
