@@ -10,9 +10,11 @@ import logging
 import os
 import signal
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar
 
 import anyio
@@ -30,6 +32,7 @@ from jwqlscan.errors import (
     cause_of,
 )
 from jwqlscan.in_progress import run_in_progress
+from jwqlscan.leaving import before_leaving
 from jwqlscan.local_state import LocalState, count_spooled
 from jwqlscan.metrics import exposition, with_known, write_metrics
 from jwqlscan.metrics_path import check_metrics
@@ -50,6 +53,7 @@ WRITE_TIMEOUT_S = 10.0
 
 # Of the time that a signal leaves: see `jwqlscan.signals.GRACE_S`.
 INTERRUPTED_S = 0.5
+LAST_ACT_S = 0.3
 
 Result = TypeVar("Result")
 
@@ -86,7 +90,8 @@ class Recorder:
         A run that another one keeps out is no attempt: the other one is.
         """
         try:
-            yield
+            with before_leaving(self._last_act):
+                yield
         except LockedError:
             raise
         except Exception as error:  # whatever ended the run is recorded, and goes on
@@ -170,20 +175,34 @@ class Recorder:
     async def _interrupt(self) -> None:
         """Record that a signal ends the run, as far as time allows: the process is about to end."""
         self._ended = True
-        number = received()
-        cause = f"ended by {signal.Signals(number).name}" if number else "cancelled"
-        attempt = replace(
-            self._attempt,
-            ended=datetime.now(UTC),
-            exit_code=128 + number if number else int(ExitCode.FAILED),
-            cause=cause,
-        )
-        with contextlib.suppress(OSError):  # the next run takes it for killed
-            if self._may_write():
-                write_attempt(self._config.state_path, attempt, mode=self._config.state_mode)
+        attempt = self._interrupted()
+        self._write_now(attempt)
         with anyio.move_on_after(INTERRUPTED_S, shield=True):
             await self._metrics(attempt, None, store_down=True)
             await self._mark_page(attempt)
+
+    def _interrupted(self) -> Attempt:
+        number = received()
+        return replace(
+            self._attempt,
+            ended=datetime.now(UTC),
+            exit_code=128 + number if number else int(ExitCode.FAILED),
+            cause=f"ended by {signal.Signals(number).name}" if number else "cancelled",
+        )
+
+    def _write_now(self, attempt: Attempt) -> None:
+        with contextlib.suppress(OSError):  # the next run takes it for killed
+            if self._may_write():
+                write_attempt(self._config.state_path, attempt, mode=self._config.state_mode)
+
+    def _last_act(self) -> None:
+        """Record the signal where it ends the process at once, unless the disk hangs."""
+        if not self._ended and self._holds_lock:
+            self._ended = True
+            work = partial(self._write_now, self._interrupted())
+            thread = threading.Thread(target=work, name="last-attempt", daemon=True)
+            thread.start()
+            thread.join(LAST_ACT_S)
 
     async def _write(self, attempt: Attempt, previous: Attempt | None = None) -> None:
         def work() -> None:

@@ -62,7 +62,9 @@ ONLY_IN = {
     "aiofiles": "files",
     "pwd": "accounts",  # the name service may not answer
     "grp": "accounts",
-    "threading": "scanning.* signals notices accounts in_progress leaving log_file __main__",
+    "threading": (
+        "scanning.* signals notices accounts in_progress leaving log_file __main__ recorder"
+    ),
 }
 
 
