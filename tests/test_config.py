@@ -130,7 +130,7 @@ def test_every_key_is_taken(load, tmp_path):
     [
         ("[scan]\nworker = 1", "scan.worker", "unknown key; did you mean 'workers'?"),
         ("[scna]\nworkers = 1", "scna", "unknown key; did you mean 'scan'?"),
-        ("[log]\nqqq = 1", "log.qqq", "unknown key; known here: path"),
+        ("[log]\nqqq = 1", "log.qqq", "unknown key; known here: keep, path"),
         ("[scan]\nworkers = 1.5", "scan.workers", "expected auto or a number, not a float"),
         ("[scan]\nworkers = true", "scan.workers", "expected auto or a number, not a boolean"),
         ("[scan]\nworkers = 0", "scan.workers", "expected auto or 1 to 1024, not '0'"),
