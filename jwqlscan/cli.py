@@ -205,8 +205,10 @@ def run(
     run_id = str(uuid.uuid4())
     with told(debug, log_format, level, run_id, stores=True):
         from jwqlscan.config import Overrides, load_config
+        from jwqlscan.errors import ConfigError
         from jwqlscan.job import run as run_job
         from jwqlscan.log_file import logging_to_file
+        from jwqlscan.recorder import record_refusal
         from jwqlscan.signals import run_until_signalled
 
         over = scan_overrides(workers, reader, max_rate, background, max_runtime)
@@ -226,11 +228,15 @@ def run(
             )
 
         live = not (quiet or verbose or log_format is LogFormat.json)  # the others are lines
-        with (
-            logging_to_file(settings.log_path, settings.log_keep) as log_file,
-            display_on_terminal(live) as display,
-        ):
-            outcome = run_until_signalled(job, display, log_file)
+        try:
+            with (
+                logging_to_file(settings.log_path, settings.log_keep) as log_file,
+                display_on_terminal(live) as display,
+            ):
+                outcome = run_until_signalled(job, display, log_file)
+        except ConfigError as error:  # of the log file, which the run itself knows nothing of
+            run_until_signalled(record_refusal, settings, run_id, error)
+            raise
         if json:
             from jwqlscan.json_output import run_object
 

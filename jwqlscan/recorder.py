@@ -25,6 +25,7 @@ from jwqlscan.attempts import Attempt, Attempts, read_attempts, write_attempt
 from jwqlscan.check import Evidence, gather
 from jwqlscan.config import Config
 from jwqlscan.errors import (
+    ConfigError,
     ExitCode,
     JwqlscanError,
     LockedError,
@@ -305,3 +306,12 @@ async def record_report(config: Config, report_failure: str) -> None:
             await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
     except (OSError, TimeoutError) as error:
         log.debug("%s: %s", shown(config.state_path), getattr(error, "strerror", "no answer"))
+
+
+async def record_refusal(config: Config, run_id: str, error: ConfigError) -> None:
+    """Record a run that was refused before it could record that itself."""
+    last = read_attempts(config.state_path).last
+    if last is None or last.run_id != run_id:
+        with contextlib.suppress(ConfigError):
+            async with recorded(config, run_id):
+                raise error

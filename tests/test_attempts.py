@@ -341,3 +341,12 @@ def test_a_refused_run_leaves_the_record_of_one_in_progress(site):
         assert (site.path / "state" / FILE).read_bytes() == before
         process.kill()
         process.stderr.read()
+
+
+@case("P38")
+def test_a_run_that_is_refused_for_its_log_file_is_known(site):
+    site.configure(more='[log]\npath = "/dev/null/x"\n')
+    for _ in range(2):
+        done = site.jwqlscan("run")
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        told_everywhere(site, 2, "log.path")
