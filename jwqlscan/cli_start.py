@@ -230,7 +230,7 @@ def schedule(
         else:
             raise ConfigError(
                 f"user {os.geteuid()} is not in the user database, and systemd starts a service"
-                " only as a user who is: run this as the user for whom the units are"
+                " only as a user who is: run this as the user that the service is to run as"
             )
         if json:
             print_json({"files": texts})

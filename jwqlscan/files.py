@@ -177,23 +177,7 @@ def write_now(path: str, content: bytes, mode: int) -> None:
     ------
     OSError
     """
-    directory, name = os.path.split(path)
-    temporary = _temporary_name(name)
-    directory_fd = os.open(directory or ".", _DIRECTORY_FLAGS)
-    try:
-        fd = _create(directory_fd, temporary, 0)
-        try:
-            _write_all(fd, content)
-            _settle(fd, mode, -1)
-            os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
-        except BaseException:  # whatever it was goes on, and leaves no litter
-            _remove(directory_fd, temporary)
-            raise
-        finally:
-            os.close(fd)
-        os.fsync(directory_fd)
-    finally:
-        os.close(directory_fd)
+    _write_now(path, content, mode, -1, follow_symlink=True, replace=True, among_others=False)
 
 
 def _write_now(
