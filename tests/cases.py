@@ -161,23 +161,33 @@ LEFT_OUT = {
 
 
 def tests_of_cases() -> dict[str, list[str]]:
-    """Return the tests by the cases that they name, as FILE::TEST, in the order of the files."""
+    """Return the tests by the cases that they or their modules name, as FILE::TEST, in order."""
     found: dict[str, list[str]] = {}
     for path in sorted(HERE.glob("test_*.py")):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                for case in _cases(node):
+        module = ast.parse(path.read_text(encoding="utf-8"))
+        of_all = [case for node in module.body if _is_mark(node) for case in _named(node.value)]
+        for node in ast.walk(module):
+            is_test = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+            if is_test and node.name.startswith("test_"):
+                for case in (*of_all, *_cases(node)):
                     found.setdefault(case, []).append(f"{path.name}::{node.name}")
     return found
 
 
 def _cases(test: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[str]:
     for decorator in test.decorator_list:
-        if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) in (
-            "case",
-            "pytest.mark.case",
-        ):
-            yield from (ast.literal_eval(argument) for argument in decorator.args)
+        yield from _named(decorator)
+
+
+def _is_mark(node: ast.stmt) -> bool:
+    """Return whether this marks all tests of a module."""
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark"
+
+
+def _named(mark: ast.expr) -> Iterator[str]:
+    """Yield the cases that a mark names, if it is one of cases."""
+    if isinstance(mark, ast.Call) and ast.unparse(mark.func) in ("case", "pytest.mark.case"):
+        yield from (ast.literal_eval(argument) for argument in mark.args)
 
 
 def readme() -> str:

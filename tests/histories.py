@@ -264,6 +264,7 @@ HOSTILE = (
     "line\nbreak\x00\udcff\u202e",
     "&lt;b&gt;",
     "__proto__",
+    "constructor",
     "",
 )
 

@@ -377,10 +377,11 @@ def test_an_old_run_is_impossible_to_miss(browser, tmp_path):
         opened.wait_until_drawn()
 
 
-@pytest.mark.case("S06", "S07")
-def test_names_are_text_and_nothing_else(browser, tmp_path):
+@pytest.mark.case("S06", "S07", "W01")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_names_are_text_and_nothing_else(browser, tmp_path, scheme):
     page = write(tmp_path, hostile_history(), host=HOSTILE[0], note=HOSTILE[1])
-    with visit(browser, page) as opened:
+    with visit(browser, page, scheme=scheme) as opened:
         opened.wait_until_drawn()
         everything_drawn(opened)
         open_tab(opened, "Products")
@@ -398,6 +399,19 @@ def test_names_are_text_and_nothing_else(browser, tmp_path):
         assert HOSTILE[0] in opened.page.locator("header").inner_text()
         # The page's policy lets no script of this test in either; so ask for what they'd have made.
         assert opened.page.locator("img, mjx-container").count() == 0
+
+
+@pytest.mark.case("W01")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_many_series_can_change_their_unit(browser, tmp_path, scheme):
+    with visit(browser, write(tmp_path, history_of(30, filetypes=60)), scheme=scheme) as opened:
+        opened.wait_until_drawn()
+        for name in ("Products", "Central storage", "Capacity"):
+            open_tab(opened, name)
+            opened.page.get_by_role("button", name="TB", exact=True).click()
+            everything_drawn(opened)
+            opened.page.get_by_role("button", name="TiB", exact=True).click()
+        everything_drawn(opened)
 
 
 @pytest.mark.case("S06")

@@ -8,6 +8,7 @@
   const columns = read("columns");
   const packed = Array.from(document.querySelectorAll("script.figure"));
   const dark = matchMedia("(prefers-color-scheme: dark)");
+  const darkOf = new Map(Object.entries(data.dark)); // a name may be "constructor"
   const DAY = 86400000;
   const TIB = 2 ** 40;
   const MOST_ROWS = 200;
@@ -66,7 +67,7 @@
 
   // What BokehJS takes for granted is white, and not in the JSON.
   function papered(item) {
-    const paper = dark.matches ? data.dark["#ffffff"] : "#ffffff";
+    const paper = dark.matches ? darkOf.get("#ffffff") : "#ffffff";
     Object.assign(item.doc.roots[0].attributes, {
       background_fill_color: paper,
       border_fill_color: paper,
@@ -77,7 +78,7 @@
 
   // Put columns in their places and, on a dark page, a dark page's colours.
   function adapted(node) {
-    if (typeof node === "string") return dark.matches ? (data.dark[node] ?? node) : node;
+    if (typeof node === "string") return dark.matches && darkOf.has(node) ? darkOf.get(node) : node;
     if (Array.isArray(node)) return node.map(adapted);
     if (node === null || typeof node !== "object") return node;
     if (node.type === "column") {
