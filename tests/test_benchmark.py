@@ -12,6 +12,7 @@ from jwqlscan.errors import JwqlscanError, ScanFailedError
 from jwqlscan.scanning.readers import available_readers
 from jwqlscan.tables import print_bench
 from jwqlscan.terminal import Terminal
+from jwqlscan.units import counted
 
 JWQLSCAN = [sys.executable, "-m", "jwqlscan"]
 TREE = {f"d{d}": {f"{n}.fits": 1 for n in range(20)} for d in range(10)}
@@ -33,7 +34,7 @@ async def test_each_setting_is_measured_in_each_round_after_one_to_warm_up(tmp_p
     assert [(rate.reader, rate.workers) for rate in result.rates] == settings
     assert steps == [
         "a scan to warm up",
-        *(f"round {n} of 2: {r}, {w} workers" for n in (1, 2) for r, w in settings),
+        *(f"round {n} of 2: {r}, {counted(w, 'worker')}" for n in (1, 2) for r, w in settings),
     ]
     assert (result.entries, result.rounds) == (211, 2)
     for rate in result.rates:

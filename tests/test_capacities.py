@@ -165,7 +165,7 @@ async def test_a_filesystem_that_reports_no_size_is_never_full(tmp_path, mounted
     limits = Thresholds(min_free_percent=(10, 5), min_days_until_full=(90, 30))
     assert evidence.days_until_full("archive") is None
     assert judge(evidence, limits).level is Level.OK
-    assert "filesystem_size_bytes" not in await metrics_text(config.database_url)
+    assert "filesystem_size_bytes" not in await metrics_text(config)
     history = await history_of(config)
     assert history.general.used == [None] and filesystems(history) == []
     [point] = (await series(config.database_url)).points
