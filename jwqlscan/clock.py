@@ -58,8 +58,9 @@ def future_warning(dates: Sequence[datetime]) -> str:
     listed = ", ".join(f"{date:%Y-%m-%d %H:%M}" for date in dates[:_MAX_LISTED])
     more = ", ..." if len(dates) > _MAX_LISTED else ""
     verb = "is" if len(dates) == 1 else "are"
+    them = "it" if len(dates) == 1 else "them"
     return (
         f"{counted(len(dates), 'run')} {verb} dated in the future ({listed}{more} UTC) and left out"
-        " of every comparison: check this host's clock, then remove"
-        f" {'it' if len(dates) == 1 else 'them'} with `jwqlscan db prune --future`"
+        f" of every comparison: if this host's clock is right, remove {them} with"
+        " `jwqlscan db prune --future`; else set the clock"
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
-from jwqlscan.clock import latest_date
+from jwqlscan.clock import check_clock, latest_date
 from jwqlscan.errors import ClockError
 from jwqlscan.store import MONITOR_NAME, OLD_MONITOR_NAME, Statement, Store
 from jwqlscan.store.gaps import SPAN, dated
@@ -93,7 +93,8 @@ async def prune(
     Raises
     ------
     ClockError
-        If only the newest run's date makes the others old enough to go.
+        If the clock seems to be behind, or only the newest run's date makes the others old enough
+        to go.
     """
     runs = [
         _Run(_date(date), bool(complete), bool(sample))
@@ -112,6 +113,8 @@ async def prune(
     newest = min(
         until, max((date for date in ours.union(*stored.values()) if date <= until), default=until)
     )
+    if future:
+        _check_clock_of(now or datetime.now(UTC), every_run, runs)
     _check_gap(runs, keep, weekly_after)
     before = _before(newest, keep)
     weekly_before = _before(newest, weekly_after)
@@ -130,6 +133,8 @@ async def prune(
     if not dry:
         for some in _pieces(sorted(ahead, reverse=True)):
             await store.write([], list(_beyond(some[-1])))
+        if future:  # failed runs have no other row
+            await store.write([], list(_beyond(until + timedelta(microseconds=1))))
         for some in _pieces(sorted(too_old)):
             # A range, not the dates: failed runs have no other row.
             await store.write([], list(_older_than(some[-1])))
@@ -148,6 +153,18 @@ async def prune(
         before=before,
         future=len(ahead),
     )
+
+
+def _check_clock_of(now: datetime, every_run: Sequence[_Run], past: Sequence[_Run]) -> None:
+    """Refuse to remove runs as dated in the future where it is rather the clock that is behind."""
+    check_clock(now)
+    ahead = len(every_run) - len(past)
+    if ahead and (ahead > len(past) or not any(run.complete for run in past)):
+        raise ClockError(
+            f"nothing was removed: by this host's clock, {now:%Y-%m-%d %H:%M} UTC,"
+            f" {ahead:,} of {counted(len(every_run), 'run')} would go, and a complete run has to"
+            " stay: the clock may be behind; set it or enable NTP, then run this again"
+        )
 
 
 def _check_gap(runs: Sequence[_Run], *ages: timedelta | None) -> None:

@@ -118,10 +118,11 @@ def print_status(status: Status, console: Terminal) -> None:
     """Print the newest runs, a row a run and group, and why the newest is incomplete."""
     if warning := future_warning(status.future):
         console.print(Text(f"warning: {warning}", "bold red"), soft_wrap=True)
-    if not status.runs:
+    if not status.runs and not status.future:
         console.print(
             Text(f"no runs in {shown(status.store)} yet: `jwqlscan run` makes one"), soft_wrap=True
         )
+    if not status.runs:
         print_attempts(status.local, status.failure, console)
         return
     table = Listing(

@@ -178,6 +178,26 @@ async def test_runs_dated_in_the_future_are_removed_with_all_that_hangs_on_them(
     assert (dry.runs, dry.future) == (0, 0)
 
 
+async def test_a_clock_that_is_behind_does_not_make_the_history_future(url):
+    await ahead(url)
+    async with open_store(url) as store:
+        whole = await stores.everything(store)
+        for now in (datetime(1970, 1, 2, tzinfo=UTC), START - 9 * DAY, START + 2 * DAY):
+            with pytest.raises(ClockError, match="clock"):
+                await prune(store, None, None, future=True, now=now)
+        assert await stores.everything(store) == whole
+        assert (await prune(store, None, None, future=True, now=START + 7 * DAY)).runs == 2
+
+
+async def test_failed_runs_dated_in_the_future_go_without_any_other(url):
+    await ahead(url)
+    async with open_store(url) as store:
+        whole = await stores.everything(store)
+        await store.record_failure(START + 4000 * DAY, START + 4001 * DAY, "")
+        assert (await prune(store, None, None, future=True)).future == 0
+        assert await stores.everything(store) == whole
+
+
 async def test_old_runs_do_not_go_because_a_run_is_dated_in_the_future(url):
     await ahead(url, 20)
     done, rows = await pruned(url, START + 4 * DAY)
