@@ -159,7 +159,11 @@ def unknown(problem: str, attempts: Sequence[Finding] = ()) -> Verdict:
 
 
 def attempt_findings(
-    local: LocalState, stored: Failure | None, max_age_s: Limits | None, now: datetime
+    local: LocalState,
+    stored: Failure | None,
+    max_age_s: Limits | None,
+    now: datetime,
+    newest: datetime | None = None,
 ) -> list[Finding]:
     """Return what is wrong with the last attempt, with what it left, and with one in progress.
 
@@ -171,8 +175,10 @@ def attempt_findings(
     max_age_s : (float, float) or None
         A run in progress for longer than the first explains why no newer one is stored.
     now : datetime
+    newest : datetime, optional
+        Start of the newest run in the store.
     """
-    failure = local.failure(stored)
+    failure = local.failure(stored, newest)
     lines = [failure.line] if failure else []
     lines += local.lines
     running = local.running
@@ -235,7 +241,9 @@ def judge(
     warning = future_warning(evidence.future)
     future = [Finding(Level.WARNING, warning)] if warning else []
     now = now or datetime.now(UTC)
-    attempts = attempt_findings(local or LocalState(), evidence.failed, limits.max_age_s, now)
+    date = evidence.runs[0].date if evidence.runs else None
+    local = local or LocalState()
+    attempts = attempt_findings(local, evidence.failed, limits.max_age_s, now, date)
     if not evidence.runs and not future:
         return unknown("no run is stored yet: `jwqlscan run` makes one", attempts)
     if not evidence.runs:

@@ -284,7 +284,9 @@ async def _before(store: Store, now: datetime) -> tuple[_Areas | None, _Areas, l
             await store.verify()
             last, complete = await store.last_areas(until), await store.last_complete_areas(until)
             jwql = {} if last and complete else await jwql_areas(store, until)
-            return last or jwql, complete or jwql, await future_dates(store, until)
+            complete = complete or jwql
+            # What the last run could not read at all is as the last complete run found it.
+            return {**complete, **last}, complete, await future_dates(store, until)
     except StoreError as error:
         log.warning("%s; measuring all the same", await said(store, error))
         return None, {}, []

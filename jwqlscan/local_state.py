@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from datetime import datetime
 
 import anyio
 import anyio.to_thread
@@ -11,7 +12,7 @@ import anyio.to_thread
 from jwqlscan import spool
 from jwqlscan.attempts import Attempt, Attempts, read_attempts
 from jwqlscan.config import Config
-from jwqlscan.errors import ExitCode, StoreError
+from jwqlscan.errors import StoreError
 from jwqlscan.in_progress import RunInProgress, run_in_progress
 from jwqlscan.paths import shown
 from jwqlscan.store import open_store
@@ -49,7 +50,9 @@ class LocalState:
         """The last attempt that ended."""
         return self.attempts.last
 
-    def failure(self, stored: Failure | None = None) -> Failure | None:
+    def failure(
+        self, stored: Failure | None = None, newest: datetime | None = None
+    ) -> Failure | None:
         """Return the failed run to report: the last attempt here, or what the store knows.
 
         Parameters
@@ -57,24 +60,28 @@ class LocalState:
         stored : Failure, optional
             The newest failed run in the store, if no complete one is newer. A later attempt here
             that did not fail settles it: its snapshot may wait in the spool.
+        newest : datetime, optional
+            Start of the newest run in the store; a failure here that is older is over.
         """
         last = self.last
         if last is None:
             return stored
         if stored is not None and stored.started > last.started and stored.run_id != last.run_id:
             return stored
+        if last.failed and newest is not None and newest > last.started:
+            return stored  # another host has stored a run since then
         return last.failure
 
     @property
     def waiting_line(self) -> str:
         """How many snapshots wait in the spool, and why: one line; "" if none does."""
-        if not self.waiting:
-            return ""
+        if not self.waiting or (self.running is not None and self.waiting == 1):
+            return ""  # the run in progress is storing its own
         verb = "waits" if self.waiting == 1 else "wait"
         where = shown(os.path.join(self.directory, "spool"))
         line = f"{counted(self.waiting, 'snapshot')} {verb} in {where}"
         last = self.last
-        if last is not None and last.exit_code == ExitCode.SPOOLED and last.cause:
+        if last is not None and last.cause and not last.failed:
             return f"{line}: {last.cause}"
         return f"{line}: `jwqlscan db flush`, or the next run, stores what the database takes"
 

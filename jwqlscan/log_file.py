@@ -58,7 +58,11 @@ def logging_to_file(directory: str | None, keep: int | None = None) -> Iterator[
     path = os.path.join(directory, f"jwqlscan_{stamp}.log")
     try:
         file = call_in_time(partial(_open, path))
-        problem = call_in_time(partial(remove_old_logs, directory, keep)) if keep else ""
+        problem = (
+            call_in_time(partial(remove_old_logs, directory, keep, os.path.basename(path)))
+            if keep
+            else ""
+        )
         handler = _FileHandler(file, path)
     except TimeoutError:
         raise ConfigError(
@@ -83,7 +87,7 @@ def logging_to_file(directory: str | None, keep: int | None = None) -> Iterator[
         handler.finish()
 
 
-def remove_old_logs(directory: str, keep: int) -> str:
+def remove_old_logs(directory: str, keep: int, own: str = "") -> str:
     """Remove all but the newest log files of this user in a directory; return what went wrong.
 
     Their age is that of their names. They are counted, as a clock that is wrong for one run must
@@ -95,7 +99,8 @@ def remove_old_logs(directory: str, keep: int) -> str:
             status = os.lstat(os.path.join(directory, name))
             if stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid():
                 mine.append(name)
-    for name in sorted(mine)[:-keep]:
+    # The run's own file stays even if the clock of an earlier run was ahead.
+    for name in sorted(mine, key=lambda name: (name == own, name))[:-keep]:
         try:
             os.unlink(os.path.join(directory, name))
         except FileNotFoundError:

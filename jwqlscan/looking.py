@@ -87,7 +87,8 @@ class Status:
     @property
     def failure(self) -> Failure | None:
         """The failed run to report, as the store and the state directory know it together."""
-        return self.local.failure(self.failed)
+        newest = self.runs[0].run.date if self.runs else None
+        return self.local.failure(self.failed, newest)
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,7 +160,8 @@ def _metrics(evidence: Evidence, local: LocalState) -> Iterator[Metric]:
 
 def _attempt(evidence: Evidence, local: LocalState) -> Iterator[Metric]:
     """Yield the metrics of the last attempt, which may have failed before it stored anything."""
-    last, failure = local.last, local.failure(evidence.failed)
+    newest = evidence.runs[0].date if evidence.runs else None
+    last, failure = local.last, local.failure(evidence.failed, newest)
     report_failed = failure is not None and failure.exit_code == ExitCode.REPORT_FAILED
     run_failed = failure is not None and not report_failed
     if last is not None and last.exit_code is not None:

@@ -146,6 +146,13 @@ class Recorder:
         store_down : bool
             Do not try to reach the store.
         """
+        if not self._holds_lock:  # refused before `begin`: keep what is known of earlier runs
+            with contextlib.suppress(TimeoutError):
+                path = self._config.state_path
+                last = (await self._in_time(lambda: read_attempts(path))).last
+                if last is not None:
+                    report, complete = last.report_failure, last.complete
+                    self._attempt = replace(self._attempt, report_failure=report, complete=complete)
         attempt = replace(
             self._attempt, ended=datetime.now(UTC), exit_code=int(exit_code), cause=cause
         )
@@ -154,6 +161,7 @@ class Recorder:
         if snapshot is not None and snapshot.status == "complete":
             attempt = replace(attempt, complete=snapshot.timestamp)
         self._ended = True
+        await self._write(attempt)  # a signal may come while the store does not answer
         failure = attempt.failure
         # A report that an earlier run failed to write is in the store already.
         its_own = attempt.failed or bool(report_failure)
@@ -162,9 +170,12 @@ class Recorder:
             monitored = attempt.failed and self._holds_lock
             attempt = replace(attempt, in_store=await self._store(failure, monitored))
         await self._write(attempt)
-        if report_failure != "":
+        if report_failure != "" or attempt.failed:
             await self._mark_page(attempt)
-        return await self._metrics(attempt, snapshot, store_down)
+        try:
+            return await self._metrics(attempt, snapshot, store_down)
+        except Exception as error:  # a limit of the host, say; the snapshot is stored
+            return [f"metrics: {cause_of(error)}"]
 
     async def _fail(self, error: Exception) -> None:
         """Record that an error ended the run, before anything was stored."""
@@ -176,6 +187,8 @@ class Recorder:
     async def _interrupt(self) -> None:
         """Record that a signal ends the run, as far as time allows: the process is about to end."""
         self._ended = True
+        if not self._may_write():  # it only waited for another run
+            return
         attempt = self._interrupted()
         self._write_now(attempt)
         with anyio.move_on_after(INTERRUPTED_S, shield=True):
@@ -253,10 +266,10 @@ class Recorder:
         if not store_down:
             with contextlib.suppress(StoreError):
                 evidence = await gather(self._config.database_url)
+        known = evidence is not None and bool(evidence.runs)
         if evidence is None:
             rows = () if snapshot is None else (run_row(snapshot),)
             evidence = Evidence(rows, next((row for row in rows if row.complete), None))
-        known = bool(evidence.runs)
         spooled = await self._in_time(lambda: count_spooled(self._config.state_path))
         local = LocalState(self._config.state_path, None, Attempts(None, attempt), *spooled)
         try:

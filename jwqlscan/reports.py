@@ -52,7 +52,11 @@ async def report(
         note = " ".join(filter(None, (note, future_warning(await future_dates(store, until)))))
         runs = await last_runs(store, 1, until)
         failure = await newest_failure(store, runs[0].date if runs else None, until)
-    alarm = None if in_run else _alarm(await look_at_state(config), failure)
+    alarm = (
+        None
+        if in_run
+        else _alarm(await look_at_state(config), failure, runs[0].date if runs else None)
+    )
     host = socket.gethostname()
     return tuple(await write_report(history, config.outputs, host, note, alarm))
 
@@ -73,10 +77,10 @@ async def report_again(config: Config, since: datetime | None = None) -> tuple[s
     return written
 
 
-def _alarm(local: LocalState, stored: Failure | None) -> Alarm | None:
+def _alarm(local: LocalState, stored: Failure | None, newest: datetime | None) -> Alarm | None:
     """Return what failed after the newest stored run; a report that failed is written now."""
     last = local.last
-    if last is not None and last.exit_code == ExitCode.SPOOLED and local.waiting:
+    if last is not None and last.cause and not last.failed and local.waiting:
         return alarm_of(last)
-    failure = local.failure(stored)
+    failure = local.failure(stored, newest)
     return None if failure and failure.exit_code == ExitCode.REPORT_FAILED else alarm_of(failure)

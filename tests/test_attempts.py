@@ -176,8 +176,7 @@ def test_a_run_that_fails_is_known_with_its_cause_until_one_succeeds(site, kind)
 
 @case("P38")
 def test_a_snapshot_that_waits_for_the_database_is_known_with_the_reason(site):
-    (site.path / "db").rename(site.path / "db-away")
-    (site.path / "db").write_text("")  # no directory: it can't be opened
+    database_away(site)
     for count in (1, 2):
         done = site.jwqlscan("run")
         assert done.returncode == 4, done.stderr
@@ -199,6 +198,59 @@ def test_a_snapshot_that_waits_for_the_database_is_known_with_the_reason(site):
     assert site.metrics()["spooled_snapshots"] == 2
     assert site.jwqlscan("db", "flush").returncode in (0, 2)
     all_is_well(site)
+
+
+def database_away(site):
+    (site.path / "db").rename(site.path / "db-away")
+    (site.path / "db").write_text("")  # no directory: it can't be opened
+
+
+def deep(site):
+    """Put the only file so deep that a slow run does not get to it."""
+    public = site.path / "archive/public"
+    below = public / "/".join("abcdefghij" * 4)
+    below.mkdir(parents=True)
+    (public / "jw01018").rename(below / "jw01018")
+    return below
+
+
+SLOW = ("--max-rate", "1", "--max-runtime", "1s")
+
+
+@pytest.mark.parametrize("kind", ["emptied", "vanished"])
+def test_a_run_that_read_nothing_does_not_make_an_emptied_area_right(site, kind):
+    below = deep(site)
+    assert site.jwqlscan("run", *SLOW).returncode == 3
+    with sqlite3.connect(site.path / "db/store.db") as store:
+        stopped = store.execute("SELECT files FROM scan_area WHERE state = 'stopped'").fetchall()
+    store.close()
+    assert stopped and set(stopped) == {(0,)}
+    if kind == "emptied":
+        shutil.rmtree(below / "jw01018")
+    else:
+        (site.path / "archive/public").rename(site.path / "archive/moved")
+    done = site.jwqlscan("run")
+    assert done.returncode in (1, 2), done.stderr
+    assert "nothing is stored" in done.stderr
+
+
+def test_the_page_reports_an_incomplete_run_whose_snapshot_waits_for_the_database(site):
+    deep(site)
+    database_away(site)
+    assert site.jwqlscan("run", *SLOW).returncode in (3, 4)
+    assert "The last run is not stored" in site.alarm()
+
+
+def test_the_page_reports_a_run_whose_snapshot_was_refused(site):
+    with sqlite3.connect(site.path / "db/store.db") as store:
+        store.execute(
+            "CREATE TRIGGER refuse BEFORE INSERT ON scan_area"
+            " BEGIN SELECT RAISE(ABORT, 'refused by a trigger'); END"
+        )
+    store.close()
+    done = site.jwqlscan("run")
+    assert done.returncode == 1, done.stderr
+    assert "The last run failed" in site.alarm()
 
 
 @case("P38")

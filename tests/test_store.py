@@ -284,6 +284,15 @@ async def test_mounts_that_were_crossed_are_stored(backend):
     ]
 
 
+@pytest.mark.parametrize("state", ["stopped", "stalled", "failed"])
+async def test_an_area_that_the_last_run_could_not_read_is_unknown(backend, state):
+    unread = make_area(name="public", tally=Tally(), state=state)
+    async with backend.open() as store:
+        await store.record(make_snapshot(0))
+        await store.record(make_snapshot(1, make_area(), unread))
+        assert set(await store.last_areas()) == {("archive", "all")}
+
+
 async def test_sample_runs_alone_leave_no_last_areas(backend):
     async with backend.open() as store:
         await store.record(make_snapshot(sample=True))

@@ -51,7 +51,7 @@ class Alarm(NamedTuple):
 def alarm_of(failed: Attempt | Failure | None) -> Alarm | None:
     """Return the alarm for a failed run, None where there is nothing to report."""
     if isinstance(failed, Attempt):
-        if failed.exit_code == ExitCode.SPOOLED:
+        if failed.cause and not failed.failed:  # it may be incomplete as well
             code = failed.exit_code
             return Alarm("The last run is not stored", failed.started, code, failed.cause)
         failed = failed.failure

@@ -263,11 +263,7 @@ async def last_complete_areas(
 
 
 async def _areas_of(connection: Connection, run_id: object) -> dict[tuple[str, str], LastArea]:
-    areas = await connection.fetch(
-        "SELECT area_group, area, files, files + directories + symlinks + other, apparent_bytes"
-        " FROM scan_area WHERE run_id = $1",
-        run_id,
-    )
+    areas = await connection.fetch(table_rows.KNOWN_AREAS + "$1", run_id)
     return {(group, area): LastArea(*found) for group, area, *found in areas}
 
 

@@ -166,6 +166,14 @@ def scan_rows(snapshot: Snapshot) -> list[TableRows]:
     ]
 
 
+# Without areas of which the run could read nothing: their contents are not known to be none.
+KNOWN_AREAS = (
+    "SELECT area_group, area, files, files + directories + symlinks + other, apparent_bytes"
+    " FROM scan_area WHERE NOT (files = 0 AND state IN ('stopped', 'stalled', 'failed'))"
+    " AND run_id = "
+)
+
+
 def monitor_rows(started: datetime, ended: datetime, status: str, log_file: str) -> TableRows:
     """Return the one row of `monitor` that every run leaves, ``SUCCESS`` or ``FAILURE``."""
     columns = ("monitor_name", "start_time", "end_time", "status", "log_file")

@@ -203,11 +203,7 @@ def last_complete_areas(
 def _areas_of(
     connection: sqlite3.Connection, run: tuple[str] | None
 ) -> dict[tuple[str, str], LastArea]:
-    areas = connection.execute(
-        "SELECT area_group, area, files, files + directories + symlinks + other, apparent_bytes"
-        " FROM scan_area WHERE run_id = ?",
-        run or (None,),
-    )
+    areas = connection.execute(table_rows.KNOWN_AREAS + "?", run or (None,))
     return {(group, area): LastArea(*found) for group, area, *found in areas}
 
 
