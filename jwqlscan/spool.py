@@ -151,8 +151,8 @@ def crowding(directory: str) -> list[str]:
     if len(found) <= MANY_FILES and size <= MANY_BYTES and age_s <= OLD_S:
         return []
     return [
-        f"{counted(len(found), 'snapshot')} ({format_bytes(size)}) wait in {shown(directory)}, the"
-        f" oldest for {counted(int(age_s // 86400), 'day')}: the store must be reached, then"
+        f"waiting in {shown(directory)}: {counted(len(found), 'snapshot')} ({format_bytes(size)}),"
+        f" the oldest for {counted(int(age_s // 86400), 'day')}: the store must be reached, then"
         " `jwqlscan db flush`"
     ]
 

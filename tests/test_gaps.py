@@ -124,7 +124,11 @@ async def pruned(url):
         return done.runs, done.kept, done.jwql_dates
 
 
-@pytest.mark.parametrize("reader", [history_of, verdict_of, metrics_text, status_of, growth_of])
+async def metrics_of(url):
+    return await metrics_text(load_config(None, Overrides(database=url)))
+
+
+@pytest.mark.parametrize("reader", [history_of, verdict_of, metrics_of, status_of, growth_of])
 async def test_a_reader_finds_what_it_would_without_the_rows(pair, reader):
     gaps, without = [await reader(url) for url in pair]
     assert gaps == without

@@ -288,6 +288,16 @@ async def test_a_tree_changed_in_known_ways_grows_by_just_that(tmp_path):
     assert ages[AGE_LABELS[8]] == 5  # those that were touched
 
 
+async def test_a_series_leaves_out_what_an_incomplete_run_could_not_read(url):
+    async with open_store(url) as store:
+        for day, scale in enumerate((5, 1, 6, 7)):
+            state = "partial" if scale == 1 else "complete"
+            await store.record(snapshot(day, looked(scale), state=state))
+    growth = await grown(url, START, "extension")
+    [row] = [row for row in growth.rows if row.label == "fits"]
+    assert row.series == (5000, 6000, 7000)
+
+
 async def test_a_run_that_could_not_read_everything_is_told_as_such(tmp_path):
     make_tree(tmp_path / "archive", {"jw01018": {"a": names("01018", 3)}, "b": {"x": 1}})
     config = config_for(tmp_path)

@@ -128,6 +128,35 @@ async def test_every_command_that_reads_works_without_the_right_to_write(shared,
             assert names(place) == before, command
 
 
+@pytest.mark.case("P33")
+@only_root
+async def test_a_run_does_not_open_a_file_that_it_can_not_write(shared):
+    place, state = shared / "place", shared / "state"
+    (shared / "archive").mkdir()
+    await fill(place / "s.db")
+    before = names(place)
+    under = in_mount_namespace(
+        f"mount --bind '{place}' '{place}'", f"mount -o remount,ro,bind '{place}'"
+    )
+    for command in ("doctor", "db migrate"):
+        done = subprocess.run(
+            [*under, sys.executable, "-m", "jwqlscan", *command.split()],
+            env={
+                "PATH": "/usr/bin:/bin",
+                "HOME": str(state),
+                "JWQLSCAN_ARCHIVE": str(shared / "archive"),
+                "JWQLSCAN_DATABASE": f"sqlite:///{place}/s.db",
+            },
+            cwd="/",
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 1, done.stderr
+        assert f"{place}/s.db can't be written: give" in done.stdout + done.stderr
+        assert names(place) == before, command
+
+
 ASK = """
 import anyio, sys
 from jwqlscan.store import Tables, open_store

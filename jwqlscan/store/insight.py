@@ -247,8 +247,14 @@ def base_look(looks: Sequence[Look], back: timedelta | datetime | None) -> Look 
 
 
 def series_looks(looks: Sequence[Look], since: datetime) -> list[Look]:
-    """Return the looks that a series is drawn of, spread evenly; the newest is always one."""
-    found = [look for look in looks if look.date >= since]
+    """Return the looks that a series is drawn of, spread evenly; the newest is always one.
+
+    What an incomplete run could not read would be drawn as a fall that never was.
+    """
+    newest = looks[-1].date
+    found = [
+        look for look in looks if look.date >= since and (look.complete or look.date == newest)
+    ]
     if len(found) <= SERIES_POINTS:
         return found
     step = (len(found) - 1) / (SERIES_POINTS - 1)

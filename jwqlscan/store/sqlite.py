@@ -309,6 +309,7 @@ class SqliteStore:
             raise StoreMissingError(f"{self.location}: {MISSING}")
         if self._tables in (Tables.LOOKED_AT, Tables.EXPECTED) and not may_write(self._path):
             return self._open_to_read(os.path.abspath(self._path))
+        self._check_writable()
         path = _private_file(self._path, self.location)
         connection = sqlite3.connect(
             path,
@@ -326,6 +327,20 @@ class SqliteStore:
             connection.close()
             raise
         return connection
+
+    def _check_writable(self) -> None:
+        """Refuse a file that can't be written before SQLite opens it.
+
+        SQLite would make its log with the mode of the file, and that log would keep the store
+        unwritable after the file's own mode is repaired.
+        """
+        path = os.path.abspath(self._path)
+        for each in (path, f"{path}-wal", f"{path}-shm"):
+            if os.path.exists(each) and not os.access(each, os.W_OK):
+                raise StoreError(
+                    f"{self.location}: {shown(each)} can't be written: give the user who runs"
+                    " jwqlscan the right to write it"
+                )
 
     def _open_to_read(self, path: str) -> sqlite3.Connection:
         before = signature(path)
