@@ -3,6 +3,7 @@
 Whole commands: each kind of end twice in a row, then a run that succeeds, after which all is well.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from test_job import CAL, write
 
 from jwqlscan.attempts import FILE, KILLED
+from jwqlscan.lock import run_lock
 from jwqlscan.reporting.alarm import BEGIN, END
 
 case = pytest.mark.case
@@ -237,7 +239,7 @@ def test_a_run_that_read_nothing_does_not_make_an_emptied_area_right(site, kind)
 def test_the_page_reports_an_incomplete_run_whose_snapshot_waits_for_the_database(site):
     deep(site)
     database_away(site)
-    assert site.jwqlscan("run", *SLOW).returncode in (3, 4)
+    assert site.jwqlscan("run", *SLOW).returncode == 3
     assert "The last run is not stored" in site.alarm()
 
 
@@ -402,3 +404,95 @@ def test_a_run_that_is_refused_for_its_log_file_is_known(site):
         done = site.jwqlscan("run")
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
         told_everywhere(site, 2, "log.path")
+
+
+def test_metrics_of_earlier_runs_stay_while_the_database_is_down(site):
+    before = set(site.metrics())
+    deep(site)
+    database_away(site)
+    assert site.jwqlscan("run", *SLOW).returncode == 3
+    assert set(site.metrics()) >= before
+
+
+def test_a_failure_here_is_over_once_another_host_has_stored_a_newer_run(site):
+    emptied(site)
+    assert site.jwqlscan("run").returncode == 1
+    repaired(site)
+    text = (site.path / "config.toml").read_text()
+    other = site.path / "other.toml"
+    other.write_text(text.replace('"state"', '"other-state"').replace(".prom", "-other.prom"))
+    done = subprocess.run([*JWQLSCAN, "run", "-c", other], capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert site.status()["failure"] is None
+    check = site.jwqlscan("check")
+    assert check.stdout.startswith("JWQLSCAN OK"), check.stdout
+
+
+def test_a_refused_run_keeps_that_the_report_is_broken(site):
+    page = site.path / PAGE
+    page.unlink()
+    page.mkdir()
+    assert site.jwqlscan("run").returncode == 5
+    assert site.jwqlscan("run", "--outputs", "/dev/null/x").returncode == 2
+    assert site.metrics()["last_report_failed"] == 1
+
+
+def test_a_run_that_is_interrupted_while_it_waits_for_another_leaves_no_failure(site):
+    places = [site.path / "jwqlscan.prom", site.path / PAGE, site.path / "state" / FILE]
+    before = [place.read_bytes() for place in places]
+    with run_lock(str(site.path / "state/lock")), site.start("--wait", "1min") as process:
+        time.sleep(2)  # as long as it takes to start
+        assert process.poll() is None
+        process.terminate()
+        process.stderr.read()
+        assert process.wait(60) == 128 + signal.SIGTERM
+    assert [place.read_bytes() for place in places] == before
+
+
+@contextlib.contextmanager
+def locked_for_writing(site):
+    """Keep others from writing to the store; they may read."""
+    with contextlib.closing(
+        sqlite3.connect(site.path / "db/store.db", isolation_level=None)
+    ) as store:
+        store.execute("BEGIN IMMEDIATE")
+        yield
+        store.execute("ROLLBACK")
+
+
+def wait_until(condition, process):
+    give_up = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+def test_the_cause_is_known_although_the_run_is_killed_while_the_store_is_busy(site):
+    _, cause = emptied(site)
+    state = site.path / "state" / FILE
+    with locked_for_writing(site), site.start() as process:
+        wait_until(lambda: cause in state.read_text(), process)
+        process.kill()
+        process.stderr.read()
+    assert cause in site.status()["failure"]["cause"]
+
+
+def test_check_does_not_warn_of_the_snapshot_that_a_run_is_storing(site):
+    with site_storing(site) as process:
+        check = site.jwqlscan("check")
+        assert process.poll() is None
+    assert (check.returncode, "snapshot" in check.stdout) == (0, False), check.stdout
+
+
+@contextlib.contextmanager
+def site_storing(site):
+    """Give a run that has spooled its snapshot and waits for the store."""
+    with contextlib.ExitStack() as stack:
+        with locked_for_writing(site):
+            process = stack.enter_context(site.start())
+            spool = site.path / "state/spool"
+            wait_until(lambda: list(spool.glob("*.json")), process)
+            yield process
+        process.stderr.read()
+        assert process.wait(60) == 0

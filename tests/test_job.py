@@ -1,6 +1,7 @@
 """The main job on real trees and a real SQLite store."""
 
 import contextlib
+import errno
 import json
 import os
 import sqlite3
@@ -237,6 +238,17 @@ async def test_a_bug_in_the_report_leaves_the_snapshot_stored_and_is_told(tree, 
     assert outcome.exit_code == ExitCode.REPORT_FAILED
     assert "the report: a bug: ZeroDivisionError" in outcome.warnings[-1]
     assert len(rows(tree, "SELECT id FROM filesystem_general")) == 1
+
+
+async def test_metrics_that_can_not_be_written_leave_a_stored_run_complete(tree, monkeypatch):
+    async def fail(*_):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr("jwqlscan.recorder.write_metrics", fail)
+    config = make_config(tree, f"[metrics]\npath = '{tree}/j.prom'\n")
+    outcome = await run(config, with_report=False)
+    assert outcome.exit_code == ExitCode.COMPLETE
+    assert [warning for warning in outcome.warnings if warning.startswith("metrics: ")]
 
 
 async def test_totals_that_fall_too_far_are_stored_as_suspect_until_they_are_accepted(tree):

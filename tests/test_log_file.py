@@ -63,6 +63,12 @@ def test_the_newest_log_files_stay_this_one_included(logs):
         assert sorted(os.listdir(logs)) == [*OLD[-2:], os.path.basename(path)]
 
 
+def test_a_run_keeps_its_own_log_after_one_whose_clock_was_ahead(logs):
+    (logs / "jwqlscan_2999-01-01T031700.000000Z.log").touch()
+    with logging_to_file(str(logs), 1) as path:
+        assert os.listdir(logs) == [os.path.basename(path)]
+
+
 def test_what_is_no_log_file_of_a_run_of_this_user_is_never_removed(logs, as_root):
     (logs / "jwqlscan_notes.log").touch()
     (logs / "jwqlscan_2025-01-01T000000.000000Z.log.gz").touch()
