@@ -4,6 +4,10 @@
  * answers is a function of the seed and of the path alone: directories of random entries with
  * random names and types, random stats, any errno at any call, and listings whose records are not
  * what a kernel may give. So the same tree can be read again, by other workers, and compared.
+ *
+ * Like a tree on a disk, a made-up tree ends: nothing below DEEPEST is a directory, by its listing or
+ * by its stat, since the reader opens an entry that either of them shows as a directory. A reader
+ * that still goes on is stopped after MOST_LISTINGS.
  */
 #define _GNU_SOURCE
 #include <stdarg.h>
@@ -12,6 +16,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FIRST_FD = 1000000, SLOTS = 1 << 15, DEEPEST = 8 };
+enum { FIRST_FD = 1000000, SLOTS = 1 << 15, DEEPEST = 8, MOST_LISTINGS = 1 << 18 };
 
 typedef struct {
     uint64_t node;
@@ -32,6 +37,7 @@ static int opened_count;
 static pthread_mutex_t opened_lock = PTHREAD_MUTEX_INITIALIZER;
 static uint64_t seed;
 static int corrupt;               /* whether listings may hold what no kernel gives */
+static atomic_long listings;        /* given since the start */
 static atomic_long until_no_memory; /* allocations until one fails; negative: never */
 
 void
@@ -45,6 +51,7 @@ fuzz_start(uint64_t number, int with_corrupt, long allocations)
     }
     opened_count = 0;
     pthread_mutex_unlock(&opened_lock);
+    atomic_store(&listings, 0);
     atomic_store(&until_no_memory, allocations);
 }
 
@@ -132,15 +139,33 @@ fuzz_close(int fd)
     return 0;
 }
 
-static void
-fill(struct stat *stat, uint64_t node)
+/* Whether the listings of a directory are long: then few of its entries are directories. */
+static int
+is_long(uint64_t directory)
 {
-    static const mode_t modes[] = {S_IFREG, S_IFREG, S_IFREG, S_IFREG, S_IFREG, S_IFREG,
-                                   S_IFDIR, S_IFLNK, S_IFIFO, S_IFSOCK, S_IFCHR, 0170000};
+    return child(directory, "long") % 3 == 0;
+}
+
+/* What an entry of a directory is: its stat shows that, its listing mostly. */
+static mode_t
+kind_of(const Open *directory, uint64_t node)
+{
+    static const mode_t kinds[] = {S_IFREG, S_IFREG, S_IFREG, S_IFREG, S_IFREG, S_IFREG,
+                                   S_IFLNK, S_IFIFO, S_IFSOCK, S_IFCHR, 0170000};
+    uint64_t random = child(node, "kind");
+    if (directory->depth < DEEPEST && random % (is_long(directory->node) ? 128 : 4) == 0) {
+        return S_IFDIR;
+    }
+    return kinds[(random >> 16) % (sizeof(kinds) / sizeof(mode_t))];
+}
+
+static void
+fill(struct stat *stat, uint64_t node, mode_t kind)
+{
     static const int64_t sizes[] = {0, 1, -1, INT64_MAX, INT64_MIN, 1 << 20};
     uint64_t random = child(node, "stat");
     memset(stat, 0, sizeof(*stat));
-    stat->st_mode = modes[random % (sizeof(modes) / sizeof(mode_t))] | (random >> 8 & 07777);
+    stat->st_mode = kind | (random >> 8 & 07777);
     stat->st_dev = random >> 20 & 1;
     stat->st_ino = random >> 24 & 63;
     stat->st_uid = random >> 26 & 3;
@@ -154,11 +179,13 @@ fill(struct stat *stat, uint64_t node)
 static int
 fuzz_fstatat(int fd, const char *name, struct stat *stat, int flags)
 {
-    uint64_t node = child(open_at(fd).node, name);
+    Open from = open_at(fd);
+    uint64_t node = child(from.node, name);
     if ((errno = failing(node, flags ? "lstat" : "stat", 16)) != 0) {
         return -1;
     }
-    fill(stat, flags ? node : mix(node));
+    node = flags ? node : mix(node); /* the target of a symlink is another file */
+    fill(stat, node, kind_of(&from, node));
     return 0;
 }
 
@@ -169,8 +196,7 @@ fuzz_fstat(int fd, struct stat *stat)
     if ((errno = failing(node, "fstat", 64)) != 0) {
         return -1;
     }
-    fill(stat, node);
-    stat->st_mode = S_IFDIR | 0755;
+    fill(stat, node, S_IFDIR);
     return 0;
 }
 
@@ -216,6 +242,10 @@ fuzz_syscall(long number, ...)
         abort();
     }
     Open dir = open_at(fd);
+    if (atomic_fetch_add(&listings, 1) >= MOST_LISTINGS) {
+        fprintf(stderr, "seed %llu: a made-up tree doesn't end\n", (unsigned long long)seed);
+        abort();
+    }
     pthread_mutex_lock(&opened_lock);
     int listed = opened[fd - FIRST_FD].listed++;
     pthread_mutex_unlock(&opened_lock);
@@ -228,7 +258,10 @@ fuzz_syscall(long number, ...)
         return 0;
     }
     random = mix(random + (uint64_t)listed);
-    unsigned entries = random % 3 == 0 ? random >> 8 & 255 : random >> 8 & 7;
+    unsigned entries = random >> 8 & (is_long(dir.node) ? 255 : 7);
+    /* Of four directories, two have a listing without a wrong type, one has a few, one many. */
+    static const unsigned wrong_types[] = {0, 0, 16, 1};
+    unsigned odds = wrong_types[child(dir.node, "types") % 4];
     long at = 0;
     for (unsigned i = 0; i < entries; i++) {
         static const unsigned char types[] = {8, 8, 8, 8, 8, 0, 0, 10, 1, 200};
@@ -239,9 +272,16 @@ fuzz_syscall(long number, ...)
         if (at + size > room) {
             break;
         }
-        unsigned char type = types[random % sizeof(types)];
-        if (dir.depth < DEEPEST && (random >> 16 & 3) == 0 && entries < 8) {
-            type = 4;
+        name[length] = '\0';
+        unsigned char type = kind_of(&dir, child(dir.node, name)) >> 12;
+        if (odds != 0 && (random >> 40) % odds == 0) {
+            type = types[random % sizeof(types)];
+            if (dir.depth < DEEPEST && (random >> 16 & 3) == 0 && entries < 8) {
+                type = 4;
+            }
+        }
+        else if ((random >> 16 & 7) == 0) {
+            type = 0; /* unknown */
         }
         unsigned short told = (unsigned short)size;
         char end = '\0';

@@ -57,11 +57,11 @@ is_worth_another_try(int number, int *tries)
 }
 
 static int
-stat_item(Walk *walk, const Dir *dir, const char *name, struct stat *stat)
+stat_item(Walk *walk, int fd, const char *name, struct stat *stat)
 {
     int tries = 0;
     for (;;) {
-        int failed = fstatat(dir->fd, name, stat, AT_SYMLINK_NOFOLLOW);
+        int failed = fstatat(fd, name, stat, AT_SYMLINK_NOFOLLOW);
         int number = errno;
         answered(walk);
         if (failed == 0 || !is_worth_another_try(number, &tries)) {
@@ -90,15 +90,16 @@ is_same_type(int listed, int found)
 /* Whether a directory is as it was when it was opened: then what its listing said of an entry can't
  * have become wrong since. */
 static bool
-is_unchanged(const Dir *dir)
+is_unchanged(const Dir *dir, int fd)
 {
     struct stat now;
-    return fstat(dir->fd, &now) == 0 && now.st_mtim.tv_sec == dir->modified.tv_sec
+    return fstat(fd, &now) == 0 && now.st_mtim.tv_sec == dir->modified.tv_sec
            && now.st_mtim.tv_nsec == dir->modified.tv_nsec;
 }
 
+/* Count an entry of a directory, which is open as `fd`. */
 static void
-count_item(Walk *walk, Dir *dir, const Item *item)
+count_item(Walk *walk, Dir *dir, int fd, const Item *item)
 {
     Counts *counts = &walk->counts;
     struct stat stat;
@@ -115,7 +116,7 @@ count_item(Walk *walk, Dir *dir, const Item *item)
         return;
     }
     wait_for_slot(walk->reader, 1);
-    if (stat_item(walk, dir, item->name, &stat) != 0) {
+    if (stat_item(walk, fd, item->name, &stat) != 0) {
         if (is_vanished(errno)) {
             counts->vanished++;
         }
@@ -131,14 +132,14 @@ count_item(Walk *walk, Dir *dir, const Item *item)
         return;
     }
     bool is_wrong = type != TYPE_UNKNOWN && !is_same_type(type, type_of(&stat))
-                    && is_unchanged(dir);
+                    && is_unchanged(dir, fd);
     if (is_wrong) {
         fail(walk, dir, item->name, "list", WRONG_TYPE);
     }
     bool linked = false;
     if (S_ISLNK(stat.st_mode)) {
         struct stat target;
-        if (!walk->reader->follow || fstatat(dir->fd, item->name, &target, 0) != 0
+        if (!walk->reader->follow || fstatat(fd, item->name, &target, 0) != 0
             || !S_ISREG(target.st_mode)) {
             counts->symlinks++;
             return;
@@ -235,7 +236,7 @@ count_items(Walk *walk, Dir *dir, const Item *items, size_t count, bool more)
             leave_items(walk, dir, items + i, count - i, more);
             return false;
         }
-        count_item(walk, dir, &items[i]);
+        count_item(walk, dir, dir->fd, &items[i]);
         if (stopped(walk)) {
             return false;
         }
@@ -518,17 +519,25 @@ enter(Walk *walk, Dir *dir, const struct stat *stat)
 static bool
 count_wrong_directory(Walk *walk, Dir *dir)
 {
-    struct stat stat;
     Dir *parent = dir->parent;
-    if (parent->fd < 0 || fstatat(parent->fd, dir->name, &stat, AT_SYMLINK_NOFOLLOW) != 0
-        || S_ISDIR(stat.st_mode) || !is_unchanged(parent)) {
+    /* Closed where descriptors are scarce; never put back, since other workers may look at it. */
+    int fd = parent->fd >= 0 ? parent->fd : open_directory(parent);
+    if (fd < 0) {
         return false;
     }
-    fail(walk, parent, dir->name, "list", WRONG_TYPE);
-    Sums before = sums_of(&walk->counts);
-    count_item(walk, parent, &(Item){dir->name, TYPE_UNKNOWN});
-    tell(walk, parent, &before);
-    return true;
+    struct stat stat;
+    bool is_other = fstatat(fd, dir->name, &stat, AT_SYMLINK_NOFOLLOW) == 0
+                    && !S_ISDIR(stat.st_mode) && is_unchanged(parent, fd);
+    if (is_other) {
+        fail(walk, parent, dir->name, "list", WRONG_TYPE);
+        Sums before = sums_of(&walk->counts);
+        count_item(walk, parent, fd, &(Item){dir->name, TYPE_UNKNOWN});
+        tell(walk, parent, &before);
+    }
+    if (fd != parent->fd) {
+        close(fd);
+    }
+    return is_other;
 }
 
 static void
