@@ -22,7 +22,10 @@ NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 _FOLLOW = "links are counted apart; scan.follow_file_symlinks counts the files they lead to"
 
-_NEXT = "nothing is stored: mount or correct it, or pass --allow-empty if that is right"
+_NEXT = (
+    "nothing is stored: mount or correct it or, if that is right, run once with"
+    " `jwqlscan run --allow-empty`"
+)
 _DENIED = frozenset({errno.EACCES, errno.EPERM})
 
 

@@ -85,7 +85,7 @@ def run_lock(path: str) -> Iterator[int]:
         except BlockingIOError:
             raise LockedError(
                 f"another run holds {shown(path)}: {shown(holder_line(fd)) or 'unknown'}; "
-                "wait for it to end, or give --wait"
+                "wait for it to end; `jwqlscan run --wait 10min` waits by itself"
             ) from None
         except OSError as error:  # ENOLCK, say: a filesystem without locks
             raise ConfigError(

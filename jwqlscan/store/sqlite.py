@@ -336,7 +336,7 @@ class SqliteStore:
         """
         path = os.path.abspath(self._path)
         for each in (path, f"{path}-wal", f"{path}-shm"):
-            if os.path.exists(each) and not os.access(each, os.W_OK):
+            if os.path.exists(each) and not os.access(each, os.W_OK, effective_ids=True):
                 raise StoreError(
                     f"{self.location}: {shown(each)} can't be written: give the user who runs"
                     " jwqlscan the right to write it"

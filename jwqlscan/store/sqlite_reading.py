@@ -35,8 +35,9 @@ def may_write(path: str) -> bool:
         return True  # there is no file yet, or opening it explains why it can't be read
     return (
         os.geteuid() in (0, owner)
-        and os.access(path, os.W_OK)
-        and os.access(directory, os.W_OK | os.X_OK)
+        # With the effective ids: for the real ones access(2) ignores capabilities on the way.
+        and os.access(path, os.W_OK, effective_ids=True)
+        and os.access(directory, os.W_OK | os.X_OK, effective_ids=True)
     )
 
 
