@@ -109,7 +109,8 @@ def test_colour_in_a_pipe_is_for_who_asks(tmp_path, env, coloured):
     [({}, True), ({"CLICOLOR": "0"}, False), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)],
 )
 def test_colour_at_a_terminal(tmp_path, env, coloured):
-    (tmp_path / "file").touch()
+    for number in range(1000):  # of fewer no setting is recommended
+        (tmp_path / f"{number}").touch()
     output = at_terminal(["bench", "--workers", "1", "--rounds", "1", "-q", str(tmp_path)], env)
     assert (b"\x1b[32m" in output) == coloured  # green: the recommended row
 

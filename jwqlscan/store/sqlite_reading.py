@@ -57,7 +57,8 @@ def open_to_read(path: str, timeout_s: float) -> tuple[sqlite3.Connection, bool]
     """
     directory = os.path.dirname(os.path.realpath(path))
     in_use = any(os.path.exists(path + end) for end in ("-shm", "-journal"))
-    if in_use or not os.access(directory, os.W_OK):  # else it could make files: see `may_write`
+    # Else it could make files: see `may_write`.
+    if in_use or not os.access(directory, os.W_OK, effective_ids=True):
         connection = _connect(path, "mode=ro", timeout_s)
         try:
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
