@@ -202,7 +202,7 @@ def _attempt(record: object) -> Attempt | None:
             database=_text(record, "database"),
             page=str(record.get("page", "")),
         )
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):  # Infinity is a number in JSON here
         return None
 
 

@@ -130,12 +130,15 @@ async def _flush(config: Config, from_others: bool, bad: bool) -> Flushed:
     import os
 
     from jwqlscan.lock import run_lock
-    from jwqlscan.spool import store_waiting
-    from jwqlscan.store import open_store
+    from jwqlscan.spool import BAD, store_waiting, waiting
+    from jwqlscan.store import Tables, open_store
 
     with run_lock(os.path.join(config.state_path, "lock")):
-        async with open_store(config.database_url) as store:
-            spool = os.path.join(config.state_path, "spool")
+        spool = os.path.join(config.state_path, "spool")
+        found = waiting(spool) or waiting(os.path.join(spool, BAD))
+        # An SQLite file is made only where there is something that could be stored in it.
+        tables = Tables.MADE if found else Tables.LOOKED_AT
+        async with open_store(config.database_url, tables) as store:
             return await store_waiting(
                 spool,
                 store,

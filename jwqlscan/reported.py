@@ -10,16 +10,17 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from collections.abc import Sequence
 
-from anyio import to_thread
-
 from jwqlscan.errors import LastingWarning
-from jwqlscan.files import write_atomically
+from jwqlscan.files import in_time, write_atomically
 
 NAME = "reported.json"
 _MODE = 0o600
 _MAX_KEPT = 1000
+_MAX_BYTES = 2**24
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 # With another number it is the same warning: 1 row left out, 2 rows left out.
 _NUMBER = re.compile(r"\b[0-9][0-9,.]*\b(?: rows?\b)?")
@@ -44,7 +45,10 @@ async def unreported(
     A file that can't be read or written costs nothing but repetition.
     """
     path = os.path.join(state_path, NAME)
-    before = await to_thread.run_sync(_read, path)
+    try:
+        before = await in_time(path, _read, path)
+    except OSError:  # its disk does not answer
+        before = []
     keys = {_key(warning): None for warning in warnings if isinstance(warning, LastingWarning)}
     kept = list(keys if all_known else {**dict.fromkeys(before), **keys})[:_MAX_KEPT]
     if kept != before:
@@ -67,8 +71,10 @@ def _key(warning: str) -> str:
 
 def _read(path: str) -> list[str]:
     try:
-        with open(path, encoding="utf-8") as file:
-            keys = json.load(file)
+        with open(os.open(path, _READ_FLAGS), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return []
+            keys = json.loads(file.read(_MAX_BYTES))
     except (OSError, ValueError, RecursionError):
         return []
     return [key for key in keys if isinstance(key, str)] if isinstance(keys, list) else []

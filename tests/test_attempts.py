@@ -473,6 +473,8 @@ def test_the_cause_is_known_although_the_run_is_killed_while_the_store_is_busy(s
     state = site.path / "state" / FILE
     with locked_for_writing(site), site.start() as process:
         wait_until(lambda: cause in state.read_text(), process)
+        time.sleep(2)
+        assert process.poll() is None  # it was written before the store gave up
         process.kill()
         process.stderr.read()
     assert cause in site.status()["failure"]["cause"]
@@ -496,3 +498,10 @@ def site_storing(site):
             yield process
         process.stderr.read()
         assert process.wait(60) == 0
+
+
+def test_a_last_attempt_with_a_number_out_of_range_is_none(site):
+    path = site.path / "state" / FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"exit_code": float("inf")}))
+    done = site.jwqlscan("check")
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout

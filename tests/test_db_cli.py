@@ -54,6 +54,14 @@ def test_flush_stores_what_waits_and_says_how_many(state):
     assert flush(state).stdout == "snapshots stored: 0\n"
 
 
+def test_flush_makes_no_sqlite_file_where_nothing_waits(state):
+    for path in (state / "spool").iterdir():
+        path.unlink()
+    done = flush(state)
+    assert (done.returncode, "s.db: is not there" in done.stderr) == (1, True), done.stderr
+    assert not (state.parent / "s.db").exists()
+
+
 def test_flush_into_a_postgresql_that_the_environment_names(state, pg_url):
     done = flush(state, JWQLSCAN_DATABASE=pg_url)
     assert (done.returncode, done.stdout, done.stderr) == (0, "snapshots stored: 2\n", "")

@@ -4,6 +4,7 @@ import json
 import os
 import re
 
+import anyio
 import pytest
 from snapshots import make_area, make_snapshot, make_tally
 from test_gaps import DATE_GAPS, NUMBER_GAPS
@@ -230,3 +231,9 @@ async def test_a_state_that_can_not_be_written_costs_repetition_only(tmp_path):
     missing = str(tmp_path / "missing")
     for _ in range(2):
         assert await unreported(missing, [LastingWarning("x"), "y"]) == ["x", "y"]
+
+
+async def test_what_was_reported_may_be_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / NAME)
+    with anyio.fail_after(60):
+        assert await unreported(str(tmp_path), [LastingWarning("x")]) == ["x"]
