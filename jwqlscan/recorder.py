@@ -169,7 +169,7 @@ class Recorder:
             # JWQL's table has a row of every run that got as far as measuring.
             monitored = attempt.failed and self._holds_lock
             attempt = replace(attempt, in_store=await self._store(failure, monitored))
-        await self._write(attempt)
+            await self._write(attempt)
         if report_failure != "" or attempt.failed:
             await self._mark_page(attempt)
         try:
