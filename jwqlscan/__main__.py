@@ -70,7 +70,7 @@ def main() -> None:
     gc.set_threshold(100_000, 50, 100)
     try:
         code = _run_app()
-    except Exception as error:
+    except Exception as error:  # a limit of the host can show as any exception
         if "--debug" in sys.argv or not (words := shortage(error)):
             raise
         sys.stderr.write(f"jwqlscan: {words}\n")
@@ -122,7 +122,7 @@ def _run_app() -> int | str | None:
             code = result if isinstance(result, int) else 0
         except SystemExit as end:
             code = end.code
-        except Exception as error:  # Typer's own are told by what they have: it is not imported
+        except Exception as error:  # Typer's own are known by their attributes: it is not imported
             if not hasattr(error, "format_message"):  # as Typer's own have: about the command line
                 raise
             problem, command = usage_problem(error)
