@@ -90,6 +90,7 @@ def year(options: argparse.Namespace) -> None:
     from jwqlscan.directories import DirectorySum
     from jwqlscan.snapshot import AreaSnapshot, Snapshot
     from jwqlscan.store import open_store
+    from jwqlscan.store.insight import read_insight
     from jwqlscan.tally import Tally
 
     rng = random.Random(SEED)
@@ -162,7 +163,7 @@ def year(options: argparse.Namespace) -> None:
                     for program in rng.sample(range(options.programs), options.programs // 40):
                         grow(program, 8, new=True)
                 began = time.perf_counter()
-                await store.insight()
+                await read_insight(store)
                 read_s = time.perf_counter() - began
                 rows = (await store.select("SELECT count(*) FROM scan_value"))[0][0]
                 series = (await store.select("SELECT count(*) FROM scan_series"))[0][0]

@@ -15,7 +15,6 @@ import statistics
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,12 +56,12 @@ def main():
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     history = history_of(round(options.years * 365), filetypes=41)
-    history = replace(history, insight=insight_of(history, PROGRAMS))
+    insight = insight_of(history, PROGRAMS)
     render(History())
     wall, cpu = [], []
     for _ in range(options.runs):
         start, start_cpu = time.perf_counter(), time.process_time()
-        files = render(history, host="archive1")
+        files = render(history, insight, host="archive1")
         wall.append(time.perf_counter() - start)
         cpu.append(time.process_time() - start_cpu)
     with tempfile.TemporaryDirectory() as directory, running_browser() as browser:

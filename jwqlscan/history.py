@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import NamedTuple
 
 from jwqlscan.baseline import COMPLETE, INCOMPLETE, JWQL, JWQLSCAN
-from jwqlscan.insight import Insight
 from jwqlscan.tally import Product
 
 
@@ -136,8 +135,6 @@ class History:
         By mount point; only from runs of ours, as are `runs` and `samples`.
     runs : RunColumns
     samples : Samples
-    insight : Insight
-        Where it was asked for: `Store.history` leaves it empty, `Store.insight` has it.
     """
 
     general: GeneralColumns = field(default_factory=GeneralColumns)
@@ -148,7 +145,6 @@ class History:
     filesystems: dict[str, FilesystemColumns] = field(default_factory=dict)
     runs: RunColumns = field(default_factory=RunColumns)
     samples: Samples = field(default_factory=Samples)
-    insight: Insight = field(default_factory=Insight)
 
     @property
     def own_dates(self) -> frozenset[datetime]:

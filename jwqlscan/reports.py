@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from jwqlscan.clock import future_warning, latest_date
@@ -15,6 +14,7 @@ from jwqlscan.reporting import write_report
 from jwqlscan.reporting.alarm import Alarm, alarm_of
 from jwqlscan.store import Tables, open_store
 from jwqlscan.store.failures import Failure, newest_failure
+from jwqlscan.store.insight import read_insight
 from jwqlscan.store.questions import future_dates, last_runs
 
 
@@ -48,7 +48,7 @@ async def report(
     until = latest_date(datetime.now(UTC))
     async with open_store(config.database_url, Tables.LOOKED_AT) as store:
         history = await store.history(since, until)
-        history = replace(history, insight=await store.insight(until))
+        insight = await read_insight(store, until)
         note = " ".join(filter(None, (note, future_warning(await future_dates(store, until)))))
         runs = await last_runs(store, 1, until)
         failure = await newest_failure(store, runs[0].date if runs else None, until)
@@ -58,7 +58,7 @@ async def report(
         else _alarm(await look_at_state(config), failure, runs[0].date if runs else None)
     )
     host = socket.gethostname()
-    return tuple(await write_report(history, config.outputs, host, note, alarm))
+    return tuple(await write_report(history, insight, config.outputs, host, note, alarm))
 
 
 async def report_again(config: Config, since: datetime | None = None) -> tuple[str, ...]:

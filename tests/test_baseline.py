@@ -22,6 +22,7 @@ from jwqlscan.reporting.glance import glance
 from jwqlscan.settings import Thresholds
 from jwqlscan.snapshot import Capacity
 from jwqlscan.store import open_store
+from jwqlscan.store.insight import read_insight
 from jwqlscan.store.rows import TableRows
 
 case = pytest.mark.case
@@ -94,7 +95,7 @@ async def changes_everywhere(url, now):
     evidence = await gather(url, now)
     async with open_store(url) as opened:
         page = glance(await opened.history(until=now))
-        insight = await opened.insight(until=now)
+        insight = await read_insight(opened, until=now)
     [files] = [fact for fact in page.facts if fact.name == "Files"]
     tab = insight.growth("archive", "all", "extension", "last")
     return {

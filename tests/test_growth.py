@@ -22,6 +22,7 @@ from jwqlscan.job import run
 from jwqlscan.looking import grown
 from jwqlscan.projections import NO_PROGRAM, labels
 from jwqlscan.store import open_store
+from jwqlscan.store.insight import read_insight
 from jwqlscan.store.intervals import cell_key, cell_text
 
 ADDITIVE = [by for by in GROWTH_BY if by != "directory"]
@@ -324,7 +325,7 @@ async def test_the_page_has_the_same_rows_as_the_command(tmp_path):
     make_tree(top, directories_of(["d", "e"], 5000))
     await run(config, with_report=False)
     async with open_store(config.database_url) as store:
-        insight = await store.insight()
+        insight = await read_insight(store)
     for by in GROWTH_BY:
         command = await grown(config.database_url, "last", by)
         page = insight.growth("archive", "all", by, "last")

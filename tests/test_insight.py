@@ -22,6 +22,7 @@ from jwqlscan.looking import grown
 from jwqlscan.projections import PROJECTIONS, projection
 from jwqlscan.snapshot import Snapshot
 from jwqlscan.store import open_store
+from jwqlscan.store.insight import read_insight
 
 LONG = "x/" * 1500
 HOSTILE = "bad\udcff\nname \u202e\u4e2d"
@@ -55,11 +56,11 @@ def snapshot(day, tally=None, **fields):
 async def test_what_a_run_found_comes_back_safe_to_print(url):
     tally = looked(p01018=20, p02000=900)
     async with open_store(url) as store:
-        assert (await store.insight()).empty
+        assert (await read_insight(store)).empty
         await store.record(make_snapshot(0))  # one that did not look
-        assert (await store.insight()).empty
+        assert (await read_insight(store)).empty
         await store.record(snapshot(1, tally))
-        insight = await store.insight()
+        insight = await read_insight(store)
     [area] = insight.areas
     assert (area.group, area.name, area.path) == ("archive", "all", "/archive/all")
     assert area.complete and area.date == START + timedelta(days=1)
@@ -80,7 +81,7 @@ async def test_runs_in_any_order_and_twice_give_the_same_growth(url):
     async with open_store(url) as store:
         for day in (4, 0, 8, 2, 1, 8, 7, 3, 5, 6, 4):
             await store.record(Snapshot.from_record(json.loads(json.dumps(runs[day].to_record()))))
-        insight = await store.insight()
+        insight = await read_insight(store)
     assert {(one.by, one.window) for one in insight.growths} == {
         (by, window) for by in GROWTH_BY for window in ("last", "7d", "30d")
     }
@@ -118,13 +119,13 @@ async def test_a_run_that_is_deleted_takes_its_own_insight_along_only(url):
     date = f"{START + timedelta(days=1):%Y-%m-%d}"
     await execute(url, f"DELETE FROM scan_run WHERE CAST(date AS TEXT) LIKE '{date}%'")
     async with open_store(url) as store:
-        last = (await store.insight()).growth("archive", "all", "extension", "last")
+        last = (await read_insight(store)).growth("archive", "all", "extension", "last")
         assert last.since == START and last.before.files == 15 and last.after.files == 35
         count = "SELECT count(*) FROM scan_value"
         before = (await store.select(count))[0][0]
         assert await store.thin_insight(None) == 0
         assert (await store.select(count))[0][0] < before
-        assert (await store.insight()).growth("archive", "all", "extension", "last") == last
+        assert (await read_insight(store)).growth("archive", "all", "extension", "last") == last
 
 
 async def execute(url, sql):
@@ -148,13 +149,13 @@ async def test_old_insight_is_thinned_to_one_run_a_week(url):
     async with open_store(url) as store:
         for day in range(40):
             await store.record(snapshot(day, looked(day + 1)))
-        whole = await store.insight()
+        whole = await read_insight(store)
         assert await store.thin_insight(START - timedelta(days=1)) == 0
         thinned = await store.thin_insight(START + timedelta(days=30))
         kept = (await store.select("SELECT count(*) FROM scan_insight"))[0][0]
         assert thinned + kept == 40 and 10 + 4 <= kept <= 10 + 6
         assert (await store.select("SELECT count(*) FROM scan_run"))[0][0] == 40
-        insight = await store.insight()
+        insight = await read_insight(store)
         assert insight.areas == whole.areas
         assert insight.growth("archive", "all", "filetype", "last") is not None
         assert [[row.bytes_change for row in g.rows] for g in insight.growths[:6]] == [
@@ -197,7 +198,7 @@ async def test_growth_says_where_it_is_not_exact_and_why(url):
         await store.record(snapshot(0, first))
         newest = snapshot(1, second, state="partial")
         await store.record(replace(newest, suspicions=("fewer",), sample=True))
-        insight = await store.insight()
+        insight = await read_insight(store)
     growth = insight.growth("archive", "all", "program", "last")
     assert not growth.exact and len(growth.notes) == 3
     assert [(row.label, row.kind, row.exact, row.bounds) for row in growth.rows] == [
@@ -283,7 +284,7 @@ async def test_a_tree_changed_in_known_ways_grows_by_just_that(tmp_path):
     found, _ = await changes_of(config, "instrument")
     assert found["nircam"] == ("changed", 3, 3000)
     async with open_store(config.database_url) as store:
-        [area] = (await store.insight()).areas[:1]
+        [area] = (await read_insight(store)).areas[:1]
     ages = {row.label: row.sum.files for row in area.projections["age"]}
     assert ages[AGE_LABELS[8]] == 5  # those that were touched
 
@@ -323,7 +324,7 @@ async def test_insight_can_be_turned_off_and_bounded(tmp_path):
     config = config_for(tmp_path, insight="max_extensions = 3\nmax_directories = 4")
     await run(config, with_report=False)
     async with open_store(config.database_url) as store:
-        [area] = (await store.insight()).areas[:1]
+        [area] = (await read_insight(store)).areas[:1]
     assert area.folded == {"classes": 6, "directories": 6}
     assert [row.label for row in area.projections["extension"]] == ["(other)", "x8", "x7", "x6"]
     assert [one.path for one in area.directories] == ["", "d8", "d7", "d6"]

@@ -26,13 +26,17 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def history() -> History:
-    plain = history_of(40, filetypes=3)
-    return replace(plain, insight=insight_of(plain))
+    return history_of(40, filetypes=3)
 
 
-def write(directory: Path, history: History) -> Path:
+@pytest.fixture
+def insight(history) -> Insight:
+    return insight_of(history)
+
+
+def write(directory: Path, history: History, insight: Insight | None = None) -> Path:
     page = directory / PAGE
-    page.write_text(render(history)[PAGE])
+    page.write_text(render(history, insight)[PAGE])
     return page
 
 
@@ -54,10 +58,10 @@ def choose(opened: Visit, name: str, option: str) -> None:
     opened.page.locator(f"[data-pick={name}]").select_option(option)
 
 
-def test_one_click_tells_what_ate_the_space_this_week(browser, tmp_path, history):
-    with visit(browser, write(tmp_path, history)) as opened:
+def test_one_click_tells_what_ate_the_space_this_week(browser, tmp_path, history, insight):
+    with visit(browser, write(tmp_path, history, insight)) as opened:
         open_insight(opened)
-        growth = history.insight.growth("archive", "all", "program", "7d")
+        growth = insight.growth("archive", "all", "program", "7d")
         assert growth is not None
         [most, *_] = growth.rows
         row = opened.page.locator(".growth tbody tr").first.inner_text().split()
@@ -77,8 +81,8 @@ def test_one_click_tells_what_ate_the_space_this_week(browser, tmp_path, history
         assert place(opened) == first
 
 
-def test_the_treemap_descends_and_comes_back(browser, tmp_path, history):
-    with visit(browser, write(tmp_path, history)) as opened:
+def test_the_treemap_descends_and_comes_back(browser, tmp_path, history, insight):
+    with visit(browser, write(tmp_path, history, insight)) as opened:
         open_insight(opened)
         assert place(opened) == "archive all"
         assert {"public", "proprietary"} < {*tiles(opened)}
@@ -101,8 +105,8 @@ def test_the_treemap_descends_and_comes_back(browser, tmp_path, history):
         assert opened.page.locator("[data-pick=area] option:checked").inner_text() == "central all"
 
 
-def test_the_treemap_is_walked_with_the_keyboard(browser, tmp_path, history):
-    with visit(browser, write(tmp_path, history)) as opened:
+def test_the_treemap_is_walked_with_the_keyboard(browser, tmp_path, history, insight):
+    with visit(browser, write(tmp_path, history, insight)) as opened:
         open_insight(opened)
         opened.page.locator("button.tile").first.focus()
         opened.page.keyboard.press("Enter")
@@ -112,8 +116,8 @@ def test_the_treemap_is_walked_with_the_keyboard(browser, tmp_path, history):
         assert place(opened).startswith("jw")
 
 
-def test_tiles_are_as_large_as_what_they_stand_for_and_cover_the_map(browser, tmp_path, history):
-    with visit(browser, write(tmp_path, history)) as opened:
+def test_tiles_are_as_large_as_their_parts_and_cover_the_map(browser, tmp_path, history, insight):
+    with visit(browser, write(tmp_path, history, insight)) as opened:
         open_insight(opened)
         choose(opened, "tree", "program")
         boxes = [tile.bounding_box() for tile in opened.page.locator(".tile").all()]
@@ -122,14 +126,14 @@ def test_tiles_are_as_large_as_what_they_stand_for_and_cover_the_map(browser, tm
         areas = [box["width"] * box["height"] for box in boxes if box is not None]
         whole = frame["width"] * frame["height"]
         assert sum(areas) == pytest.approx(whole, rel=0.02)
-        [area, *_] = history.insight.areas
+        [area, *_] = insight.areas
         [largest, *_] = area.projections["program"]
         share = largest.sum.apparent_bytes / area.total.apparent_bytes
         assert max(areas) / whole == pytest.approx(share, rel=0.05)
 
 
-def test_the_numbers_are_those_of_the_rest_of_the_page(browser, tmp_path, history):
-    with visit(browser, write(tmp_path, history)) as opened:
+def test_the_numbers_are_those_of_the_rest_of_the_page(browser, tmp_path, history, insight):
+    with visit(browser, write(tmp_path, history, insight)) as opened:
         open_insight(opened)
         page = opened.page
         files, size = page.locator(".facts .value").all_inner_texts()[:2]
@@ -148,8 +152,8 @@ def test_the_numbers_are_those_of_the_rest_of_the_page(browser, tmp_path, histor
         assert sum(int(text.replace(",", "")) for text in ages) == told[-1]
 
 
-def test_sizes_follow_the_units_of_the_page(browser, tmp_path, history):
-    with visit(browser, write(tmp_path, history)) as opened:
+def test_sizes_follow_the_units_of_the_page(browser, tmp_path, history, insight):
+    with visit(browser, write(tmp_path, history, insight)) as opened:
         open_insight(opened)
         opened.page.get_by_role("button", name="TB", exact=True).click()
         text = opened.page.locator(".insight").inner_text()
@@ -160,9 +164,9 @@ def test_sizes_follow_the_units_of_the_page(browser, tmp_path, history):
 
 @pytest.mark.case("S06", "S07")
 def test_names_of_directories_do_nothing(browser, tmp_path):
-    plain = hostile_history()
-    history = replace(plain, insight=insight_of(plain, 3, HOSTILE))
-    with visit(browser, write(tmp_path, history)) as opened:
+    history = hostile_history()
+    insight = insight_of(history, 3, HOSTILE)
+    with visit(browser, write(tmp_path, history, insight)) as opened:
         open_insight(opened)
         choose(opened, "tree", "program")
         opened.page.locator(".numbers-of").click()
@@ -184,11 +188,11 @@ def test_a_store_that_has_no_insight_says_how_to_get_it(browser, tmp_path):
         assert not opened.page.locator("#overview").is_visible()
 
 
-def test_a_first_run_that_was_not_complete_tells_what_it_can(browser, tmp_path, history):
-    [area, *_] = history.insight.areas
+def test_a_first_run_that_was_not_complete_tells_what_it_can(browser, tmp_path, history, insight):
+    [area, *_] = insight.areas
     first = replace(area, complete=False, projections={}, directories=area.directories[:1])
-    history = replace(history, insight=Insight((first,), ()))
-    with visit(browser, write(tmp_path, history)) as opened:
+    insight = Insight((first,), ())
+    with visit(browser, write(tmp_path, history, insight)) as opened:
         open_insight(opened)
         assert "Two runs are needed" in opened.page.locator(".told").inner_text()
         assert "could not read everything" in opened.page.locator(".of.warn").inner_text()

@@ -19,7 +19,6 @@ from jwqlscan.paths import harmless
 from jwqlscan.projections import Row
 from jwqlscan.reporting.columns import compact
 from jwqlscan.reporting.page import PAGE, render
-from jwqlscan.reporting.plots import plots
 from jwqlscan.reporting.tab_insight import MOST_GROWN, MOST_NODES, MOST_ROWS, insight_tab
 from jwqlscan.reporting.treemap import (
     FRAME,
@@ -36,8 +35,8 @@ INSIGHT = insight_of(HISTORY)
 [ALL_OF_IT, *_] = INSIGHT.areas
 
 
-def record_of(history: History) -> dict[str, Any]:
-    record = insight_tab(history, plots(history)).record
+def record_of(insight: Insight, history: History = HISTORY) -> dict[str, Any]:
+    record = insight_tab(history, insight).record
     assert record is not None
     return record
 
@@ -125,7 +124,7 @@ def test_programs_and_what_is_of_none_add_up_to_the_area():
 
 
 def test_tables_of_shares_add_up_to_the_area():
-    record = record_of(replace(HISTORY, insight=insight_of(HISTORY, 500)))
+    record = record_of(insight_of(HISTORY, 500))
     [area, *_] = record["areas"]
     assert {one["by"] for one in area["shares"]} == {
         *("age", "size", "owner", "group", "program", "extension")
@@ -142,14 +141,14 @@ def test_tables_of_shares_add_up_to_the_area():
 
 
 def test_the_whole_is_that_of_the_page():
-    [area, *_] = record_of(replace(HISTORY, insight=INSIGHT))["areas"]
+    [area, *_] = record_of(INSIGHT)["areas"]
     general = HISTORY.general
     assert area["total"][0] == general.total_file_count[-1]
     assert area["total"][1] == pytest.approx(general.total_file_size[-1] * 2**40, abs=1)
 
 
 def test_growth_adds_up_but_that_of_directories():
-    record = record_of(replace(HISTORY, insight=insight_of(HISTORY, 100)))
+    record = record_of(insight_of(HISTORY, 100))
     assert {(one["by"], one["window"]) for one in record["growths"] if one["area"] == 0} == {
         *itertools.product(("program", "directory", "owner"), ("last", "7d", "30d"))
     }
@@ -167,9 +166,9 @@ def test_growth_adds_up_but_that_of_directories():
 
 def test_sparklines_leave_incomplete_runs_out():
     date = HISTORY.general.date[-3]
-    whole = record_of(replace(HISTORY, insight=INSIGHT))["growths"][0]["rows"][0]["spark"]
-    history = replace(HISTORY, insight=INSIGHT, incomplete_dates=frozenset([date]))
-    less = record_of(history)["growths"][0]["rows"][0]["spark"]
+    whole = record_of(INSIGHT)["growths"][0]["rows"][0]["spark"]
+    history = replace(HISTORY, incomplete_dates=frozenset([date]))
+    less = record_of(INSIGHT, history)["growths"][0]["rows"][0]["spark"]
     assert (len(whole), len(less)) == (31, 30)
     assert (whole[0], whole[-1]) == (0, 100)
 
@@ -186,7 +185,7 @@ def test_an_archive_of_any_size_makes_a_small_record():
         replace(ALL_OF_IT, name=name, directories=directories, projections={"program": rows})
         for name in ("all", "public", "proprietary", *(f"area{n}" for n in range(20)))
     )
-    record = record_of(replace(HISTORY, insight=Insight(areas, INSIGHT.growths)))
+    record = record_of(Insight(areas, INSIGHT.growths))
     assert record["hidden"] == 11
     trees = [area["trees"]["directory"] for area in record["areas"]]
     assert sum(len(tree["label"]) for tree in trees) < 2 * MOST_NODES
@@ -195,7 +194,7 @@ def test_an_archive_of_any_size_makes_a_small_record():
 
 
 def test_names_are_escaped():
-    record = record_of(replace(hostile_history(), insight=insight_of(HISTORY, 4, HOSTILE)))
+    record = record_of(insight_of(HISTORY, 4, HOSTILE), hostile_history())
     text = json.dumps(record, ensure_ascii=False)
     for name in HOSTILE:
         assert json.dumps(harmless(name), ensure_ascii=False)[1:-1] in text
@@ -204,7 +203,7 @@ def test_names_are_escaped():
 
 
 def test_without_insight_the_tab_says_how_to_get_it():
-    assert insight_tab(HISTORY, plots(HISTORY)).record is None
+    assert insight_tab(HISTORY, Insight()).record is None
     page = render(HISTORY)[PAGE]
     assert 'id="insight"' not in page
     assert page.count("Nothing is known of this yet") == 1

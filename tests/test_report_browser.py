@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from histories import HOSTILE, NEWEST, history_of, hostile_history, insight_of
 from playwright.sync_api import Browser, Locator
 
 from jwqlscan.history import History
+from jwqlscan.insight import Insight
 from jwqlscan.reporting import theme
 from jwqlscan.reporting.page import PAGE, render
 from jwqlscan.reporting.theme import label_text
@@ -38,8 +38,8 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
-def write(directory: Path, history: History, **texts: str) -> Path:
-    for name, text in render(history, **texts).items():
+def write(directory: Path, history: History, insight: Insight | None = None, **texts: str) -> Path:
+    for name, text in render(history, insight, **texts).items():
         (directory / name).write_text(text)
     return directory / PAGE
 
@@ -167,7 +167,7 @@ def test_ten_years_open_without_lag(browser, tmp_path):
 
 def test_a_dark_page_fits_a_phone(browser, tmp_path):
     history = history_of(100, filetypes=5)
-    page = write(tmp_path, replace(history, insight=insight_of(history)))
+    page = write(tmp_path, history, insight_of(history))
     with visit(browser, page, width=390, scheme="dark") as opened:
         opened.wait_until_drawn()
         for title in ("Insight", *TABS):

@@ -30,6 +30,7 @@ from jwqlscan.history import (
     ProductColumns,
     RunColumns,
 )
+from jwqlscan.insight import Insight
 from jwqlscan.names import FILETYPES
 from jwqlscan.reporting import report_path, theme, write_report
 from jwqlscan.reporting.bars import MOST_BARS, bars
@@ -37,14 +38,14 @@ from jwqlscan.reporting.columns import Columns
 from jwqlscan.reporting.figures import Drawing, Figure
 from jwqlscan.reporting.filesystems import filesystems
 from jwqlscan.reporting.glance import glance
-from jwqlscan.reporting.page import MANIFEST, PAGE, TABS, render
+from jwqlscan.reporting.page import MANIFEST, PAGE, render, tabs_of
 from jwqlscan.reporting.plots import MOST_INSTRUMENTS, plots, sample_spans, time_window
 from jwqlscan.reporting.series import Curve, Future, PlotData, plot_data, stack
 from jwqlscan.reporting.tab_capacity import capacity_tab
 from jwqlscan.reporting.tab_central import central_tab
 from jwqlscan.reporting.tab_products import products_tab
 from jwqlscan.reporting.tab_quality import MOST_RUNS, quality_tab
-from jwqlscan.reporting.tabs import MakeTab, Size
+from jwqlscan.reporting.tabs import Size, Tab
 from jwqlscan.reporting.thinning import MOST_POINTS, POINTS, kept_rows
 from jwqlscan.settings import Outputs
 from jwqlscan.tally import Product
@@ -455,7 +456,7 @@ def test_the_same_history_gives_the_same_components():
 
 async def test_the_report_is_written_where_it_belongs(tmp_path):
     outputs = Outputs(str(tmp_path / "outputs"), 0o644)
-    paths = await write_report(history_of(3, filetypes=2), outputs, host="archive1")
+    paths = await write_report(history_of(3, filetypes=2), Insight(), outputs, host="archive1")
     assert paths[0] == report_path(outputs)
     assert sorted(map(os.path.basename, paths)) == sorted(
         os.listdir(tmp_path / "outputs" / "monitor_filesystem")
@@ -467,20 +468,20 @@ async def test_the_report_is_written_where_it_belongs(tmp_path):
 async def test_a_report_that_cant_be_written_is_told_in_one_line(tmp_path):
     (tmp_path / "outputs").write_text("not a directory")
     with pytest.raises(ReportError, match="Not a directory") as caught:
-        await write_report(History(), Outputs(str(tmp_path / "outputs")))
+        await write_report(History(), Insight(), Outputs(str(tmp_path / "outputs")))
     assert "\n" not in str(caught.value)
 
 
 async def test_an_unknown_group_fails_the_report_only(tmp_path):
     with pytest.raises(ReportError, match="no-such-group"):
-        await write_report(History(), Outputs(str(tmp_path), group="no-such-group"))
+        await write_report(History(), Insight(), Outputs(str(tmp_path), group="no-such-group"))
 
 
 async def test_a_planted_directory_symlink_is_refused(tmp_path):
     (tmp_path / "victim").mkdir()
     (tmp_path / "monitor_filesystem").symlink_to(tmp_path / "victim")
     with pytest.raises(ReportError):
-        await write_report(History(), Outputs(str(tmp_path)))
+        await write_report(History(), Insight(), Outputs(str(tmp_path)))
     assert os.listdir(tmp_path / "victim") == []
 
 
@@ -578,14 +579,14 @@ def test_a_run_is_stale_when_the_next_was_missed():
 # The tabs
 
 
-def tab_of(make: MakeTab, history: History) -> dict[str, PlotData]:
-    return {card.title: card.plots[0].plot for card in make(history, plots(history)).cards}
+def plots_of(tab: Tab) -> dict[str, PlotData]:
+    return {card.title: card.plots[0].plot for card in tab.cards}
 
 
 def test_every_choice_of_a_card_is_there():
     history = history_of(30, filetypes=4)
-    for make in TABS:
-        for card in make(history, plots(history)).cards:
+    for tab in tabs_of(history, Insight(), plots(history)):
+        for card in tab.cards:
             options = [choice.options for choice in card.plots]
             each = [list(dict.fromkeys(column)) for column in zip(*options, strict=True)]
             assert sorted(options) == sorted(itertools.product(*each))
@@ -594,13 +595,13 @@ def test_every_choice_of_a_card_is_there():
 
 def test_every_tab_makes_something_of_every_history():
     for history in (history_of(1, filetypes=1), hostile_history(2), History()):
-        assert [make(history, plots(history)).title for make in TABS] == [
+        assert [tab.title for tab in tabs_of(history, Insight(), plots(history))] == [
             *("Archive", "Products", "Insight", "Central storage", "Capacity", "Quality")
         ]
 
 
 def test_central_storage_has_a_panel_for_each_area():
-    found = tab_of(central_tab, history_of(10, filetypes=1))
+    found = plots_of(central_tab(history_of(10, filetypes=1)))
     assert next(iter(found)) == "All of central storage"
     assert {*list(found)[1:]} == {"logs", "outputs", "preview_images", "test", "thumbnails"}
     for plot in found.values():
@@ -609,8 +610,8 @@ def test_central_storage_has_a_panel_for_each_area():
 
 def test_a_jwql_database_without_runs_of_ours_has_its_capacity():
     history = replace(history_of(60, filetypes=1), filesystems={}, runs=RunColumns())
-    assert list(tab_of(capacity_tab, history)) == ["archive", "central storage"]
-    assert quality_tab(history, plots(history)).cards == []
+    assert list(plots_of(capacity_tab(history))) == ["archive", "central storage"]
+    assert quality_tab(history).cards == []
 
 
 def test_capacity_goes_back_to_before_our_first_run():
@@ -625,7 +626,7 @@ def test_capacity_goes_back_to_before_our_first_run():
             for column in (ours.date, ours.size_bytes, ours.used_bytes, ours.available_bytes)
         ),
     )
-    plot = tab_of(capacity_tab, replace(history, filesystems={"/archive": newest}))["/archive"]
+    plot = plots_of(capacity_tab(replace(history, filesystems={"/archive": newest})))["/archive"]
     used, _, size = plot.series
     assert len(plot.times) == 60
     assert np.isfinite(used.values).all()
@@ -647,7 +648,7 @@ def test_a_forecast_leaves_incomplete_runs_out():
 
 def test_the_runs_are_a_row_each_the_newest_first():
     history = history_of(400, filetypes=1, incomplete=[399])
-    table = quality_tab(history, plots(history)).tables[-1]
+    table = quality_tab(history).tables[-1]
     assert len(table.rows) == MOST_RUNS
     assert table.rows[0][:2] == (f"{NEWEST:%Y-%m-%d %H:%M:%S}", "incomplete")
     assert table.marked == {0}

@@ -19,6 +19,7 @@ from jwqlscan.accounts import complete_environment
 from jwqlscan.errors import ConfigError, ReportError, single_errors
 from jwqlscan.files import make_directory, write_atomically
 from jwqlscan.history import History
+from jwqlscan.insight import Insight
 from jwqlscan.paths import shown
 from jwqlscan.reporting.alarm import Alarm, marked
 from jwqlscan.settings import Outputs
@@ -70,6 +71,7 @@ def _import_now() -> None:
 
 async def write_report(
     history: History,
+    insight: Insight,
     outputs: Outputs,
     host: str = "",
     note: str = "",
@@ -80,6 +82,8 @@ async def write_report(
     Parameters
     ----------
     history : History
+    insight : Insight
+        Of the newest run; empty if its runs have none.
     outputs : Outputs
         The report is in ``monitor_filesystem`` below its directory, which is made if need be.
     host : str
@@ -102,7 +106,7 @@ async def write_report(
     directory = os.path.join(outputs.directory, DIRECTORY)
     try:
         await _import_page()
-        texts = await anyio.to_thread.run_sync(_render, history, host, note)
+        texts = await anyio.to_thread.run_sync(_render, history, insight, host, note)
         texts[PAGE] = marked(texts[PAGE], alarm)
         paths = {os.path.join(directory, name): text for name, text in texts.items()}
         await make_directory(outputs.directory, outputs.mode, outputs.group, follow_symlink=True)
@@ -140,7 +144,7 @@ async def _write(paths: dict[str, str], outputs: Outputs) -> None:
     await write_one(last)
 
 
-def _render(history: History, host: str, note: str) -> dict[str, str]:
+def _render(history: History, insight: Insight, host: str, note: str) -> dict[str, str]:
     from jwqlscan.reporting.page import render  # Bokeh: only when it is needed
 
-    return render(history, host=host, note=note)
+    return render(history, insight, host=host, note=note)

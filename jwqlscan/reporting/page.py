@@ -15,6 +15,7 @@ from markupsafe import Markup, escape
 
 from jwqlscan import __version__
 from jwqlscan.history import History
+from jwqlscan.insight import Insight
 from jwqlscan.paths import harmless
 from jwqlscan.reporting import PAGE, theme
 from jwqlscan.reporting.alarm import BEGIN, END
@@ -24,7 +25,7 @@ from jwqlscan.reporting.components import MANIFEST, components
 from jwqlscan.reporting.figures import Drawing
 from jwqlscan.reporting.glance import Glance, glance
 from jwqlscan.reporting.overview import overview
-from jwqlscan.reporting.plots import plots, sample_spans, time_window
+from jwqlscan.reporting.plots import JwqlPlots, plots, sample_spans, time_window
 from jwqlscan.reporting.series import PlotData
 from jwqlscan.reporting.tab_archive import archive_tab
 from jwqlscan.reporting.tab_capacity import capacity_tab
@@ -32,29 +33,24 @@ from jwqlscan.reporting.tab_central import central_tab
 from jwqlscan.reporting.tab_insight import insight_tab
 from jwqlscan.reporting.tab_products import products_tab
 from jwqlscan.reporting.tab_quality import quality_tab
-from jwqlscan.reporting.tabs import Card, Cell, MakeTab, Size, Tab
+from jwqlscan.reporting.tabs import Card, Cell, Size, Tab
 from jwqlscan.units import format_bytes, format_count
 
-__all__ = ["MANIFEST", "PAGE", "TABS", "render"]
+__all__ = ["MANIFEST", "PAGE", "render", "tabs_of"]
 
 TITLE = "JWST archive: filesystem monitor"
 
-TABS: tuple[MakeTab, ...] = (
-    archive_tab,
-    products_tab,
-    insight_tab,
-    central_tab,
-    capacity_tab,
-    quality_tab,
-)
 
-
-def render(history: History, *, host: str = "", note: str = "") -> dict[str, str]:
+def render(
+    history: History, insight: Insight | None = None, *, host: str = "", note: str = ""
+) -> dict[str, str]:
     """Return the whole report: file names and their text, the page last.
 
     Parameters
     ----------
     history : History
+    insight : Insight, optional
+        Of the newest run; without it the tab Insight is empty.
     host : str
         Where the newest run ran; "" leaves it out.
     note : str
@@ -66,7 +62,7 @@ def render(history: History, *, host: str = "", note: str = "") -> dict[str, str
     newest = facts.newest.isoformat() if facts.newest else None
     embedded = plots(history)
     files = components([drawing.draw(plot) for plot in embedded], newest)
-    tabs: list[Tab] = [] if history.empty else [make(history, embedded) for make in TABS]
+    tabs: list[Tab] = [] if history.empty else tabs_of(history, insight or Insight(), embedded)
     data: Json = {}
     if tabs:
         data = {
@@ -78,6 +74,18 @@ def render(history: History, *, host: str = "", note: str = "") -> dict[str, str
         }
     files[PAGE] = _page(tabs, data, drawing, facts, bool(samples), host, note)
     return files
+
+
+def tabs_of(history: History, insight: Insight, embedded: JwqlPlots) -> list[Tab]:
+    """Return the tabs, in their order on the page."""
+    return [
+        archive_tab(history, embedded),
+        products_tab(history, embedded),
+        insight_tab(history, insight),
+        central_tab(history),
+        capacity_tab(history),
+        quality_tab(history),
+    ]
 
 
 def _card_data(card: Card) -> Json:

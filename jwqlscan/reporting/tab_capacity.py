@@ -11,7 +11,6 @@ from jwqlscan.forecast import Reached
 from jwqlscan.history import History
 from jwqlscan.reporting import theme
 from jwqlscan.reporting.filesystems import Filesystem, filesystems
-from jwqlscan.reporting.plots import JwqlPlots
 from jwqlscan.reporting.series import Curve, Future, PlotData, ms, plot_data
 from jwqlscan.reporting.tabs import Card, Choice, Size, Tab, Table
 from jwqlscan.units import TIB_BYTES
@@ -24,7 +23,7 @@ MOST_AHEAD = 3 * 365.25
 _STEPS = 60
 
 
-def capacity_tab(history: History, _: JwqlPlots) -> Tab:
+def capacity_tab(history: History) -> Tab:
     """Return the tab, the fullest filesystem first."""
     found = filesystems(history)
     cards = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jwqlscan.history import History
 from jwqlscan.reporting import theme
-from jwqlscan.reporting.plots import CENTRAL, JwqlPlots
+from jwqlscan.reporting.plots import CENTRAL
 from jwqlscan.reporting.series import Curve, plot_data
 from jwqlscan.reporting.tabs import Tab, card
 from jwqlscan.reporting.theme import label_text
@@ -13,7 +13,7 @@ from jwqlscan.snapshot import ALL
 REMARK = "Used by the files below it; size and free are its filesystem's"
 
 
-def central_tab(history: History, _: JwqlPlots) -> Tab:
+def central_tab(history: History) -> Tab:
     """Return the tab; `all`, the whole central storage, comes first."""
     cards = []
     for area, columns in sorted(history.central.items(), key=lambda one: (one[0] != ALL, one[0])):

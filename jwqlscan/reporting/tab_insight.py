@@ -12,10 +12,9 @@ from datetime import datetime
 
 from jwqlscan.cube import AGE_LABELS, Sum
 from jwqlscan.history import History
-from jwqlscan.insight import AreaInsight, Growth, GrowthRow
+from jwqlscan.insight import AreaInsight, Growth, GrowthRow, Insight
 from jwqlscan.projections import NO_PROGRAM, SIZE_LABELS, Row
 from jwqlscan.reporting.columns import Json
-from jwqlscan.reporting.plots import JwqlPlots
 from jwqlscan.reporting.tabs import Tab
 from jwqlscan.reporting.treemap import (
     FRAME,
@@ -47,12 +46,11 @@ _TITLES = {
 _CLASSES: dict[str, Sequence[str]] = {"age": AGE_LABELS, "size": SIZE_LABELS}
 
 
-def insight_tab(history: History, _: JwqlPlots) -> Tab:
+def insight_tab(history: History, insight: Insight) -> Tab:
     """Return the tab; of a store whose runs did not look, an empty one."""
-    found = history.insight
-    if found.empty:
+    if insight.empty:
         return Tab("Insight")
-    areas = found.areas[:MOST_AREAS]
+    areas = insight.areas[:MOST_AREAS]
     labels = [safe(f"{area.group} {area.name}") for area in areas]
     whole_groups = {area.group for area in areas if area.name == ALL}
     wholes = [
@@ -72,10 +70,10 @@ def insight_tab(history: History, _: JwqlPlots) -> Tab:
         "growths": [
             _growth(growth, number, history.incomplete_dates)
             for number, area in enumerate(areas)
-            for growth in found.growths
+            for growth in insight.growths
             if (growth.group, growth.name) == (area.group, area.name)
         ],
-        "hidden": len(found.areas) - len(areas),
+        "hidden": len(insight.areas) - len(areas),
     }
     return Tab("Insight", record=record)
 

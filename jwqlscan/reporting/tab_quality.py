@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from jwqlscan.history import History, RunColumns
 from jwqlscan.paths import harmless
 from jwqlscan.reporting import theme
-from jwqlscan.reporting.plots import JwqlPlots
 from jwqlscan.reporting.series import Curve, PlotData, plot_data
 from jwqlscan.reporting.tabs import Card, Cell, Tab, Table, card
 from jwqlscan.reporting.theme import Unit, label_text
@@ -18,7 +17,7 @@ MOST_RUNS = 366  # rows of the table, the newest; the plots have them all
 _MOST_REASONS = 3
 
 
-def quality_tab(history: History, _: JwqlPlots) -> Tab:
+def quality_tab(history: History) -> Tab:
     """Return the tab; runs of JWQL itself left nothing for it."""
     runs = history.runs
     if not runs.date:

@@ -1,17 +1,15 @@
 """Tabs: what a page is made of. A tab is a module with a function that makes one of these.
 
-To add one, write that module, and name its function in `page.TABS`.
+To add one, write that module, and call its function in `page.tabs_of`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
-from jwqlscan.history import History
 from jwqlscan.reporting.columns import Json
-from jwqlscan.reporting.plots import JwqlPlots
 from jwqlscan.reporting.series import PlotData
 
 LINES = "Lines"
@@ -121,9 +119,6 @@ class Tab:
     cards: list[Card] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     record: Json | None = None
-
-
-MakeTab: TypeAlias = Callable[[History, JwqlPlots], Tab]
 
 
 def card(plot: PlotData, title: str = "", *, remark: str = "", lead: bool = False) -> Card:

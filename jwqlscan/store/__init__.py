@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from jwqlscan.baseline import JWQLSCAN
 from jwqlscan.history import History
-from jwqlscan.insight import Insight
 from jwqlscan.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -156,10 +155,6 @@ class Store(Protocol):
         self, since: datetime | None = None, until: datetime | None = None
     ) -> History:
         """Return the JWQL tables' rows from `since` to `until` (UTC, aware), as columns."""
-        ...
-
-    async def insight(self, until: datetime | None = None) -> Insight:
-        """Return the insight of the newest run up to `until`, and the growth until then."""
         ...
 
     async def thin_insight(self, before: datetime | None) -> int:

@@ -13,7 +13,7 @@ import anyio.to_thread
 
 from jwqlscan.area_rows import CELLS, AreaRows, kind_of, points_of
 from jwqlscan.baseline import COMPLETE, baseline
-from jwqlscan.clock import latest_date
+from jwqlscan.clock import LATEST, latest_date
 from jwqlscan.cube import PRODUCT_EXTENSION, CellKey, FileClass, Sum
 from jwqlscan.directories import Untold
 from jwqlscan.growth import (
@@ -75,9 +75,9 @@ _KEYS_OVER_TIME = (
 Area = tuple[str, str]
 
 
-async def read_insight(store: Asked, until: datetime) -> Insight:
-    """Return the insight of the newest run up to a date, and the growth until then."""
-    looks = await read_looks(store, until)
+async def read_insight(store: Asked, until: datetime | None = None) -> Insight:
+    """Return the insight of the newest run up to `until`, and the growth until then."""
+    looks = await read_looks(store, until or LATEST)
     newest = max((found[-1].date_us for found in looks.values()), default=0)
     # An area whose newest run is older is none any more.
     current = [area for area in sorted(looks, key=_order) if looks[area][-1].date_us == newest]

@@ -27,14 +27,12 @@ from jwqlscan.errors import (
     StoreUnavailableError,
 )
 from jwqlscan.history import History
-from jwqlscan.insight import Insight
 from jwqlscan.snapshot import Snapshot
 from jwqlscan.store import MEANWHILE, LastArea, Statement, Tables
 from jwqlscan.store import postgresql_queries as queries
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store.dsn import check_form, default_sslmode, redacted
 from jwqlscan.store.fitting import Column
-from jwqlscan.store.insight import read_insight
 from jwqlscan.store.intervals import microseconds
 from jwqlscan.store.pgpass import password_for, uses_service
 from jwqlscan.store.postgresql_errors import (
@@ -221,10 +219,6 @@ class PostgresqlStore:
     async def keep_aside(self) -> str:
         """Do nothing: the server looks after its files."""
         return ""
-
-    async def insight(self, until: datetime | None = None) -> Insight:
-        """Return the insight of the newest run up to `until`, and the growth until then."""
-        return await read_insight(self, until or LATEST)
 
     async def thin_insight(self, before: datetime | None) -> int:
         """Keep of what is older the insight of one run a week; return how many were forgotten."""

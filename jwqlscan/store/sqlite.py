@@ -24,7 +24,6 @@ from jwqlscan.errors import (
     StoreUnavailableError,
 )
 from jwqlscan.history import History
-from jwqlscan.insight import Insight
 from jwqlscan.paths import shown
 from jwqlscan.scanning.mounts import MOUNTINFO, parse_mountinfo
 from jwqlscan.shortage import shortage
@@ -33,7 +32,6 @@ from jwqlscan.store import MEANWHILE, LastArea, Statement, Tables, sqlite_damage
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store import sqlite_queries as queries
 from jwqlscan.store.fitting import Column, fitting_rows
-from jwqlscan.store.insight import read_insight
 from jwqlscan.store.intervals import microseconds
 from jwqlscan.store.rows import EARLIEST, TableRows
 from jwqlscan.store.schema import APPLICATION_ID, MISSING, NO_STORE, OLDER_SCHEMA, steps_from
@@ -162,10 +160,6 @@ class SqliteStore:
             return aside and f"{self.location}: {sqlite_damage.explained(path, aside)}"
 
         return await self._in_thread(work)
-
-    async def insight(self, until: datetime | None = None) -> Insight:
-        """Return the insight of the newest run up to `until`, and the growth until then."""
-        return await read_insight(self, until or LATEST)
 
     async def thin_insight(self, before: datetime | None) -> int:
         """Keep of what is older the insight of one run a week; return how many were forgotten."""
