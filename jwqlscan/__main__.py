@@ -65,9 +65,10 @@ def main() -> None:
     from jwqlscan.accounts import complete_environment
 
     complete_environment()
-    # The collector looks through all that bokeh made while years of history are read and drawn, for
-    # nothing: with so few looks a report takes 0.4 s of 2 s less (five years of daily runs).
-    gc.set_threshold(100_000, 50, 100)
+    # Searches for garbage find next to none, and look through all that was made: without them a
+    # report of five years of daily runs takes 0.4 s of 2 s less, and storing the insight of
+    # 4,000,000 files 0.07 s of 0.5 s.
+    gc.set_threshold(1_000_000, 50, 100)
     try:
         code = _run_app()
     except Exception as error:  # a limit of the host can show as any exception

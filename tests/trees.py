@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from jwqlscan.directories import Directories
 from jwqlscan.names import Classifier
 from jwqlscan.scanning.pool import Pool
 from jwqlscan.scanning.reader import Meter, OpenDirectory, Root, Work
@@ -164,7 +165,7 @@ def walk(
     if pool.failure is not None:
         raise pool.failure
     tally = pool.segments[0].tally
-    tally.tree = pool.directories(0)
+    tally.tree = Directories.from_record(pool.directories(0))
     tally.allocated_bytes += sum(pool.linked_bytes().values())
     return tally
 
@@ -203,7 +204,7 @@ def read_alone(
         waiting += batch.left + pool.shared
         pool.shared = []
     del batch  # the last that could keep a directory from being finished
-    total.tree = made.directories(0)
+    total.tree = Directories.from_record(made.directories(0))
     return total
 
 

@@ -73,12 +73,4 @@ class Reader:
     ]: ...
     def directories(
         self, root_number: int, /
-    ) -> (
-        tuple[
-            dict[str, tuple[int, int, int, int, int]],
-            int,
-            dict[str, tuple[int, int, int, int, int]],
-            int,
-        ]
-        | None
-    ): ...
+    ) -> tuple[list[str], bytes, int, tuple[int, int]] | None: ...

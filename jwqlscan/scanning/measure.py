@@ -121,7 +121,7 @@ class Measurement:
         for result in results:
             for segment in result["segments"]:
                 self._tallies[segment["root"]] = Tally.from_record(segment["tally"])
-                self._trees[segment["root"]] = Directories.from_columns(segment["tree"])
+                self._trees[segment["root"]] = Directories.from_record(segment["tree"])
                 self._nested[segment["root"]] = set(segment["nested"])
                 self._paths[segment["root"]] = (segment["path"], segment["real_path"])
             self._linked.extend((mask, size) for mask, size in result["linked"])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from array import array
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from jwqlscan.cube import NO_EXTENSION, CellKey, Cube, FileClass
-from jwqlscan.directories import Directories, sums_by_path
+from jwqlscan.directories import Directories, columns_record
 from jwqlscan.names import shape
 from jwqlscan.scanning._native import Chunk, Place
 from jwqlscan.scanning._native import Reader as NativeCore
@@ -158,14 +159,13 @@ class NativeReader:
         """Return the directory that a worker is at; also while it hangs in the kernel."""
         return "" if meter.place is None else str(meter.place.path())
 
-    def directories(self, root: int) -> Directories:
-        """Return what the directories below a root sum up to; see `Reader.directories`."""
-        table = Directories()
-        if (told := self._core.directories(root)) is not None:
-            upper, table.upper_dropped, lower, table.lower_dropped = told
-            table.upper = sums_by_path(upper, upper.values())
-            table.lower = sums_by_path(lower, lower.values())
-        return table
+    def directories(self, root: int) -> dict[str, Any]:
+        """Return the record of the directories below a root; see `Reader.directories`."""
+        columns = self._core.directories(root)
+        if columns is None:
+            return Directories().to_record()
+        paths, numbers, upper, dropped = columns
+        return columns_record(paths, array("Q", numbers), upper, dropped)
 
     def _count(self, shapes: list[_Shape], tally: Tally) -> None:
         """Count files by their shapes."""

@@ -12,9 +12,8 @@ import threading
 import time
 from array import array
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from jwqlscan.directories import Directories
 from jwqlscan.scanning.reader import ANSWERS, ENTRIES, Batch, Link, Meter, Reader, Root, Work
 from jwqlscan.scanning.waits import in_storage
 from jwqlscan.tally import Tally
@@ -286,8 +285,8 @@ class Pool:
             for (device, inode), (_, mask, allocated) in self._links.items()
         ]
 
-    def directories(self, number: int) -> Directories:
-        """Return the directories of a root, as far as these were read."""
+    def directories(self, number: int) -> dict[str, Any]:
+        """Return the record of a root's directories, as far as these were read."""
         return self._reader.directories(number)
 
     def _recruit(self) -> list[Meter]:

@@ -14,7 +14,6 @@ from array import array
 from collections.abc import Sized
 from typing import Any, NamedTuple, Protocol
 
-from jwqlscan.directories import Directories
 from jwqlscan.tally import Tally
 
 # A batch ends after this time, so that the tallies are merged now and then. Each batch of the
@@ -242,8 +241,8 @@ class Reader(Protocol):
         """Return the directory that a worker is at; also while it hangs in the kernel."""
         ...
 
-    def directories(self, root: int) -> Directories:
-        """Return what directories below a root, by its number, sum up to.
+    def directories(self, root: int) -> dict[str, Any]:
+        """Return the record of the `jwqlscan.directories.Directories` below a root, by its number.
 
         Only those of that root's own segment, and in them what has been read until now; of those
         below the depth only what is finished.

@@ -12,9 +12,8 @@ import time
 from contextlib import suppress
 from itertools import islice
 from stat import S_IFDIR, S_IFLNK, S_IFREG
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from jwqlscan.directories import Directories
 from jwqlscan.scanning.ledger import Ledgers
 from jwqlscan.scanning.pace import Pace
 from jwqlscan.scanning.pile import KIND, Pile, PileCounter
@@ -109,9 +108,9 @@ class ScandirReader:
         """Return the directory that a worker is at; also while it hangs in the kernel."""
         return meter.path
 
-    def directories(self, root: int) -> Directories:
-        """Return what the directories below a root sum up to; see `Reader.directories`."""
-        return self._ledgers.directories(root)
+    def directories(self, root: int) -> dict[str, Any]:
+        """Return the record of the directories below a root; see `Reader.directories`."""
+        return self._ledgers.directories(root).to_record()
 
     def _read_directory(self, item: Work, this: _Reading) -> None:
         batch, meter = this.batch, this.meter

@@ -348,7 +348,7 @@ class _Child:
                     "real_path": self._walked_paths[index][1],
                     "nested": sorted(segment.nested),
                     "tally": segment.tally.to_record(),
-                    "tree": pool.directories(index).to_columns(),
+                    "tree": pool.directories(index),
                 }
                 for index, segment in pool.segments.items()
             ],

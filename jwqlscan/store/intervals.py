@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import repeat
 from typing import Any, NamedTuple
 
 from jwqlscan.cube import PRODUCT_EXTENSION, CellKey, FileClass
@@ -34,7 +33,6 @@ _PLAIN = re.compile(r"[ !#-\[\]-~]*").fullmatch
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-SeriesKey = tuple[str, str]  # kind, key
 Numbers = tuple[int, int, int, int, int]  # as DirectorySum; only directories have the last two
 
 
@@ -45,12 +43,13 @@ NEIGHBOURS = (
     " (SELECT min(date_us) FROM scan_insight"
     " WHERE area_group = $1 AND area = $2 AND date_us > $3)"
 )
-SERIES = "SELECT kind, key, id FROM scan_series WHERE area_group = $1 AND area = $2"
+SERIES = "SELECT key, id FROM scan_series WHERE area_group = $1 AND area = $2 AND kind = $3"
 LASTING = (
-    "SELECT s.kind, s.key, v.files, v.apparent_bytes, v.allocated_bytes, v.fits_files,"
-    " v.fits_bytes, v.series_id, v.first_us, v.last_us"
+    "SELECT s.key, v.files, v.apparent_bytes, v.allocated_bytes, v.fits_files, v.fits_bytes,"
+    " v.series_id, v.first_us, v.last_us"
     " FROM scan_value v JOIN scan_series s ON s.id = v.series_id"
-    " WHERE v.last_us >= $3 AND v.first_us <= $4 AND s.area_group = $1 AND s.area = $2"
+    " WHERE s.area_group = $1 AND s.area = $2 AND s.kind = $3"
+    " AND v.last_us >= $4 AND v.first_us <= $5"
 )
 DELETE = "DELETE FROM scan_value WHERE series_id = $1 AND first_us = $2"
 END = "UPDATE scan_value SET last_us = $1 WHERE series_id = $2 AND first_us = $3"
@@ -98,14 +97,15 @@ class AreaState:
     complete : bool
     details : str
         JSON, see `details_of`.
-    numbers : dict of SeriesKey to Numbers
+    numbers : dict of str to dict of str to Numbers
+        By kind, and by the series' key.
     """
 
     group: str
     area: str
     complete: bool
     details: str
-    numbers: dict[SeriesKey, Numbers]
+    numbers: dict[str, dict[str, Numbers]]
 
 
 @dataclass(slots=True)
@@ -159,21 +159,24 @@ def details_of(area: AreaSnapshot) -> dict[str, object]:
     return details
 
 
-def _numbers(area: AreaSnapshot) -> dict[SeriesKey, Numbers]:
-    found: dict[SeriesKey, Numbers] = {}
+def _numbers(area: AreaSnapshot) -> dict[str, dict[str, Numbers]]:
     cube, tree = area.tally.cube, area.tally.tree
-    classes: dict[FileClass, str] = {}
-    for key, (count, apparent, allocated) in cube.cells.items():
-        labels = classes.get(key.file_class)
-        if labels is None:
-            labels = classes[key.file_class] = _labels_text(key.file_class)
-        found[CELL, _cell_text(labels, key)] = _fitting(count, apparent, allocated)
-    for program, (count, apparent) in cube.programs.items():
-        found[PROGRAM, _clipped(_ascii(shown(program)))] = _fitting(count, apparent)
+    labels = {one: _labels_text(one) for one in {key.file_class for key in cube.cells}}
+    directories: dict[str, Numbers] = {}
     for sums in (tree.upper, tree.lower):
-        keys = zip(repeat(DIRECTORY), _directory_texts(sums, area.path), strict=False)
-        found.update(zip(keys, _all_fitting(sums.values()), strict=True))
-    return found
+        keys = _directory_texts(sums, area.path)
+        directories.update(zip(keys, _all_fitting(sums.values()), strict=True))
+    return {
+        CELL: {
+            _cell_text(labels[key.file_class], key): _fitting(*cell)
+            for key, cell in cube.cells.items()
+        },
+        PROGRAM: {
+            _clipped(_ascii(shown(program))): _fitting(*row)
+            for program, row in cube.programs.items()
+        },
+        DIRECTORY: directories,
+    }
 
 
 def _all_fitting(sums: Iterable[DirectorySum]) -> Iterable[Numbers]:
@@ -260,39 +263,37 @@ def _clipped(key: str) -> str:
 
 
 class Difference(NamedTuple):
-    """What of an area is not as the rows of `LASTING` have it already.
+    """Where the rows of `LASTING`, of one kind, differ from what a run found.
 
     Attributes
     ----------
     known : list of Value
-        Rows that say something else than the run, or end before it.
-    ids : dict of SeriesKey to int
-        Their series.
-    numbers : dict of SeriesKey to Numbers
+        Rows whose numbers are not those of the run, or that end before it.
+    ids : dict of str to int
+        The ids of their series, by key.
+    numbers : dict of str to Numbers
         What the run found and no row has yet.
     """
 
     known: list[Value]
-    ids: dict[SeriesKey, int]
-    numbers: dict[SeriesKey, Numbers]
+    ids: dict[str, int]
+    numbers: dict[str, Numbers]
 
 
-def difference(
-    rows: Iterable[Any], numbers: Mapping[SeriesKey, Numbers], date_us: int
-) -> Difference:
-    """Return what is left to be done once what did not change is left out.
+def difference(rows: Iterable[Any], numbers: Mapping[str, Numbers], date_us: int) -> Difference:
+    """Return where rows of `LASTING` differ from the numbers that a run found.
 
-    Nearly all of some 10,000 rows did not: they are compared as they come from the database.
+    Nearly all of some 10,000 rows are the same: they are compared as the database returns them.
     """
     todo = dict(numbers)
     found = Difference([], {}, todo)
     for row in rows:
-        key = row[:2]
-        if todo.get(key) == row[2:7] and row[9] >= date_us:
+        key = row[0]
+        if todo.get(key) == row[1:6] and row[8] >= date_us:
             del todo[key]
         else:
-            series_id, first_us, last_us = row[7:]
-            found.known.append(Value(series_id, first_us, last_us, row[2:7]))
+            series_id, first_us, last_us = row[6:]
+            found.known.append(Value(series_id, first_us, last_us, row[1:6]))
             found.ids[key] = series_id
     return found
 

@@ -135,30 +135,27 @@ async def record_insight(connection: Connection, snapshot: Snapshot) -> None:
         area = (state.group, state.area)
         [(before, after)] = await connection.fetch(intervals.NEIGHBOURS, *area, date_us)
         since = date_us if before is None else before
-        rows = await connection.fetch(intervals.LASTING, *area, since, date_us)
-        left = intervals.difference(rows, state.numbers, date_us)
-        ids = left.ids
-        if left.numbers.keys() - ids.keys():
-            ids = await _series(connection, area)
-            new = [(*area, *key) for key in left.numbers if key not in ids]
-            await copy(connection, TableRows("scan_series", intervals.SERIES_COLUMNS, new))
-            ids = await _series(connection, area)
-        changed = intervals.changes(
-            left.known,
-            {ids[key]: numbers for key, numbers in left.numbers.items()},
-            *(date_us, before, after),
-        )
-        await connection.executemany(intervals.DELETE, changed.deletes)
-        await connection.executemany(intervals.END, changed.ends)
-        inserts = [(*row[:3], *row.numbers) for row in changed.inserts]
-        await copy(connection, TableRows("scan_value", intervals.VALUE_COLUMNS, inserts))
+        for kind, numbers in state.numbers.items():
+            series = (*area, kind)
+            rows = await connection.fetch(intervals.LASTING, *series, since, date_us)
+            left = intervals.difference(rows, numbers, date_us)
+            ids = left.ids
+            if left.numbers.keys() - ids.keys():
+                ids = dict(await connection.fetch(intervals.SERIES, *series))
+                new = [(*series, key) for key in left.numbers if key not in ids]
+                await copy(connection, TableRows("scan_series", intervals.SERIES_COLUMNS, new))
+                ids = dict(await connection.fetch(intervals.SERIES, *series))
+            changed = intervals.changes(
+                left.known,
+                {ids[key]: found for key, found in left.numbers.items()},
+                *(date_us, before, after),
+            )
+            await connection.executemany(intervals.DELETE, changed.deletes)
+            await connection.executemany(intervals.END, changed.ends)
+            inserts = [(*row[:3], *row.numbers) for row in changed.inserts]
+            await copy(connection, TableRows("scan_value", intervals.VALUE_COLUMNS, inserts))
         looked = (snapshot.run_id, *area, date_us, state.complete, state.details)
         await connection.execute(intervals.LOOKED, *looked)
-
-
-async def _series(connection: Connection, area: tuple[str, str]) -> dict[tuple[str, str], int]:
-    rows = await connection.fetch(intervals.SERIES, *area)
-    return {(kind, key): number for kind, key, number in rows}
 
 
 async def thin_insight(connection: Connection, before_us: int | None) -> int:

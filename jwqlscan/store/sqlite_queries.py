@@ -229,29 +229,31 @@ def record_insight(connection: sqlite3.Connection, snapshot: Snapshot) -> None:
         area = (state.group, state.area)
         [(before, after)] = select(connection, intervals.NEIGHBOURS, (*area, date_us))
         since = date_us if before is None else before
-        rows = select(connection, intervals.LASTING, (*area, since, date_us))
-        left = intervals.difference(rows, state.numbers, date_us)
-        ids = left.ids
-        if left.numbers.keys() - ids.keys():
-            ids = _series(connection, area)
-            new = [(*area, *key) for key in left.numbers if key not in ids]
-            insert(connection, TableRows("scan_series", intervals.SERIES_COLUMNS, new))
-            ids = _series(connection, area)
-        changed = intervals.changes(
-            left.known,
-            {ids[key]: numbers for key, numbers in left.numbers.items()},
-            *(date_us, before, after),
-        )
-        connection.executemany(_marked(intervals.DELETE), changed.deletes)
-        connection.executemany(_marked(intervals.END), changed.ends)
-        inserts = [(*row[:3], *row.numbers) for row in changed.inserts]
-        insert(connection, TableRows("scan_value", intervals.VALUE_COLUMNS, inserts))
+        for kind, numbers in state.numbers.items():
+            series = (*area, kind)
+            rows = select(connection, intervals.LASTING, (*series, since, date_us))
+            left = intervals.difference(rows, numbers, date_us)
+            ids = left.ids
+            if left.numbers.keys() - ids.keys():
+                ids = _series(connection, series)
+                new = [(*series, key) for key in left.numbers if key not in ids]
+                insert(connection, TableRows("scan_series", intervals.SERIES_COLUMNS, new))
+                ids = _series(connection, series)
+            changed = intervals.changes(
+                left.known,
+                {ids[key]: found for key, found in left.numbers.items()},
+                *(date_us, before, after),
+            )
+            connection.executemany(_marked(intervals.DELETE), changed.deletes)
+            connection.executemany(_marked(intervals.END), changed.ends)
+            inserts = [(*row[:3], *row.numbers) for row in changed.inserts]
+            insert(connection, TableRows("scan_value", intervals.VALUE_COLUMNS, inserts))
         looked = (snapshot.run_id, *area, date_us, state.complete, state.details)
         connection.execute(_marked(intervals.LOOKED), looked)
 
 
-def _series(connection: sqlite3.Connection, area: tuple[str, str]) -> dict[tuple[str, str], int]:
-    return {(kind, key): number for kind, key, number in select(connection, intervals.SERIES, area)}
+def _series(connection: sqlite3.Connection, series: tuple[str, str, str]) -> dict[str, int]:
+    return {row[0]: row[1] for row in select(connection, intervals.SERIES, series)}
 
 
 def thin_insight(connection: sqlite3.Connection, before_us: int | None) -> int:

@@ -77,42 +77,50 @@ copy_live(ToldTable *copy, const Ledger *ledger)
     return true;
 }
 
-static PyObject *
-sums_tuple(const Sums *sums)
+/* Add the rows' paths to a list, and their sums to what is at `numbers`; false: an error is set. */
+static bool
+told_columns(const ToldTable *table, PyObject *paths, Py_ssize_t first, char *numbers)
 {
-    PyObject *tuple = PyTuple_New(SUMS);
-    for (int i = 0; tuple != NULL && i < SUMS; i++) {
-        PyObject *number = PyLong_FromUnsignedLongLong(sums->of[i]);
-        if (number == NULL) {
-            Py_CLEAR(tuple);
-            break;
+    for (size_t i = 0; i < table->used; i++) {
+        PyObject *path = PyUnicode_DecodeFSDefault(table->rows[i].path);
+        if (path == NULL) {
+            return false;
         }
-        PyTuple_SET_ITEM(tuple, i, number);
+        PyList_SET_ITEM(paths, first + (Py_ssize_t)i, path);
+        memcpy(numbers + i * sizeof(Sums), &table->rows[i].sums, sizeof(Sums));
     }
-    return tuple;
+    return true;
 }
 
+/* Return (paths, numbers, upper, (upper_dropped, lower_dropped)) of two tables. */
 static PyObject *
-told_dict(const ToldTable *table)
+directory_columns(const ToldTable *upper, const ToldTable *lower)
 {
-    PyObject *dict = PyDict_New();
-    for (size_t i = 0; dict != NULL && i < table->used; i++) {
-        PyObject *path = PyUnicode_DecodeFSDefault(table->rows[i].path);
-        PyObject *sums = path == NULL ? NULL : sums_tuple(&table->rows[i].sums);
-        if (sums == NULL || PyDict_SetItem(dict, path, sums) != 0) {
-            Py_CLEAR(dict);
+    Py_ssize_t rows = (Py_ssize_t)(upper->used + lower->used);
+    PyObject *paths = PyList_New(rows);
+    PyObject *numbers = PyBytes_FromStringAndSize(NULL, rows * (Py_ssize_t)sizeof(Sums));
+    PyObject *result = NULL;
+    if (paths != NULL && numbers != NULL) {
+        char *start = PyBytes_AS_STRING(numbers);
+        if (told_columns(upper, paths, 0, start)
+            && told_columns(lower, paths, (Py_ssize_t)upper->used,
+                            start + upper->used * sizeof(Sums))) {
+            result = Py_BuildValue("(OOn(KK))", paths, numbers, (Py_ssize_t)upper->used,
+                                   (unsigned long long)upper->dropped,
+                                   (unsigned long long)lower->dropped);
         }
-        Py_XDECREF(path);
-        Py_XDECREF(sums);
     }
-    return dict;
+    Py_XDECREF(paths);
+    Py_XDECREF(numbers);
+    return result;
 }
 
 PyDoc_STRVAR(reader_directories_doc,
 "directories(root_number)\n--\n\n"
-"What the directories below a root sum up to, as far as they have been read: by path, five\n"
-"numbers each.\n\n"
-"Returns (upper, upper_dropped, lower, lower_dropped), or None if nothing was read.");
+"The sums of the directories below a root, of what has been read until now.\n\n"
+"Returns (paths, numbers, upper, (upper_dropped, lower_dropped)), or None if nothing was read:\n"
+"a list of str, first `upper` directories down to the depth, then the largest below it; and five\n"
+"unsigned 64-bit integers for each path, as bytes in the host's order.");
 
 static PyObject *
 reader_directories(PyObject *self, PyObject *argument)
@@ -144,15 +152,7 @@ reader_directories(PyObject *self, PyObject *argument)
         }
     }
     pthread_mutex_unlock(&ledger->lock);
-    PyObject *result = NULL;
-    if (good) {
-        result = Py_BuildValue("(NKNK)", told_dict(&copies[0]),
-                               (unsigned long long)copies[0].dropped, told_dict(&copies[1]),
-                               (unsigned long long)copies[1].dropped);
-    }
-    else {
-        PyErr_NoMemory();
-    }
+    PyObject *result = good ? directory_columns(&copies[0], &copies[1]) : PyErr_NoMemory();
     told_clear(&copies[0]);
     told_clear(&copies[1]);
     return result;
