@@ -242,7 +242,7 @@ class Reader(Protocol):
         ...
 
     def directories(self, root: int) -> dict[str, Any]:
-        """Return the record of the `jwqlscan.directories.Directories` below a root, by its number.
+        """Return the record of the directories below a root, by the number of the root.
 
         Only those of that root's own segment, and in them what has been read until now; of those
         below the depth only what is finished.
