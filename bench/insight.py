@@ -29,7 +29,7 @@ SEED = 1
 
 def scan_once(variant: str, path: str, reader: str, workers: int) -> dict:
     """Scan in this process's own child and tell its times (s) and peaks (KiB)."""
-    from jwqlscan.directories import DEFAULT_DIRECTORIES, NO_DIRECTORIES
+    from jwqlscan.model.directory_totals import DEFAULT_DIRECTORIES, NO_DIRECTORIES
     from jwqlscan.scanning.measure import scan
     from jwqlscan.settings import ScanSettings
 
@@ -86,12 +86,12 @@ def memory(options: argparse.Namespace) -> None:
 
 def year(options: argparse.Namespace) -> None:
     """Store runs of an archive of which some hundred programs change a night."""
-    from jwqlscan.cube import CellKey, FileClass
-    from jwqlscan.directories import DirectorySum
-    from jwqlscan.snapshot import AreaSnapshot, Snapshot
+    from jwqlscan.history.insight_queries import read_insight
+    from jwqlscan.model.cube import CellKey, FileClass
+    from jwqlscan.model.directory_totals import DirectorySum
+    from jwqlscan.model.snapshot import AreaSnapshot, Snapshot
+    from jwqlscan.model.tally import Tally
     from jwqlscan.store import open_store
-    from jwqlscan.store.insight import read_insight
-    from jwqlscan.tally import Tally
 
     rng = random.Random(SEED)
     area_names = ("all", "public", "proprietary")

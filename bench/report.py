@@ -24,7 +24,7 @@ import bokeh  # noqa: E402
 from browser import running_browser, visit  # noqa: E402
 from histories import history_of, insight_of  # noqa: E402
 
-from jwqlscan.history import History  # noqa: E402
+from jwqlscan.model.history import History  # noqa: E402
 from jwqlscan.reporting.page import PAGE, render  # noqa: E402
 
 TABS = ("Archive", "Products", "Insight", "Central storage", "Capacity", "Quality")

@@ -42,10 +42,10 @@ from typing import NamedTuple
 from compare import build
 from trees import make_tree
 
-from jwqlscan.names import FILETYPES, INSTRUMENT_LABELS
-from jwqlscan.snapshot import AreaSnapshot, Capacity, Snapshot
+from jwqlscan.model.snapshot import AreaSnapshot, Capacity, Snapshot
+from jwqlscan.model.tally import Amount, Product, Tally
+from jwqlscan.naming.jwst import FILETYPES, INSTRUMENT_LABELS
 from jwqlscan.store import open_store
-from jwqlscan.tally import Amount, Product, Tally
 
 HERE = Path(__file__).resolve().parent
 

@@ -12,9 +12,9 @@ __version__ = "0.1.0"
 # the first place where a module would be looked for (`__main__` changes that).
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from jwqlscan.config import Config, Overrides, load_config
-    from jwqlscan.job import Outcome, run
-    from jwqlscan.reports import report
+    from jwqlscan.config.loader import Config, Overrides, load_config
+    from jwqlscan.operations.report import report
+    from jwqlscan.operations.run import Outcome, run
     from jwqlscan.scanning.measure import Measurement, scan
     from jwqlscan.settings import ScanSettings
 
@@ -32,12 +32,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Config": "config",
-    "Overrides": "config",
-    "load_config": "config",
-    "Outcome": "job",
-    "report": "reports",
-    "run": "job",
+    "Config": "config.loader",
+    "Overrides": "config.loader",
+    "load_config": "config.loader",
+    "Outcome": "operations.run",
+    "report": "operations.report",
+    "run": "operations.run",
     "Measurement": "scanning.measure",
     "scan": "scanning.measure",
     "ScanSettings": "settings",

@@ -36,7 +36,7 @@ import gc  # noqa: E402 - as above
 import resource  # noqa: E402 - as above
 import signal  # noqa: E402 - as above
 
-from jwqlscan.shortage import shortage  # noqa: E402 - as above
+from jwqlscan.resource_limits import shortage  # noqa: E402 - as above
 
 # Commands that scan: their scanning process starts before anything else is imported.
 SCANNING = ("run", "scan")
@@ -48,21 +48,21 @@ M_ARENA_MAX = -8  # malloc.h
 def main() -> None:
     """Run the command line."""
     # Ctrl-C while modules are imported and options read ends in silence, as in a program that
-    # needs no time for it; a command then hears of it (`cli_common.told`).
+    # needs no time for it; a command then hears of it (`cli.common.told`).
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     _restart_in_utf8_mode()
-    from jwqlscan.standard_streams import prepare_streams
+    from jwqlscan.system.standard_streams import prepare_streams
 
     prepare_streams()
     _prepare_colours()
     if _scans(sys.argv[1:]):
-        from jwqlscan.scanning.process import start_early
+        from jwqlscan.scanning.child_process import start_early
 
         with contextlib.suppress(OSError):  # the command tries again, and reports it
             start_early()
     _save_address_space()
-    from jwqlscan.accounts import complete_environment
+    from jwqlscan.system.accounts import complete_environment
 
     complete_environment()
     # Searches for garbage find next to none, and look through all that was made: without them a
@@ -87,7 +87,7 @@ def _restart_in_utf8_mode() -> None:
     """
     if sys.getfilesystemencoding() == "utf-8" or not sys.executable:
         return
-    from jwqlscan.standard_streams import LOCALE_OUTPUT
+    from jwqlscan.system.standard_streams import LOCALE_OUTPUT
 
     options = ["-X", "utf8", "-X", LOCALE_OUTPUT]
     with contextlib.suppress(OSError):  # a process that scans then names the problem
@@ -105,14 +105,14 @@ def _scans(arguments: list[str]) -> bool:
 
 def _run_app() -> int | str | None:
     """Run the command that the arguments name, and return its exit code."""
-    from jwqlscan.cli import app
-    from jwqlscan.cli_alert import UNKNOWN, unknown_line
-    from jwqlscan.cli_common import tell, usage_problem, wanted_log_format
+    from jwqlscan.cli.app import app
+    from jwqlscan.cli.check_metrics import UNKNOWN, unknown_line
+    from jwqlscan.cli.common import tell, usage_problem, wanted_log_format
     from jwqlscan.errors import ExitCode, StandardOutputError
-    from jwqlscan.standard_streams import discard_output
+    from jwqlscan.system.standard_streams import discard_output
 
     if sys.flags.optimize > 1:
-        from jwqlscan.docstrings import restore_docstrings
+        from jwqlscan.cli.docstrings import restore_docstrings
 
         restore_docstrings("jwqlscan.cli")
     is_check = sys.argv[1:2] == ["check"]
@@ -158,8 +158,8 @@ def _end(code: int | str | None) -> None:
     with contextlib.suppress(OSError, ValueError):  # a closed terminal hears nothing more
         sys.stderr.flush()
     with contextlib.suppress(OSError):  # no file can be opened: then no thread is stuck either
-        from jwqlscan.leaving import release_output
-        from jwqlscan.scanning.process import close_unused
+        from jwqlscan.scanning.child_process import close_unused
+        from jwqlscan.system.process_exit import release_output
 
         close_unused()
         release_output()

@@ -7,8 +7,8 @@ import signal
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
 
-from jwqlscan.paths import harmless
-from jwqlscan.shortage import shortage
+from jwqlscan.resource_limits import shortage
+from jwqlscan.text import harmless
 
 
 class ExitCode(IntEnum):

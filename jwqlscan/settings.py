@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, fields, replace
 
-from jwqlscan.cube import MOST_CLASSES, MOST_OWNERS, MOST_PROGRAMS
-from jwqlscan.directories import DEFAULT_DIRECTORIES, NO_DIRECTORIES
-from jwqlscan.directories import Limits as DirectoryLimits
+from jwqlscan.model.cube import MOST_CLASSES, MOST_OWNERS, MOST_PROGRAMS
+from jwqlscan.model.directory_totals import DEFAULT_DIRECTORIES, NO_DIRECTORIES
+from jwqlscan.model.directory_totals import Limits as DirectoryLimits
 
 AUTO = "auto"
 JWST = "jwst"
@@ -110,7 +110,7 @@ class ScanSettings:
     ages_from_s : int
         The time that ages of files are counted from, in seconds since 1970, for a cube of classes,
         owners, ages and sizes; 0: none is made.
-    directories : jwqlscan.directories.Limits
+    directories : jwqlscan.model.directory_totals.Limits
         Which directories' sums are told.
     """
 
@@ -185,7 +185,7 @@ class InsightSettings:
     Attributes
     ----------
     enabled : bool
-    directories : jwqlscan.directories.Limits
+    directories : jwqlscan.model.directory_totals.Limits
     max_classes, max_owners, max_programs : int
         How many are told apart; the smallest beyond are put together. A class is an extension, or
         an instrument and filetype.

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
-from jwqlscan.cube import Sum
-from jwqlscan.history import (
+from jwqlscan.history.insight import AreaInsight, DirectoryRow, Growth, GrowthRow, Insight
+from jwqlscan.history.rollups import Row
+from jwqlscan.model.cube import Sum
+from jwqlscan.model.history import (
     CentralColumns,
     FilesystemColumns,
     GeneralColumns,
@@ -17,10 +19,8 @@ from jwqlscan.history import (
     RunColumns,
     Samples,
 )
-from jwqlscan.insight import AreaInsight, DirectoryRow, Growth, GrowthRow, Insight
-from jwqlscan.names import FILETYPES, INSTRUMENT_LABELS
-from jwqlscan.projections import Row
-from jwqlscan.tally import Product
+from jwqlscan.model.tally import Product
+from jwqlscan.naming.jwst import FILETYPES, INSTRUMENT_LABELS
 from jwqlscan.units import TIB_BYTES
 
 NEWEST = datetime(2026, 3, 1, 5, 30, 12, 345678, tzinfo=UTC)

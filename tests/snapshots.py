@@ -7,8 +7,8 @@ import uuid
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
-from jwqlscan.snapshot import AreaSnapshot, Capacity, Snapshot
-from jwqlscan.tally import Amount, Product, ScanError, Tally
+from jwqlscan.model.snapshot import AreaSnapshot, Capacity, Snapshot
+from jwqlscan.model.tally import Amount, Product, ScanError, Tally
 
 START = datetime(2026, 3, 1, 3, 17, 10, 123456, tzinfo=UTC)
 CAPACITY = Capacity(

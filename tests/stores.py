@@ -9,12 +9,12 @@ from uuid import UUID
 
 from snapshots import START, hostile_tally, make_area, make_snapshot
 
-from jwqlscan.cube import CellKey, FileClass
-from jwqlscan.directories import DirectorySum
-from jwqlscan.snapshot import AreaSnapshot, Snapshot
+from jwqlscan.model.cube import CellKey, FileClass
+from jwqlscan.model.directory_totals import DirectorySum
+from jwqlscan.model.snapshot import AreaSnapshot, Snapshot
 from jwqlscan.store import Store
 from jwqlscan.store.failures import Failure
-from jwqlscan.store.moving import neutral_rows
+from jwqlscan.store.transfer.rows import neutral_rows
 
 IDS = {"id", "series_id"}
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from trees import in_mount_namespace, required
 
-from jwqlscan import accounts
-from jwqlscan.accounts import group_names, user_names
+from jwqlscan.system import accounts
+from jwqlscan.system.accounts import group_names, user_names
 
 HERE = Path(__file__).parent
 FOR_EVER = "100000"

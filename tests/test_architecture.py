@@ -15,55 +15,52 @@ MODULES = {
     for path in sorted(PACKAGE.rglob("*.py"))
 }
 
-# From the bottom up: a module imports from its own layer and those before it.
-LAYERS = [
-    (
-        "leaf facts",
-        "shortage errors units accounts clock baseline docstrings leaving paths settings"
-        " standard_streams files trust record_fields cube directories tally forecast",
+# What each package, or module at the root, may import beside itself and COMMON; from the bottom up.
+COMMON = "resource_limits text units errors"
+RULES = {
+    "resource_limits": "",
+    "text": "",
+    "units": "",
+    "errors": "",
+    "model": "",
+    "settings": "model",
+    "system": "model settings",
+    "naming": "model settings",
+    "config": "model settings system naming",
+    "scanning": "model settings system naming",
+    "store": "model settings system",
+    "state": "model settings system config scanning store",
+    "history": "model settings system naming store",
+    "reporting": "model settings system naming store state history",
+    "monitoring": "model settings system naming config store state history",
+    "operations": (
+        "model settings system naming config scanning store state history reporting monitoring"
     ),
-    (
-        "names and records",
-        "names characters automaton patterns schemes snapshot signals projections insight area_rows"
-        " directory_growth growth"
-        " history toml_table logs log_file",
+    "output": (
+        "model settings system naming config scanning store state history reporting monitoring"
+        " operations"
     ),
-    ("a scan's facts", "scanning scanning.mounts scanning.pace scanning.process scanning.waits"),
-    ("a scan's rules", "scanning.rules scanning.ledger scan_patterns"),
-    ("the readers' contract", "scanning.reader scanning.pile scanning.retries"),
-    ("readers", "scanning.scandir_reader scanning.native_reader"),
-    ("the walk", "scanning.readers scanning.pool scanning.orders display"),
-    ("the scanning process", "scanning.scanner_child scanning.scanner"),
-    ("a configuration's sections", "config_sections"),
-    (
-        "configuration, lock, df, store",
-        "config lock df capacities capped_sums notices store.* new_config jwql_config in_progress"
-        " attempts",
+    "cli": (
+        "model settings system naming config scanning store state history reporting monitoring"
+        " operations output"
     ),
-    (
-        "measuring, spool, report, looking back",
-        "scanning.measure areas reported spool state_access storing reporting.* preflight looking"
-        " check metrics metrics_path schedule moving moving_insight jwql_import pruning local_state"
-        " recorder reports",
-    ),
-    ("the use cases", "job doctor"),
-    ("how tables are shown", "terminal"),
-    ("showing", "progress tables json_output benchmark demo"),
-    ("the command line", "cli_common cli_* cli __main__ __init__"),
-]
+    "__main__": "system scanning cli",
+    "": "settings config scanning operations",  # jwqlscan itself: its public names, on demand
+}
 
 # Who may import what is heavy, or has an idea of its own.
 ONLY_IN = {
-    "bokeh": "reporting.* demo",
+    "bokeh": "reporting.*",
     "asyncpg": "store.postgresql*",
     "sqlite3": "store.sqlite*",
-    "rich": "progress tables terminal cli_common",
-    "typer": "cli cli_*",
-    "aiofiles": "files",
-    "pwd": "accounts",  # the name service may not answer
-    "grp": "accounts",
+    "rich": "output.progress output.tables output.console cli.common",
+    "typer": "cli.*",
+    "aiofiles": "system.atomic_files",
+    "pwd": "system.accounts",  # the name service may not answer
+    "grp": "system.accounts",
     "threading": (
-        "scanning.* signals notices accounts in_progress leaving log_file __main__ recorder"
+        "scanning.* system.signals monitoring.notify system.accounts state.run_in_progress"
+        " system.process_exit system.log_file __main__ operations.attempt_recorder"
     ),
 }
 
@@ -96,18 +93,29 @@ def imported(path: Path, lazily: bool = True) -> set[str]:
     return names
 
 
-def layer(module: str) -> int:
-    for number, (_, patterns) in enumerate(LAYERS):
-        if matches(module or "__init__", patterns):
-            return number
-    raise AssertionError(f"{module}: put it into a layer of this test")
+def package_of(module: str) -> str:
+    package = module.split(".")[0]
+    assert package in RULES, f"{module}: put it into a package, or that into the rules of this test"
+    return package
+
+
+def test_the_rules_go_one_way():
+    below: set[str] = set()
+    for package, others in RULES.items():
+        assert set(others.split()) <= below, package
+        below.add(package)
 
 
 @pytest.mark.parametrize("module", MODULES)
-def test_imports_point_one_way(module):
-    own = {name.removeprefix("jwqlscan.") for name in imported(MODULES[module])} & set(MODULES)
-    above = {other for other in own - {"", "__init__"} if layer(other) > layer(module)}
-    assert not above, f"{module} imports from above: {above}"
+def test_imports_follow_the_rules(module):
+    module = module.removeprefix("__init__")
+    own = {name.removeprefix("jwqlscan.") for name in imported(MODULES[module or "__init__"])}
+    package = package_of(module)
+    order = list(RULES)
+    common = [name for name in COMMON.split() if order.index(name) < order.index(package)]
+    allowed = {package, *common, *RULES[package].split()}
+    others = {package_of(other) for other in own & set(MODULES) - {"", "__init__"}}
+    assert not others - allowed, f"{module} imports from {others - allowed}"
 
 
 def test_no_module_imports_itself_through_others():
@@ -170,8 +178,9 @@ def test_importing_the_package_imports_next_to_nothing():
 
 def test_the_scanning_process_needs_nothing_but_the_standard_library():
     names = modules_after(
-        code="from jwqlscan.scanning import readers, scandir_reader, scanner_child\n"
-        "if 'native' in readers.available_readers(): from jwqlscan.scanning import native_reader"
+        code="from jwqlscan.scanning import child\n"
+        "from jwqlscan.scanning.readers import available_readers, scandir\n"
+        "if 'native' in available_readers(): from jwqlscan.scanning.readers import native"
     )
     foreign = {name.split(".")[0] for name in names} - sys.stdlib_module_names
     # what the interpreter itself loads for an editable install or a coverage tool is not ours
@@ -227,6 +236,7 @@ def test_no_error_leaves_a_task_group_in_an_exception_group():
                 isinstance(above, ast.With) and "single_errors()" in ast.unparse(above.items[0])
             ):
                 above = parents.get(above)
-            if above is None and module != "signals":  # there it is around the whole event loop
+            # in signals it is around the whole event loop
+            if above is None and module != "system.signals":
                 bare.append(f"{module}:{node.lineno}")
     assert not bare, f"in these places put `with single_errors()` around: {bare}"

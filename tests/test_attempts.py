@@ -19,9 +19,9 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from test_job import CAL, write
 
-from jwqlscan.attempts import FILE, KILLED
-from jwqlscan.lock import run_lock
 from jwqlscan.reporting.alarm import BEGIN, END
+from jwqlscan.state.attempts import FILE, KILLED
+from jwqlscan.system.lock import run_lock
 
 case = pytest.mark.case
 JWQLSCAN = [sys.executable, "-m", "jwqlscan"]

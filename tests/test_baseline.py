@@ -12,17 +12,17 @@ from hypothesis import strategies as st
 from snapshots import START, make_area, make_snapshot, make_tally
 from test_insight import looked
 
-from jwqlscan.baseline import COMPLETE, JWQL, JWQLSCAN, baseline
-from jwqlscan.check import Level, gather, judge
-from jwqlscan.history import PastRun
-from jwqlscan.looking import grown, status
-from jwqlscan.metrics import exposition
+from jwqlscan.history.insight_queries import read_insight
+from jwqlscan.model.baseline import COMPLETE, JWQL, JWQLSCAN, baseline
+from jwqlscan.model.history import PastRun
+from jwqlscan.model.snapshot import Capacity
+from jwqlscan.monitoring.check import Level, gather, judge
+from jwqlscan.monitoring.metrics import exposition
+from jwqlscan.operations.views import grown, status
 from jwqlscan.reporting.filesystems import filesystems
-from jwqlscan.reporting.glance import glance
+from jwqlscan.reporting.summary import glance
 from jwqlscan.settings import Thresholds
-from jwqlscan.snapshot import Capacity
 from jwqlscan.store import open_store
-from jwqlscan.store.insight import read_insight
 from jwqlscan.store.rows import TableRows
 
 case = pytest.mark.case
@@ -234,7 +234,7 @@ async def test_jwqls_rows_alone_have_a_forecast_and_changes(url):
 async def test_a_curve_is_broken_where_the_origin_changes(url):
     import numpy as np
 
-    from jwqlscan.reporting.plots import plots
+    from jwqlscan.reporting.plots.jwql import plots
 
     await jwql_rows(url, 5)
     await store(url, own(0), own(1))

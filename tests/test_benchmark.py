@@ -7,11 +7,11 @@ import sys
 import pytest
 from trees import make_tree
 
-from jwqlscan.benchmark import LEAST_ENTRIES, Benchmark, Rate, benchmark, recommended
 from jwqlscan.errors import JwqlscanError, ScanFailedError
+from jwqlscan.operations.bench import LEAST_ENTRIES, Benchmark, Rate, benchmark, recommended
+from jwqlscan.output.console import Terminal
+from jwqlscan.output.tables import print_bench
 from jwqlscan.scanning.readers import available_readers
-from jwqlscan.tables import print_bench
-from jwqlscan.terminal import Terminal
 from jwqlscan.units import counted
 
 JWQLSCAN = [sys.executable, "-m", "jwqlscan"]

@@ -12,20 +12,21 @@ from hypothesis import strategies as st
 from snapshots import make_area, make_snapshot, make_tally
 from trees import make_tree
 
-from jwqlscan import df, job
-from jwqlscan.capacities import same_room, total_capacity, with_mount
-from jwqlscan.check import Level, gather, judge
-from jwqlscan.config import Overrides, load_config
-from jwqlscan.forecast import reached
-from jwqlscan.job import run
-from jwqlscan.json_output import history_object, run_object, status_object
-from jwqlscan.looking import series, status
-from jwqlscan.metrics import metrics_text
+from jwqlscan.config.loader import Overrides, load_config
+from jwqlscan.history.forecast import reached
+from jwqlscan.model.snapshot import Capacity
+from jwqlscan.monitoring.check import Level, gather, judge
+from jwqlscan.monitoring.metrics import metrics_text
+from jwqlscan.operations import run as job
+from jwqlscan.operations.run import run
+from jwqlscan.operations.views import series, status
+from jwqlscan.output.json_objects import history_object, run_object, status_object
 from jwqlscan.reporting.filesystems import filesystems
-from jwqlscan.scanning.mounts import Mount
 from jwqlscan.settings import Thresholds
-from jwqlscan.snapshot import Capacity
 from jwqlscan.store import open_store
+from jwqlscan.system import df
+from jwqlscan.system.capacities import same_room, total_capacity, with_mount
+from jwqlscan.system.mounts import Mount
 from jwqlscan.units import MOST_BYTES, TIB_BYTES, format_bytes
 
 ROOMS = st.builds(Capacity, *[st.integers(1, 2**60)] * 3)
@@ -218,7 +219,7 @@ async def test_a_sum_beyond_what_a_database_takes_is_reported_where_it_is_shown(
 async def test_growth_of_a_capped_sum_is_not_exact(tmp_path):
     from test_insight import looked
 
-    from jwqlscan.looking import grown
+    from jwqlscan.operations.views import grown
 
     config = config_for(tmp_path, tmp_path)
     async with open_store(config.database_url) as store:
@@ -233,7 +234,7 @@ async def test_growth_of_a_capped_sum_is_not_exact(tmp_path):
 
 
 async def test_the_warning_of_capped_sums_names_each_group_once():
-    from jwqlscan.capped_sums import capped_warnings
+    from jwqlscan.model.capped_sums import capped_warnings
 
     tally = make_tally(apparent_bytes=2**63)
     areas = [make_area(name=name, tally=tally) for name in ("all", "public")]

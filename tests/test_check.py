@@ -14,10 +14,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from snapshots import CAPACITY, START, make_area, make_snapshot, make_tally
 
 import jwqlscan as jwqlscan_package
-from jwqlscan.check import Level, gather, judge, unknown
-from jwqlscan.metrics import exposition
+from jwqlscan.model.snapshot import Capacity
+from jwqlscan.monitoring.check import Level, gather, judge, unknown
+from jwqlscan.monitoring.metrics import exposition
 from jwqlscan.settings import Thresholds
-from jwqlscan.snapshot import Capacity
 from jwqlscan.store import open_store
 
 TIB = 2**40

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from test_job import CAL, make_config, write
 
-from jwqlscan import job
 from jwqlscan.errors import ExitCode
+from jwqlscan.operations import run as job
 from jwqlscan.store import open_store
 
 case = pytest.mark.case

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from jwqlscan.config import DEFAULT_MAX_DROP_PERCENT, Config, Overrides, load_config
-from jwqlscan.directories import NO_DIRECTORIES
+from jwqlscan.config.loader import DEFAULT_MAX_DROP_PERCENT, Config, Overrides, load_config
 from jwqlscan.errors import ConfigError, ExitCode
+from jwqlscan.model.directory_totals import NO_DIRECTORIES
 from jwqlscan.settings import Area, Outputs, ScanOverrides, ScanSettings, Scheme
 from jwqlscan.units import parse_duration
 
@@ -277,7 +277,7 @@ def test_a_user_without_a_home_is_told_to_set_it():
     script = "import os; os.setuid(123456)" if os.geteuid() == 0 else ""
     if not script:
         pytest.skip("only root can become a user that is not known")
-    code = "from jwqlscan.config import load_config, ConfigError; " + script + "\n"
+    code = "from jwqlscan.config.loader import load_config, ConfigError; " + script + "\n"
     code += "try:\n load_config()\nexcept ConfigError as error:\n print(error)"
     done = subprocess.run([sys.executable, "-c", code], env={}, capture_output=True, text=True)
     assert done.stdout == "user 123456 has no home directory: set HOME\n", done.stderr
@@ -341,10 +341,11 @@ def test_a_relative_path_of_an_option_is_below_the_current_directory(tmp_path, k
     if not arguments:
         environment["JWQLSCAN_" + option[2:].upper()] = value
     code = (
-        "import sys; from jwqlscan import config, job\n"
+        "import sys; from jwqlscan.config import loader as config; from jwqlscan.operations"
+        " import run as job\n"
         "async def show(settings, **_): sys.exit(repr((settings.archive_path,"
         " settings.central_path, settings.outputs.directory, settings.database_url)))\n"
-        "job.run = show; from jwqlscan.cli import app; app(sys.argv[1:])"
+        "job.run = show; from jwqlscan.cli.app import app; app(sys.argv[1:])"
     )
     done = subprocess.run(
         [sys.executable, "-c", code, "run", "-c", "../etc/c.toml", *arguments],
@@ -478,8 +479,8 @@ def test_the_group_may_read_the_password_in_a_file_of_roots_only(tmp_path, monke
         def owned(fd: int, owner: int = owner) -> os.stat_result:
             return os.stat_result((*stat(fd)[:4], owner, *stat(fd)[5:]))
 
-        monkeypatch.setattr("jwqlscan.config.os.fstat", owned)
-        monkeypatch.setattr("jwqlscan.files.os.geteuid", lambda: 12345)
+        monkeypatch.setattr("jwqlscan.config.loader.os.fstat", owned)
+        monkeypatch.setattr("jwqlscan.system.atomic_files.os.geteuid", lambda: 12345)
         if refused:
             with pytest.raises(ConfigError, match="holds a password"):
                 load_config(str(file))
@@ -561,7 +562,7 @@ def test_root_takes_no_configuration_that_others_can_replace_from_above(tmp_path
 
 
 def test_another_user_is_free_to_share_a_configuration(tmp_path, monkeypatch):
-    monkeypatch.setattr("jwqlscan.files.os.geteuid", lambda: 12345)
+    monkeypatch.setattr("jwqlscan.system.atomic_files.os.geteuid", lambda: 12345)
     (tmp_path / "c.toml").write_text("scan.workers = 3")
     (tmp_path / "c.toml").chmod(0o666)
     assert load_config(str(tmp_path / "c.toml")).scan.workers == 3

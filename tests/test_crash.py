@@ -21,7 +21,7 @@ import asyncpg
 import pytest
 from trees import make_tree, required
 
-from jwqlscan.snapshot import Snapshot
+from jwqlscan.model.snapshot import Snapshot
 
 HERE = Path(__file__).parent / "crash"
 POINTS_IN_CI = 12

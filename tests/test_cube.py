@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trees import Hardlink, make_tree, walk
 
-from jwqlscan.cube import (
+from jwqlscan.model.cube import (
     AGE_DAYS,
     AGE_LABELS,
     DAY_S,
@@ -23,10 +23,10 @@ from jwqlscan.cube import (
     age_limits,
     extension,
 )
-from jwqlscan.names import Classifier, program
-from jwqlscan.scanning.mounts import read_mount_table
+from jwqlscan.naming.jwst import Classifier, program
 from jwqlscan.scanning.readers import available_readers
 from jwqlscan.scanning.rules import ScanRules
+from jwqlscan.system.mounts import read_mount_table
 
 NOW = int(time.time())
 RULES = ScanRules(age_limits=age_limits(NOW))
@@ -275,7 +275,7 @@ def test_what_was_put_together_before_is_not_put_together_again():
 
 
 def test_a_cube_with_more_cells_than_usual_is_not_looked_through_at_each_merge(monkeypatch):
-    monkeypatch.setattr("jwqlscan.cube.MOST_CELLS", 10)
+    monkeypatch.setattr("jwqlscan.model.cube.MOST_CELLS", 10)
     cube = Cube()
     looks = []
     bound = Cube.bound

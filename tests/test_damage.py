@@ -13,9 +13,8 @@ import pytest
 from snapshots import make_snapshot
 from stores import look
 
-from jwqlscan import spool
 from jwqlscan.errors import SnapshotRefusedError, StoreDamagedError, StoreError
-from jwqlscan.store import open_store
+from jwqlscan.store import open_store, spool
 
 PAGE = 4096
 DAYS = 12

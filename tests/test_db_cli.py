@@ -14,7 +14,7 @@ import anyio
 import pytest
 from snapshots import make_snapshot
 
-from jwqlscan import spool
+from jwqlscan.store import spool
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trees import in_mount_namespace
 
-from jwqlscan import df
-from jwqlscan.df import DfError, capacity, parse_gnu, parse_posix
-from jwqlscan.paths import harmless
-from jwqlscan.snapshot import Capacity
+from jwqlscan.model.snapshot import Capacity
+from jwqlscan.system import df
+from jwqlscan.system.df import DfError, capacity, parse_gnu, parse_posix
+from jwqlscan.text import harmless
 
 GNU_HEADER = (
     b"   1B-blocks        Used       Avail"
@@ -171,7 +171,7 @@ async def test_a_program_that_cannot_be_run_is_an_error(script, tmp_path):
 
 _CAPACITY_OF = """
 import anyio, json, sys
-from jwqlscan.df import capacity
+from jwqlscan.system.df import capacity
 found = anyio.run(capacity, sys.argv[1], 30)
 print(json.dumps([found.size_bytes, found.inodes, found.source, found.fstype, found.target]))
 """

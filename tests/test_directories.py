@@ -10,16 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trees import ROOT_FLAGS, Hardlink, Symlink, make_chain, make_tree, walk
 
-from jwqlscan.directories import Directories, DirectorySum, Limits, largest
-from jwqlscan.names import Classifier
-from jwqlscan.scanning.ledger import LONGEST_TOLD, SPARE_ROWS, Account, Ledger
+from jwqlscan.model.directory_totals import Directories, DirectorySum, Limits, largest
+from jwqlscan.naming.jwst import Classifier
 from jwqlscan.scanning.measure import scan
-from jwqlscan.scanning.mounts import read_mount_table
 from jwqlscan.scanning.pool import Pool
-from jwqlscan.scanning.reader import OpenDirectory, Root
 from jwqlscan.scanning.readers import available_readers, make_reader
+from jwqlscan.scanning.readers.base import OpenDirectory, Root
+from jwqlscan.scanning.readers.directory_totals import LONGEST_TOLD, SPARE_ROWS, Account, Ledger
 from jwqlscan.scanning.rules import ScanRules
 from jwqlscan.settings import ScanSettings
+from jwqlscan.system.mounts import read_mount_table
 from jwqlscan.units import MOST_BYTES
 
 readers = pytest.mark.parametrize("reader", available_readers())
@@ -171,7 +171,7 @@ class Halting:
 
 @readers
 def test_a_scan_that_is_stopped_tells_what_was_read_until_then(tmp_path, reader, monkeypatch):
-    monkeypatch.setattr(f"jwqlscan.scanning.{reader}_reader.BATCH_SECONDS", 0.0005)
+    monkeypatch.setattr(f"jwqlscan.scanning.readers.{reader}.BATCH_SECONDS", 0.0005)
     path = str(tmp_path / "t")
     leaf = {f"{n}.fits": n for n in range(20)}
     make_tree(path, {f"a{a}": {"b": {f"c{c}": {"d": leaf} for c in range(5)}} for a in range(40)})

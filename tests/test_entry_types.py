@@ -7,9 +7,9 @@ import pytest
 from hostile_fs import mounted
 from trees import make_tree, read_alone, required, totals, walk, walk_elsewhere
 
-from jwqlscan.scanning.mounts import MountTable
 from jwqlscan.scanning.readers import available_readers
 from jwqlscan.scanning.rules import ScanRules
+from jwqlscan.system.mounts import MountTable
 
 KINDS = {
     "file": stat.S_IFREG,

@@ -21,10 +21,10 @@ from trees import (
 )
 
 from jwqlscan.errors import ScanFailedError
+from jwqlscan.resource_limits import MEMORY
 from jwqlscan.scanning.measure import scan
 from jwqlscan.scanning.readers import available_readers
 from jwqlscan.settings import ScanSettings
-from jwqlscan.shortage import MEMORY
 
 case = pytest.mark.case
 readers = pytest.mark.parametrize("reader", available_readers())
@@ -291,21 +291,21 @@ def test_a_kernel_out_of_memory_is_an_error_and_the_rest_goes_on(tmp_path, reade
 _GREEDY = """
 import sys
 sys.path.append(sys.argv[1])
-from jwqlscan.scanning.scandir_reader import ScandirReader
+from jwqlscan.scanning.readers.scandir import ScandirReader
 read = ScandirReader.read
 def read_or_not(self, work, meter):
     if work[0].root.path == "/dev/shm":
         raise MemoryError
     return read(self, work, meter)
 ScandirReader.read = read_or_not
-from jwqlscan.scanning.scanner_child import main
+from jwqlscan.scanning.child import main
 main()
 """
 
 
 @case("F33", "P08")
 async def test_a_scan_without_memory_is_a_failed_area_and_no_other(tmp_path, monkeypatch):
-    monkeypatch.setattr("jwqlscan.scanning.process._CHILD", _GREEDY)
+    monkeypatch.setattr("jwqlscan.scanning.child_process._CHILD", _GREEDY)
     make_tree(tmp_path, {"file": 1})
     settings = ScanSettings(reader="scandir")
     found = (await scan([str(tmp_path), "/dev/shm"], settings)).areas

@@ -18,7 +18,12 @@ import pytest
 from trees import in_mount_namespace, required
 
 from jwqlscan.errors import ConfigError
-from jwqlscan.files import LITTER_AGE_S, make_directory, remove_litter, write_atomically
+from jwqlscan.system.atomic_files import (
+    LITTER_AGE_S,
+    make_directory,
+    remove_litter,
+    write_atomically,
+)
 
 
 def permissions(path) -> int:
@@ -77,7 +82,7 @@ async def test_another_name_of_the_old_file_keeps_its_content(tmp_path):
 async def test_the_temporary_is_never_one_that_was_planted(tmp_path, monkeypatch):
     victim = tmp_path / "victim"
     victim.write_text("precious")
-    monkeypatch.setattr("jwqlscan.files.secrets.token_hex", lambda _: "guessed")
+    monkeypatch.setattr("jwqlscan.system.atomic_files.secrets.token_hex", lambda _: "guessed")
     (tmp_path / ".file.guessed.tmp").symlink_to(victim)
     with pytest.raises(FileExistsError):
         await write_atomically(str(tmp_path / "file"), "x", 0o640, None)
@@ -98,7 +103,7 @@ async def test_a_failed_fsync_leaves_the_old_file_alone(tmp_path, monkeypatch):
     def refuse(_fd):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("jwqlscan.files.os.fsync", refuse)
+    monkeypatch.setattr("jwqlscan.system.atomic_files.os.fsync", refuse)
     with pytest.raises(OSError, match="No space left"):
         await write_atomically(str(tmp_path / "file"), "new", 0o640, None)
     assert os.listdir(tmp_path) == ["file"]
@@ -116,7 +121,7 @@ async def test_a_cancelled_write_leaves_no_temporary(tmp_path):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it stays open
 async def test_a_disk_that_does_not_answer_is_left_in_time(frozen, monkeypatch):
     place, freeze = frozen
-    monkeypatch.setattr("jwqlscan.files.WRITE_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("jwqlscan.system.atomic_files.WRITE_TIMEOUT_S", 0.5)
     await write_atomically(str(place / "report"), "old", 0o600, None)
     with freeze(), anyio.fail_after(10):
         with pytest.raises(OSError, match="no answer from the disk"):
@@ -201,7 +206,7 @@ async def test_directories_above_are_made_too(tmp_path):
 # Writes argv[2] to argv[1] in a process of its own, and says how it went.
 _WRITE = """
 import asyncio, sys
-from jwqlscan.files import write_atomically
+from jwqlscan.system.atomic_files import write_atomically
 try:
     asyncio.run(write_atomically(sys.argv[1], sys.argv[2] * int(sys.argv[3]), 0o600, None))
 except OSError as error:
@@ -247,7 +252,7 @@ async def test_what_is_planted_at_the_target_is_replaced(tmp_path, planted):
 async def test_nothing_planted_at_the_temporary_name_is_opened(tmp_path, monkeypatch, planted):
     victim, temporary = tmp_path / "victim", tmp_path / ".file.guessed.tmp"
     victim.write_text("precious")
-    monkeypatch.setattr("jwqlscan.files.secrets.token_hex", lambda _: "guessed")
+    monkeypatch.setattr("jwqlscan.system.atomic_files.secrets.token_hex", lambda _: "guessed")
     if planted == "symlink":
         temporary.symlink_to(victim)
     elif planted == "hard link":
@@ -447,7 +452,7 @@ def test_litter_that_another_process_renames_meanwhile_is_skipped(tmp_path, monk
 
 _WRITE_WITHOUT_THREADS = """
 import asyncio, sys, threading
-from jwqlscan.files import make_directory, write_atomically
+from jwqlscan.system.atomic_files import make_directory, write_atomically
 
 def start(thread):
     raise RuntimeError("can't start new thread")

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from jwqlscan.forecast import FARTHEST, WINDOW, Trend, reached, trend
+from jwqlscan.history.forecast import FARTHEST, WINDOW, Trend, reached, trend
 
 START = datetime(2026, 1, 1, 3, 0, tzinfo=UTC)
 

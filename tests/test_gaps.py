@@ -7,17 +7,17 @@ from test_insight import looked, snapshot
 from test_jwql_import import imported
 from test_store_jwql import DAYS, connected, jwql_url  # noqa: F401
 
-from jwqlscan.check import gather, judge
-from jwqlscan.config import Overrides, load_config
-from jwqlscan.doctor import examine
-from jwqlscan.job import report
-from jwqlscan.looking import grown, series, status
-from jwqlscan.metrics import metrics_text
-from jwqlscan.moving import copy
-from jwqlscan.pruning import prune
+from jwqlscan.config.loader import Overrides, load_config
+from jwqlscan.monitoring.check import gather, judge
+from jwqlscan.monitoring.metrics import metrics_text
+from jwqlscan.operations.doctor import examine
+from jwqlscan.operations.run import report
+from jwqlscan.operations.views import grown, series, status
 from jwqlscan.settings import Thresholds
 from jwqlscan.store import open_store
-from jwqlscan.store.gaps import DATES, NUMBERS, jwql_gaps
+from jwqlscan.store.invalid_rows import DATES, NUMBERS, jwql_gaps
+from jwqlscan.store.transfer.copy import copy
+from jwqlscan.store.transfer.prune import prune
 
 # In the oldest row, a middle one, and JWQL's newest.
 NUMBER_GAPS = "".join(

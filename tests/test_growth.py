@@ -13,17 +13,17 @@ from hypothesis import strategies as st
 from test_directories import by_find
 from trees import make_tree
 
-from jwqlscan.area_rows import AreaRows, kind_of
-from jwqlscan.config import Overrides, load_config
-from jwqlscan.cube import OTHER, CellKey, Cube, FileClass, Sum
-from jwqlscan.growth import Look, growth
-from jwqlscan.insight import GROWTH_BY
-from jwqlscan.job import run
-from jwqlscan.looking import grown
-from jwqlscan.projections import NO_PROGRAM, labels
+from jwqlscan.config.loader import Overrides, load_config
+from jwqlscan.history.area_rows import AreaRows, kind_of
+from jwqlscan.history.growth import Look, growth
+from jwqlscan.history.insight import GROWTH_BY
+from jwqlscan.history.insight_queries import read_insight
+from jwqlscan.history.rollups import NO_PROGRAM, labels
+from jwqlscan.model.cube import OTHER, CellKey, Cube, FileClass, Sum
+from jwqlscan.operations.run import run
+from jwqlscan.operations.views import grown
 from jwqlscan.store import open_store
-from jwqlscan.store.insight import read_insight
-from jwqlscan.store.intervals import cell_key, cell_text
+from jwqlscan.store.validity import cell_key, cell_text
 
 ADDITIVE = [by for by in GROWTH_BY if by != "directory"]
 CLASSES = [FileClass("nircam", "cal"), FileClass("nircam", "rate"), FileClass("miri", "cal")] + [

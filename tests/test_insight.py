@@ -11,18 +11,18 @@ import pytest
 from snapshots import START, make_area, make_snapshot, make_tally
 from trees import make_tree
 
-from jwqlscan import job
-from jwqlscan.config import Overrides, load_config
-from jwqlscan.cube import AGE_LABELS, CellKey, Cube, FileClass, Sum
-from jwqlscan.directories import Directories, DirectorySum
+from jwqlscan.config.loader import Overrides, load_config
 from jwqlscan.errors import ConfigError
-from jwqlscan.insight import GROWTH_BY
-from jwqlscan.job import run
-from jwqlscan.looking import grown
-from jwqlscan.projections import PROJECTIONS, projection
-from jwqlscan.snapshot import Snapshot
+from jwqlscan.history.insight import GROWTH_BY
+from jwqlscan.history.insight_queries import read_insight
+from jwqlscan.history.rollups import PROJECTIONS, projection
+from jwqlscan.model.cube import AGE_LABELS, CellKey, Cube, FileClass, Sum
+from jwqlscan.model.directory_totals import Directories, DirectorySum
+from jwqlscan.model.snapshot import Snapshot
+from jwqlscan.operations import run as job
+from jwqlscan.operations.run import run
+from jwqlscan.operations.views import grown
 from jwqlscan.store import open_store
-from jwqlscan.store.insight import read_insight
 
 LONG = "x/" * 1500
 HOSTILE = "bad\udcff\nname \u202e\u4e2d"

@@ -11,10 +11,10 @@ from browser import Visit, running_browser, visit
 from histories import HOSTILE, history_of, hostile_history, insight_of
 from playwright.sync_api import Browser
 
-from jwqlscan.history import History
-from jwqlscan.insight import Insight
-from jwqlscan.paths import harmless
+from jwqlscan.history.insight import Insight
+from jwqlscan.model.history import History
 from jwqlscan.reporting.page import PAGE, render
+from jwqlscan.text import harmless
 from jwqlscan.units import format_bytes
 
 

@@ -12,15 +12,14 @@ from histories import HOSTILE, history_of, hostile_history, insight_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jwqlscan.cube import Sum
-from jwqlscan.history import History
-from jwqlscan.insight import AreaInsight, DirectoryRow, Insight
-from jwqlscan.paths import harmless
-from jwqlscan.projections import Row
-from jwqlscan.reporting.columns import compact
+from jwqlscan.history.insight import AreaInsight, DirectoryRow, Insight
+from jwqlscan.history.rollups import Row
+from jwqlscan.model.cube import Sum
+from jwqlscan.model.history import History
 from jwqlscan.reporting.page import PAGE, render
-from jwqlscan.reporting.tab_insight import MOST_GROWN, MOST_NODES, MOST_ROWS, insight_tab
-from jwqlscan.reporting.treemap import (
+from jwqlscan.reporting.plots.columns import compact
+from jwqlscan.reporting.tabs.insight import MOST_GROWN, MOST_NODES, MOST_ROWS, insight_tab
+from jwqlscan.reporting.tabs.treemap import (
     FRAME,
     MOST_PARTS,
     Box,
@@ -29,6 +28,7 @@ from jwqlscan.reporting.treemap import (
     program_nodes,
     squarified,
 )
+from jwqlscan.text import harmless
 
 HISTORY = history_of(40, filetypes=3)
 INSIGHT = insight_of(HISTORY)

@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from snapshots import make_area, make_snapshot
 
-from jwqlscan.cube import CellKey, FileClass
-from jwqlscan.directories import DirectorySum
-from jwqlscan.paths import shown
-from jwqlscan.store.intervals import (
+from jwqlscan.model.cube import CellKey, FileClass
+from jwqlscan.model.directory_totals import DirectorySum
+from jwqlscan.model.tally import Tally
+from jwqlscan.store.validity import (
     LONGEST_KEY,
     OPEN_US,
     cell_key,
@@ -22,7 +22,7 @@ from jwqlscan.store.intervals import (
     plain,
     states,
 )
-from jwqlscan.tally import Tally
+from jwqlscan.text import shown
 
 
 class Table:

@@ -16,14 +16,14 @@ from proxy import proxied
 from snapshots import damage
 from trees import required
 
-from jwqlscan.config import load_config
-from jwqlscan.display import Display
+from jwqlscan.config.loader import load_config
 from jwqlscan.errors import ConfigError, ExitCode, LockedError, ScanFailedError
-from jwqlscan.job import run
-from jwqlscan.lock import run_lock
-from jwqlscan.reports import report
+from jwqlscan.operations.report import report
+from jwqlscan.operations.run import run
+from jwqlscan.scanning.display import Display
 from jwqlscan.store import open_store
 from jwqlscan.store.postgresql import PostgresqlStore
+from jwqlscan.system.lock import run_lock
 
 CAL = "jw01018001001_02101_00001_nrca1_cal.fits"
 UNCAL = "jw01018001001_02101_00001_nrca1_uncal.fits"
@@ -233,7 +233,7 @@ async def test_a_bug_in_the_report_leaves_the_snapshot_stored_and_is_told(tree, 
     async def fail(*args, **more):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("jwqlscan.reports.write_report", fail)
+    monkeypatch.setattr("jwqlscan.operations.report.write_report", fail)
     outcome = await run(make_config(tree))
     assert outcome.exit_code == ExitCode.REPORT_FAILED
     assert "the report: a bug: ZeroDivisionError" in outcome.warnings[-1]
@@ -244,7 +244,7 @@ async def test_metrics_that_can_not_be_written_leave_a_stored_run_complete(tree,
     async def fail(*_):
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    monkeypatch.setattr("jwqlscan.recorder.write_metrics", fail)
+    monkeypatch.setattr("jwqlscan.operations.attempt_recorder.write_metrics", fail)
     config = make_config(tree, f"[metrics]\npath = '{tree}/j.prom'\n")
     outcome = await run(config, with_report=False)
     assert outcome.exit_code == ExitCode.COMPLETE
@@ -398,7 +398,7 @@ async def test_whatever_ails_the_database_the_run_ends_with_4_and_the_next_store
 
     async with opened(pg_url):
         pass
-    monkeypatch.setattr("jwqlscan.job.open_store", opened)
+    monkeypatch.setattr("jwqlscan.operations.run.open_store", opened)
     parts = urlsplit(pg_url)
     database = parts.path[1:]
     ail, mend, url, display = (), (), pg_url, Display()

@@ -14,11 +14,10 @@ from jsonschema import Draft202012Validator
 from snapshots import make_snapshot
 from typer.main import get_command
 
-from jwqlscan import spool
-from jwqlscan.cli import app
-from jwqlscan.store import open_store
+from jwqlscan.cli.app import app
+from jwqlscan.store import open_store, spool
 
-SCHEMAS = files("jwqlscan") / "schemas"
+SCHEMAS = files("jwqlscan.output") / "schemas"
 CAL = "jw01018001001_02101_00001_nrcb4_cal.fits"
 OWN_FORMAT = {"metrics"}  # Prometheus' own
 

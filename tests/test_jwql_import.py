@@ -10,8 +10,8 @@ from test_moving import jwqlscan, told, without_password
 from test_store_jwql import DAYS, HISTORY, JWQL, connected, jwql_url, query  # noqa: F401
 
 from jwqlscan.errors import ConfigError, StoreError
-from jwqlscan.jwql_import import import_jwql, zone_of
 from jwqlscan.store import MONITOR_NAME, OLD_MONITOR_NAME, Tables, open_store
+from jwqlscan.store.transfer.import_jwql import import_jwql, zone_of
 
 NEW_YORK = ZoneInfo("America/New_York")
 PRODUCT_ROWS = DAYS * 15

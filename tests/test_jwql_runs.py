@@ -12,15 +12,15 @@ from test_job import write
 from test_run_cli import home, jwqlscan  # noqa: F401
 from test_store_jwql import connected, jwql_url, query  # noqa: F401
 
-from jwqlscan.areas import link_warnings
-from jwqlscan.config import Overrides, load_config
-from jwqlscan.doctor import examine
+from jwqlscan.config.loader import Overrides, load_config
 from jwqlscan.errors import LastingWarning
-from jwqlscan.names import DETECTORS, FILETYPES
-from jwqlscan.reported import NAME, unreported
+from jwqlscan.model.tally import Amount, Product
+from jwqlscan.naming.jwst import DETECTORS, FILETYPES
+from jwqlscan.operations.areas import link_warnings
+from jwqlscan.operations.doctor import examine
 from jwqlscan.settings import ScanSettings
+from jwqlscan.state.reported_warnings import NAME, unreported
 from jwqlscan.store import open_store
-from jwqlscan.tally import Amount, Product
 
 
 @pytest.fixture

@@ -245,7 +245,7 @@ MISDEEDS = {
 _MUTANT = """
 import os, sys
 sys.path.append(sys.argv[1])
-from jwqlscan.scanning.scandir_reader import ScandirReader
+from jwqlscan.scanning.readers.scandir import ScandirReader
 read_block = ScandirReader._read_block
 def misbehave(self, here, block, this):
     for entry in block:
@@ -256,15 +256,15 @@ def misbehave(self, here, block, this):
             pass
     read_block(self, here, block, this)
 ScandirReader._read_block = misbehave
-from jwqlscan.scanning.scanner_child import main
+from jwqlscan.scanning.child import main
 main()
 """
 
 _SCAN_WITH_A_MUTANT = """
 import sys
-from jwqlscan.scanning import process
+from jwqlscan.scanning import child_process as process
 process._CHILD = sys.argv.pop(1)
-from jwqlscan.cli import app
+from jwqlscan.cli.app import app
 app(["scan", "-q", "--reader", "scandir", sys.argv[1]])
 """
 
@@ -282,7 +282,9 @@ def test_a_reader_that_does_more_is_caught(place, tmp_path, misdeed):
 @pytest.mark.parametrize("misdeed", ["os.listdir(sys.argv[1])", "os.stat(sys.argv[1] + '/d')"])
 def test_a_parent_that_looks_at_the_tree_is_caught(place, tmp_path, misdeed):
     root = place / "tree"
-    code = f"import os, sys; {misdeed}\nfrom jwqlscan.cli import app; app(['scan', sys.argv[1]])"
+    code = (
+        f"import os, sys; {misdeed}\nfrom jwqlscan.cli.app import app; app(['scan', sys.argv[1]])"
+    )
     threads = traced(tmp_path / "log", sys.executable, "-c", code, root, cwd="/")
     assert misdeeds(threads, root)
 

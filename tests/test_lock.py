@@ -13,11 +13,11 @@ import anyio
 import pytest
 
 from jwqlscan.errors import ConfigError, ExitCode, LockedError
-from jwqlscan.lock import run_lock, waited_lock
+from jwqlscan.system.lock import run_lock, waited_lock
 
 _HOLD = """
 import sys
-from jwqlscan.lock import run_lock
+from jwqlscan.system.lock import run_lock
 with run_lock(sys.argv[1]):
     print("held", flush=True)
     sys.stdin.read()

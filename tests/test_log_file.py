@@ -12,18 +12,21 @@ from pathlib import Path
 import pytest
 from hostile_fs import mounted
 
-from jwqlscan.config import load_config
+from jwqlscan.config.loader import load_config
 from jwqlscan.errors import ConfigError
-from jwqlscan.log_file import logging_to_file, remove_old_logs
+from jwqlscan.system.log_file import logging_to_file, remove_old_logs
 
 OLD = [f"jwqlscan_2026-01-{day:02}T031700.000000Z.log" for day in range(1, 8)]
 
 # The real program, with shorter limits: nobody waits for a minute.
 IMPATIENT = (
-    "import sys, jwqlscan.leaving, jwqlscan.config, jwqlscan.log_file, jwqlscan.preflight\n"
-    "for module in (jwqlscan.leaving, jwqlscan.config, jwqlscan.log_file):\n"
+    "import sys, jwqlscan.system.process_exit, jwqlscan.config.loader, jwqlscan.system.log_file,"
+    " jwqlscan.operations.preflight\n"
+    "for module in (jwqlscan.system.process_exit, jwqlscan.config.loader,"
+    " jwqlscan.system.log_file):\n"
     "    module.CALL_TIMEOUT_S = 1.0\n"
-    "jwqlscan.log_file.FLUSH_TIMEOUT_S = jwqlscan.preflight.PLACES_TIMEOUT_S = 1.0\n"
+    "jwqlscan.system.log_file.FLUSH_TIMEOUT_S = jwqlscan.operations.preflight.PLACES_TIMEOUT_S ="
+    " 1.0\n"
     "from jwqlscan.__main__ import main\n"
     "sys.argv[0] = 'jwqlscan'\n"
     "main()\n"

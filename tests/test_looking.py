@@ -13,7 +13,7 @@ import pytest
 from snapshots import START, make_area, make_snapshot, make_tally
 
 from jwqlscan.errors import ConfigError
-from jwqlscan.looking import series, status
+from jwqlscan.operations.views import series, status
 from jwqlscan.store import open_store
 
 TIB = 2**40

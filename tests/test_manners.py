@@ -14,7 +14,7 @@ from test_json import COMMANDS
 from test_signals import SOON_S
 from typer.main import get_command
 
-from jwqlscan.cli import app
+from jwqlscan.cli.app import app
 
 JWQLSCAN = [sys.executable, "-m", "jwqlscan"]
 BARE = {"PATH": "/usr/bin:/bin"}

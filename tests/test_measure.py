@@ -16,7 +16,7 @@ from jwqlscan.errors import ConfigError, ScanFailedError
 from jwqlscan.scanning.measure import measure as measure_areas
 from jwqlscan.scanning.measure import scan
 from jwqlscan.scanning.readers import available_readers
-from jwqlscan.scanning.scanner import Scanner
+from jwqlscan.scanning.supervisor import Scanner
 from jwqlscan.settings import Area, ScanSettings
 
 TREE = {
@@ -45,7 +45,7 @@ def children():
         capture_output=True,
         text=True,
     ).stdout
-    return [int(line.split()[0]) for line in listing.splitlines() if "scanner_child" in line]
+    return [int(line.split()[0]) for line in listing.splitlines() if "scanning.child" in line]
 
 
 # ---- areas ----
@@ -365,20 +365,20 @@ async def test_an_order_that_is_none_is_shown_with_its_traceback(tree):
 _SLOW_SURVEY = """
 import sys, time
 sys.path.append(sys.argv[1])
-from jwqlscan.scanning import scanner_child
-send = scanner_child._Child._send
+from jwqlscan.scanning import child
+send = child._Child._send
 def send_and_dawdle(self, message):
     send(self, message)
     if "survey" in message:
         time.sleep(0.1)
-scanner_child._Child._send = send_and_dawdle
-scanner_child.main()
+child._Child._send = send_and_dawdle
+child.main()
 """
 
 
 async def test_the_late_end_of_a_survey_does_not_pass_for_the_end_of_the_scan(tree, monkeypatch):
     # The parent may order a scan before the thread that surveyed has said its last.
-    monkeypatch.setattr("jwqlscan.scanning.process._CHILD", _SLOW_SURVEY)
+    monkeypatch.setattr("jwqlscan.scanning.child_process._CHILD", _SLOW_SURVEY)
     area = Area("archive", "all", str(tree), "archive.path")
     scanner = Scanner()
     try:
@@ -411,7 +411,7 @@ async def test_a_root_that_was_replaced_after_the_survey_is_a_failed_area(tree):
 
 
 async def test_a_process_that_can_not_start_is_a_failed_scan(tree, monkeypatch):
-    monkeypatch.setattr("jwqlscan.scanning.process._CHILD", "import no_such_module")
+    monkeypatch.setattr("jwqlscan.scanning.child_process._CHILD", "import no_such_module")
     with pytest.raises(ScanFailedError, match="No module named 'no_such_module'"):
         await measure(tree)
 

@@ -12,8 +12,8 @@ from test_job import CAL, make_config, write
 from test_preflight import jwqlscan
 from trees import required
 
-from jwqlscan.job import run
-from jwqlscan.trust import open_directory
+from jwqlscan.operations.run import run
+from jwqlscan.system.ownership import open_directory
 
 EXPORTER = 999  # a user and a group that are not root's
 
@@ -139,7 +139,7 @@ async def test_a_path_for_metrics_that_does_not_answer_is_a_warning(
 ):
     place, freeze = frozen
     config = make_config(tree, f"[metrics]\npath = '{place}/j.prom'\n")
-    monkeypatch.setattr("jwqlscan.preflight.PLACES_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("jwqlscan.operations.preflight.PLACES_TIMEOUT_S", 0.5)
     with freeze(), anyio.fail_after(60):
         outcome = await run(config, with_report=False)
     assert outcome.exit_code == 0

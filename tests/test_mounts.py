@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jwqlscan.scanning.mounts import Mount, MountTable, parse_mountinfo, read_mount_table
+from jwqlscan.system.mounts import Mount, MountTable, parse_mountinfo, read_mount_table
 
 LINES = r"""
 36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/sda1 rw,errors=continue

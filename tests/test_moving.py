@@ -19,17 +19,18 @@ from proxy import proxied
 from snapshots import START, make_snapshot
 from test_store_jwql import jwql_url  # noqa: F401
 
-from jwqlscan import moving, moving_insight
 from jwqlscan.errors import StoreError, StoreUnavailableError
-from jwqlscan.moving import copy, layout_of
+from jwqlscan.history.insight_queries import read_insight
 from jwqlscan.store import Tables, open_store
 from jwqlscan.store.failures import record_failure
-from jwqlscan.store.insight import read_insight
-from jwqlscan.store.intervals import OPEN_US, microseconds
-from jwqlscan.store.moving import LEFT_OUT, ConflictError
 from jwqlscan.store.rows import TableRows
 from jwqlscan.store.schema import migrations
-from jwqlscan.store.spans import Span, Timeline
+from jwqlscan.store.transfer import copy as moving
+from jwqlscan.store.transfer import copy_insight
+from jwqlscan.store.transfer.copy import copy, layout_of
+from jwqlscan.store.transfer.merge import Span, Timeline
+from jwqlscan.store.transfer.rows import LEFT_OUT, ConflictError
+from jwqlscan.store.validity import OPEN_US, microseconds
 
 TESTS = os.path.dirname(__file__)
 
@@ -37,8 +38,8 @@ TESTS = os.path.dirname(__file__)
 @pytest.fixture
 def small_pieces(monkeypatch):
     monkeypatch.setattr(moving, "PIECE_ROWS", 40)
-    monkeypatch.setattr(moving_insight, "_PIECE_ROWS", 40)
-    monkeypatch.setattr(moving_insight, "_PARAMETERS", 16)
+    monkeypatch.setattr(copy_insight, "_PIECE_ROWS", 40)
+    monkeypatch.setattr(copy_insight, "_PARAMETERS", 16)
 
 
 @pytest.fixture
@@ -289,7 +290,7 @@ def test_spans_put_together_are_those_of_all_dates(new, known):
 
 COPY = """
 import sys, anyio
-from jwqlscan import moving, moving_insight
+from jwqlscan.store.transfer import copy as moving, copy_insight as moving_insight
 from jwqlscan.store import open_store
 moving.PIECE_ROWS = moving_insight._PIECE_ROWS = 60
 async def main():

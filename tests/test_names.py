@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jwqlscan import names
-from jwqlscan.cube import FileClass
-from jwqlscan.names import (
+from jwqlscan.model.cube import FileClass
+from jwqlscan.model.tally import Product
+from jwqlscan.naming import jwst
+from jwqlscan.naming.jwst import (
     DETECTORS,
     FILETYPES,
     GUIDE_STAR_FILETYPES,
@@ -23,7 +24,6 @@ from jwqlscan.names import (
     shape,
     stage,
 )
-from jwqlscan.tally import Product
 
 CLASSIFIER = Classifier()
 
@@ -252,7 +252,7 @@ def test_a_filetype_says_its_stage(instrument, filetype, expected):
 
 
 def test_every_filetype_has_at_most_one_stage_and_each_stage_some():
-    told = [word for words in names._FILETYPES_BY_STAGE.values() for word in words.split()]
+    told = [word for words in jwst._FILETYPES_BY_STAGE.values() for word in words.split()]
     assert len(told) == len(set(told))
     assert FILETYPES - set(told) == {"msa", "original", "snr"}
     assert set(told) <= FILETYPES
@@ -442,7 +442,7 @@ def test_no_hostile_name_keeps_the_classifier_long(start, piece):
 
 
 def test_the_cache_is_bounded_and_right_after_it_was_full(monkeypatch):
-    monkeypatch.setattr(names, "CACHE_ANSWERS", 50)
+    monkeypatch.setattr(jwst, "CACHE_ANSWERS", 50)
     classifier = Classifier()
     for number in range(1000):
         assert classifier.lookup([f"a{'b' * number}.fits"])[0] is None
@@ -459,7 +459,7 @@ def test_names_that_are_not_fits_take_no_room_in_the_cache():
 
 
 def test_many_threads_share_a_classifier(monkeypatch):
-    monkeypatch.setattr(names, "CACHE_ANSWERS", 30)  # so that it is replaced all the time
+    monkeypatch.setattr(jwst, "CACHE_ANSWERS", 30)  # so that it is replaced all the time
     classifier = Classifier()
     wrong = []
 
@@ -481,6 +481,6 @@ def test_many_threads_share_a_classifier(monkeypatch):
 
 
 def test_importing_compiles_no_pattern():
-    code = "import jwqlscan.names as n; print(n._grammar.cache_info().currsize)"
+    code = "import jwqlscan.naming.jwst as n; print(n._grammar.cache_info().currsize)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "0"

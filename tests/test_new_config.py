@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_store_jwql import connected
 
-from jwqlscan.config import load_config
-from jwqlscan.jwql_config import _from_connection_string, _from_parts
-from jwqlscan.new_config import EXAMPLE, commented
+from jwqlscan.config.from_jwql import _from_connection_string, _from_parts
+from jwqlscan.config.loader import load_config
+from jwqlscan.config.template import EXAMPLE, commented
 from jwqlscan.store.dsn import redacted
 
 ROOT = Path(__file__).parent.parent
@@ -64,7 +64,7 @@ def unexpected(done):
 
 
 def test_the_package_has_the_example_that_is_in_the_repository():
-    inside = ROOT / "jwqlscan" / EXAMPLE
+    inside = ROOT / "jwqlscan/config" / EXAMPLE
     assert inside.is_symlink() and inside.samefile(ROOT / EXAMPLE)
     assert commented({}) == (ROOT / EXAMPLE).read_text(encoding="utf-8")
 

@@ -14,7 +14,7 @@ import anyio
 import pytest
 
 from jwqlscan.errors import ConfigError, ExitCode, LockedError
-from jwqlscan.notices import Ending, announced
+from jwqlscan.monitoring.notify import Ending, announced
 from jwqlscan.settings import Notices
 
 RUN_ID = "6f1b2f0e-9d53-4a3c-8a26-0c8d3c3a5b11"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from jwqlscan.names import shape
-from jwqlscan.patterns import ALL_DIGITS, NO_DIGITS, read_pattern
+from jwqlscan.naming.jwst import shape
+from jwqlscan.naming.patterns import ALL_DIGITS, NO_DIGITS, read_pattern
 
 SAID = "(?P<instrument>x)(?P<filetype>y)"
 

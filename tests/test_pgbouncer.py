@@ -17,13 +17,12 @@ from conftest import _unprivileged as unprivileged
 from snapshots import make_snapshot
 from stores import everything, look, record, runs
 
-from jwqlscan import spool
 from jwqlscan.errors import StoreUnavailableError
-from jwqlscan.moving import copy
-from jwqlscan.store import Tables, open_store
-from jwqlscan.store.insight import read_insight
+from jwqlscan.history.insight_queries import read_insight
+from jwqlscan.store import Tables, open_store, spool
 from jwqlscan.store.postgresql import PostgresqlStore
 from jwqlscan.store.schema import APPLICATION_ID
+from jwqlscan.store.transfer.copy import copy
 
 START_TIMEOUT_S = 60
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jwqlscan.scanning.pool import Pool
-from jwqlscan.scanning.reader import Batch, Link, OpenDirectory, Root
+from jwqlscan.scanning.readers.base import Batch, Link, OpenDirectory, Root
 
 LIMIT_S = 30
 

@@ -11,11 +11,11 @@ import pytest
 from test_job import CAL, make_config, write
 from trees import in_mount_namespace, required
 
-from jwqlscan.config import load_config
+from jwqlscan.config.loader import load_config
 from jwqlscan.errors import ConfigError, ExitCode
-from jwqlscan.job import run
-from jwqlscan.preflight import check, check_outside
-from jwqlscan.scanning.scanner import Found
+from jwqlscan.operations.preflight import check, check_outside
+from jwqlscan.operations.run import run
+from jwqlscan.scanning.supervisor import Found
 from jwqlscan.settings import Area
 
 JWQLSCAN = [sys.executable, "-m", "jwqlscan"]
@@ -286,7 +286,7 @@ async def test_what_was_put_there_while_it_was_looked_at_is_not_trusted(tree, as
         os.makedirs(path)
         os.chown(path, 65534, -1)
 
-    monkeypatch.setattr("jwqlscan.preflight.make_directory_now", as_an_attacker)
+    monkeypatch.setattr("jwqlscan.operations.preflight.make_directory_now", as_an_attacker)
     with pytest.raises(ConfigError, match="belongs to nobody"):
         await check(make_config(tree))
 
@@ -295,7 +295,7 @@ async def test_what_was_put_there_while_it_was_looked_at_is_not_trusted(tree, as
 async def test_a_place_that_does_not_answer_is_told_before_the_scan(tree, frozen, monkeypatch):
     place, freeze = frozen
     config = make_config(tree, outputs=str(place))
-    monkeypatch.setattr("jwqlscan.preflight.PLACES_TIMEOUT_S", 0.5)
+    monkeypatch.setattr("jwqlscan.operations.preflight.PLACES_TIMEOUT_S", 0.5)
     with freeze(), anyio.fail_after(10), pytest.raises(ConfigError) as caught:
         await check(config)
     assert str(caught.value).startswith("no answer within 0.5 s from where a run writes: ")

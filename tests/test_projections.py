@@ -9,10 +9,10 @@ import sys
 import pytest
 from trees import make_tree
 
-from jwqlscan.cli import By
-from jwqlscan.cube import AGE_LABELS, CellKey, Cube, FileClass, Sum
-from jwqlscan.directories import BY_DIRECTORY
-from jwqlscan.projections import NO_PRODUCT, PROJECTIONS, Row, projection
+from jwqlscan.cli.app import By
+from jwqlscan.history.rollups import NO_PRODUCT, PROJECTIONS, Row, projection
+from jwqlscan.model.cube import AGE_LABELS, CellKey, Cube, FileClass, Sum
+from jwqlscan.model.directory_totals import BY_DIRECTORY
 
 CAL, GZ = FileClass("nircam", "cal"), FileClass("", "gz")
 UNRECOGNIZED = FileClass("", "fits")

@@ -12,12 +12,12 @@ from test_moving import filled, jwqlscan, told
 from test_store_jwql import DAYS, jwql_url  # noqa: F401
 
 from jwqlscan.errors import ClockError
-from jwqlscan.pruning import prune
+from jwqlscan.history.insight_queries import read_insight
 from jwqlscan.store import open_store
 from jwqlscan.store.failures import record_failure
-from jwqlscan.store.insight import read_insight
-from jwqlscan.store.questions import last_runs
+from jwqlscan.store.queries import last_runs
 from jwqlscan.store.rows import TableRows
+from jwqlscan.store.transfer.prune import prune
 
 DAY = timedelta(days=1)
 

@@ -30,8 +30,7 @@ from trees import (
     walk_elsewhere,
 )
 
-from jwqlscan.scanning import native_reader, retries, scandir_reader
-from jwqlscan.scanning.readers import available_readers
+from jwqlscan.scanning.readers import available_readers, native, retries, scandir
 
 case = pytest.mark.case
 readers = pytest.mark.parametrize("reader", available_readers())
@@ -230,7 +229,7 @@ def nested_swap(tmp_path):
 
 def keep_no_descriptors(monkeypatch):
     """Let every directory be opened from the root on, over several levels, as if short of them."""
-    for module in (scandir_reader, native_reader):
+    for module in (scandir, native):
         monkeypatch.setattr(module, "descriptors_to_keep", lambda: 0)
 
 
@@ -253,7 +252,7 @@ def test_a_reader_that_opens_several_levels_at_once_is_led_outside(nested_swap, 
     root, swap = nested_swap
     keep_no_descriptors(monkeypatch)
     monkeypatch.setattr(
-        scandir_reader,
+        scandir,
         "open_below",
         lambda fd, path: os.open(path, retries.OPEN_FLAGS, dir_fd=fd),
     )
@@ -444,7 +443,7 @@ def test_a_directory_replaced_by_a_symlink_after_it_was_listed_has_vanished(tmp_
 
 def test_a_file_that_vanished_keeps_its_directory_open_no_longer(tmp_path, monkeypatch):
     make_tree(tmp_path / "t", {f"d{number}": {"a": 1, "b": 1} for number in range(20)})
-    list_more = scandir_reader._list_more
+    list_more = scandir._list_more
 
     def list_and_remove(here, listing, listed, batch):
         more = list_more(here, listing, listed, batch)
@@ -453,7 +452,7 @@ def test_a_file_that_vanished_keeps_its_directory_open_no_longer(tmp_path, monke
                 os.unlink(entry.name, dir_fd=here.parent.fd)
         return more
 
-    monkeypatch.setattr(scandir_reader, "_list_more", list_and_remove)
+    monkeypatch.setattr(scandir, "_list_more", list_and_remove)
     gc.disable()  # else it may hide what is held in a circle
     try:
         before = len(os.listdir("/proc/self/fd"))

@@ -17,7 +17,7 @@ from stores import look
 from trees import in_mount_namespace, required
 
 from jwqlscan.errors import StoreError, StoreUnavailableError
-from jwqlscan.store import Tables, open_store, sqlite_reading
+from jwqlscan.store import Tables, open_store, sqlite_read_only
 from jwqlscan.store.sqlite import SqliteStore
 
 NOBODY = 65534
@@ -257,10 +257,10 @@ async def test_a_strange_file_name_is_just_a_name_when_it_is_read(tmp_path, monk
 def test_the_owner_and_root_open_for_writing_and_others_do_not(tmp_path, monkeypatch):
     path = tmp_path / "s.db"
     path.touch()
-    assert sqlite_reading.may_write(str(path))
+    assert sqlite_read_only.may_write(str(path))
     monkeypatch.setattr(os, "geteuid", lambda: os.stat(path).st_uid + 1)
-    assert not sqlite_reading.may_write(str(path))
-    assert sqlite_reading.may_write(str(tmp_path / "not there.db"))
+    assert not sqlite_read_only.may_write(str(path))
+    assert sqlite_read_only.may_write(str(tmp_path / "not there.db"))
 
 
 @only_root

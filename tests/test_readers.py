@@ -38,12 +38,12 @@ from trees import (
 )
 
 from jwqlscan.errors import ConfigError
-from jwqlscan.names import Classifier
-from jwqlscan.scanning.mounts import MountTable
+from jwqlscan.model.tally import Product
+from jwqlscan.naming.jwst import Classifier
 from jwqlscan.scanning.readers import available_readers, check_reader, make_reader
+from jwqlscan.scanning.readers.scandir import CHUNK_ENTRIES
 from jwqlscan.scanning.rules import ScanRules
-from jwqlscan.scanning.scandir_reader import CHUNK_ENTRIES
-from jwqlscan.tally import Product
+from jwqlscan.system.mounts import MountTable
 
 NOBODY = 65534
 
@@ -338,7 +338,7 @@ def test_another_root_is_noted_and_not_entered(tmp_path, reader):
 
     root, device, own = _root(str(tmp_path), rules)
     made = make_reader(reader, own._replace(roots={**rules.roots, **own.roots}), Classifier())
-    from jwqlscan.scanning.reader import Meter, Work
+    from jwqlscan.scanning.readers.base import Meter, Work
 
     batch = made.read([Work(root, root.path, ".", root.opened, device)], Meter(Alone()))
     assert batch.nested == {7}

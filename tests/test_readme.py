@@ -13,7 +13,7 @@ from test_moving import without_password
 from test_store_jwql import HISTORY, JWQL
 from typer.main import get_command
 
-from jwqlscan.cli import app
+from jwqlscan.cli.app import app
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 from snapshots import make_snapshot
 
-from jwqlscan import spool
-from jwqlscan.record_fields import is_newer
-from jwqlscan.snapshot import RECORD_VERSION, Snapshot
-from jwqlscan.store import open_store
-from jwqlscan.tally import COUNTERS, Tally
+from jwqlscan.model.record_fields import is_newer
+from jwqlscan.model.snapshot import RECORD_VERSION, Snapshot
+from jwqlscan.model.tally import COUNTERS, Tally
+from jwqlscan.store import open_store, spool
 
 RECORDS = sorted((Path(__file__).parent / "records").glob("*/*.json"))
 INSIGHT = Path(__file__).parent / "records/0.1.0/insight.json"

@@ -16,11 +16,11 @@ from browser import Visit, colours, has_colour, running_browser, visit
 from histories import HOSTILE, NEWEST, history_of, hostile_history, insight_of
 from playwright.sync_api import Browser, Locator
 
-from jwqlscan.history import History
-from jwqlscan.insight import Insight
-from jwqlscan.reporting import theme
+from jwqlscan.history.insight import Insight
+from jwqlscan.model.history import History
 from jwqlscan.reporting.page import PAGE, render
-from jwqlscan.reporting.theme import label_text
+from jwqlscan.reporting.plots import theme
+from jwqlscan.reporting.plots.theme import label_text
 
 case = pytest.mark.case
 

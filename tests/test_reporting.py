@@ -22,7 +22,8 @@ from bokeh.models import HoverTool, Legend, Line, Plot, Scatter, VArea
 from histories import HOSTILE, NEWEST, history_of, hostile_history
 
 from jwqlscan.errors import ReportError
-from jwqlscan.history import (
+from jwqlscan.history.insight import Insight
+from jwqlscan.model.history import (
     CentralColumns,
     FilesystemColumns,
     GeneralColumns,
@@ -30,25 +31,25 @@ from jwqlscan.history import (
     ProductColumns,
     RunColumns,
 )
-from jwqlscan.insight import Insight
-from jwqlscan.names import FILETYPES
-from jwqlscan.reporting import report_path, theme, write_report
-from jwqlscan.reporting.bars import MOST_BARS, bars
-from jwqlscan.reporting.columns import Columns
-from jwqlscan.reporting.figures import Drawing, Figure
+from jwqlscan.model.tally import Product
+from jwqlscan.naming.jwst import FILETYPES
+from jwqlscan.reporting import report_path, write_report
 from jwqlscan.reporting.filesystems import filesystems
-from jwqlscan.reporting.glance import glance
 from jwqlscan.reporting.page import MANIFEST, PAGE, render, tabs_of
-from jwqlscan.reporting.plots import MOST_INSTRUMENTS, plots, sample_spans, time_window
-from jwqlscan.reporting.series import Curve, Future, PlotData, plot_data, stack
-from jwqlscan.reporting.tab_capacity import capacity_tab
-from jwqlscan.reporting.tab_central import central_tab
-from jwqlscan.reporting.tab_products import products_tab
-from jwqlscan.reporting.tab_quality import MOST_RUNS, quality_tab
-from jwqlscan.reporting.tabs import Size, Tab
-from jwqlscan.reporting.thinning import MOST_POINTS, POINTS, kept_rows
+from jwqlscan.reporting.plots import theme
+from jwqlscan.reporting.plots.bars import MOST_BARS, bars
+from jwqlscan.reporting.plots.columns import Columns
+from jwqlscan.reporting.plots.figures import Drawing, Figure
+from jwqlscan.reporting.plots.jwql import MOST_INSTRUMENTS, plots, sample_spans, time_window
+from jwqlscan.reporting.plots.series import Curve, Future, PlotData, plot_data, stack
+from jwqlscan.reporting.plots.thinning import MOST_POINTS, POINTS, kept_rows
+from jwqlscan.reporting.summary import glance
+from jwqlscan.reporting.tabs.base import Size, Tab
+from jwqlscan.reporting.tabs.capacity import capacity_tab
+from jwqlscan.reporting.tabs.central import central_tab
+from jwqlscan.reporting.tabs.products import products_tab
+from jwqlscan.reporting.tabs.quality import MOST_RUNS, quality_tab
 from jwqlscan.settings import Outputs
-from jwqlscan.tally import Product
 
 INSTRUMENTS = ("FGS", "MIRI", "NIRCam", "NIRISS", "NIRSpec")
 TITLES = [

@@ -9,7 +9,7 @@ from test_doctor import doctor, failures
 from test_job import CAL, write
 from test_preflight import jwqlscan
 
-from jwqlscan.scan_patterns import exclude_problem, name_problem
+from jwqlscan.config.useless_patterns import exclude_problem, name_problem
 from jwqlscan.scanning.rules import Exclusion
 
 ROOTS = ["/data/jwst", "/data/jwst/public", "/"]

@@ -5,7 +5,7 @@ import os
 
 import anyio
 
-from jwqlscan.scanning.scanner import Scanner
+from jwqlscan.scanning.supervisor import Scanner
 
 RESULT = {"result": {"path": "/a\n\udcff", "numbers": list(range(5000))}}
 

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from test_patterns import patterns
 from trees import make_tree, read_alone, walk
 
-from jwqlscan import schemes
-from jwqlscan.cube import FileClass, age_limits, extension
-from jwqlscan.names import Classifier, shape
-from jwqlscan.projections import projection
+from jwqlscan.history.rollups import projection
+from jwqlscan.model.cube import FileClass, age_limits, extension
+from jwqlscan.model.tally import UNRECOGNIZED_SAMPLES, Product
+from jwqlscan.naming import schemes
+from jwqlscan.naming.jwst import Classifier, shape
+from jwqlscan.naming.schemes import BUILT_IN, PatternClassifier, instrument_labels, make_classifier
 from jwqlscan.scanning.readers import available_readers
 from jwqlscan.scanning.rules import ScanRules
-from jwqlscan.schemes import BUILT_IN, PatternClassifier, instrument_labels, make_classifier
 from jwqlscan.settings import Scheme
-from jwqlscan.tally import UNRECOGNIZED_SAMPLES, Product
 
 NOW = 1_800_000_000
 RULES = ScanRules(age_limits=age_limits(NOW))

@@ -260,7 +260,7 @@ def test_all_is_well_and_no_process_nor_file_has_the_password(place, pg_url, sou
     assert done.returncode == 0, done.stderr
     own, *children = executed.read_text().splitlines()
     assert (CANARY in own) == (source != "file")  # what it was given
-    assert any("scanner_child" in line for line in children)
+    assert any("scanning.child" in line for line in children)
     assert any("/df" in line for line in children)
     assert not [line for line in children if CANARY in line or role in line]
     executed.unlink()

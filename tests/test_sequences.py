@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from snapshots import make_snapshot
 from stores import look
 
-from jwqlscan import spool
 from jwqlscan.errors import SnapshotRefusedError, StoreError
-from jwqlscan.store import open_store, postgresql_sequences
+from jwqlscan.store import open_store, postgresql_sequences, spool
 from jwqlscan.store.postgresql_errors import IdTakenError
 
 TABLES = (

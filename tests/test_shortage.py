@@ -10,7 +10,7 @@ import sys
 import pytest
 from trees import required
 
-from jwqlscan.shortage import FILES, MEMORY, THREADS, shortage
+from jwqlscan.resource_limits import FILES, MEMORY, THREADS, shortage
 
 FILE = "jw00001001001_02101_00001_nrca1_cal.fits"
 SPEAKS_OF = re.compile(re.escape(FILES) + "|" + re.escape(THREADS) + "|" + re.escape(MEMORY))

@@ -14,7 +14,7 @@ import pytest
 from hostile_fs import mounted
 from test_job import CAL, write
 
-from jwqlscan.lock import run_lock
+from jwqlscan.system.lock import run_lock
 
 case = pytest.mark.case
 JWQLSCAN = [sys.executable, "-m", "jwqlscan"]
@@ -240,7 +240,7 @@ def test_a_second_signal_ends_it_at_once(place):
     # What does not end by itself: a job that swallows its cancellation.
     code = (
         "import anyio, os, signal, sys\n"
-        "from jwqlscan import signals\n"
+        "from jwqlscan.system import signals\n"
         "signals.GRACE_S = 60.0\n"
         "async def job():\n"
         "    with anyio.CancelScope(shield=True):\n"

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from jwqlscan.record_fields import NewerRecordError
-from jwqlscan.snapshot import AreaSnapshot, Capacity, Snapshot
-from jwqlscan.tally import Product, ScanError, Tally
+from jwqlscan.model.record_fields import NewerRecordError
+from jwqlscan.model.snapshot import AreaSnapshot, Capacity, Snapshot
+from jwqlscan.model.tally import Product, ScanError, Tally
 
 CAPACITY = Capacity(100, 60, 30, 10, 4, 6, "dev\udcff", "xfs", "/mount point")
 PUBLIC = AreaSnapshot("archive", "public", "/a\udcff/public", Tally(files=3), CAPACITY)

@@ -13,9 +13,8 @@ import pytest
 from snapshots import make_area, make_snapshot, make_tally
 from trees import in_mount_namespace
 
-from jwqlscan import spool
 from jwqlscan.errors import SnapshotRefusedError, StoreError, StoreUnavailableError
-from jwqlscan.store import open_store
+from jwqlscan.store import open_store, spool
 
 
 class FakeStore:
@@ -338,7 +337,7 @@ PUT = """
 import anyio, sys
 sys.path.insert(0, sys.argv[1])
 from snapshots import make_snapshot
-from jwqlscan import spool
+from jwqlscan.store import spool
 from jwqlscan.errors import StoreError
 try:
     anyio.run(spool.put, sys.argv[2], make_snapshot())

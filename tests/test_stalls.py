@@ -18,10 +18,10 @@ from trees import make_tree
 
 import jwqlscan
 from jwqlscan.errors import LockedError
-from jwqlscan.lock import run_lock
 from jwqlscan.scanning.measure import scan
 from jwqlscan.scanning.readers import available_readers
 from jwqlscan.settings import ScanSettings
+from jwqlscan.system.lock import run_lock
 
 STALL_S = 2.0
 # A run beyond the stall: start-up, df's time-out, the survey, storing and the report.
@@ -125,7 +125,7 @@ def server_is_alive(pid):
 
 def scanners(wait_s=5.0):
     """Return the scanning processes of this package that are still there, after a while."""
-    ours = f"scanner_child.*{os.path.dirname(os.path.dirname(jwqlscan.__file__))}$"
+    ours = f"scanning.child.*{os.path.dirname(os.path.dirname(jwqlscan.__file__))}$"
     until = time.monotonic() + wait_s
     while True:
         found = subprocess.run(["pgrep", "-f", ours], capture_output=True, text=True).stdout.split()
@@ -261,8 +261,8 @@ def test_the_time_allowed_ends_a_run_whose_storage_hangs(tmp_path, central, hang
 _HOLD_AND_HANG = """
 import os, sys
 from anyio import to_thread
-from jwqlscan.lock import run_lock
-from jwqlscan.signals import run_until_signalled
+from jwqlscan.system.lock import run_lock
+from jwqlscan.system.signals import run_until_signalled
 async def job():
     with run_lock(sys.argv[1]):
         print("held", flush=True)
@@ -298,8 +298,8 @@ def test_a_run_one_of_whose_threads_hangs_leaves_no_lock(tmp_path):
 
 
 _IMPATIENT = """
-import jwqlscan.files
-jwqlscan.files.WRITE_TIMEOUT_S = 1.0
+import jwqlscan.system.atomic_files
+jwqlscan.system.atomic_files.WRITE_TIMEOUT_S = 1.0
 from jwqlscan.__main__ import main
 main()
 """

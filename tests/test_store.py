@@ -28,14 +28,14 @@ from snapshots import (
 )
 
 from jwqlscan.errors import ConfigError, StoreError, StoreUnavailableError
-from jwqlscan.paths import shown
+from jwqlscan.model.tally import Amount, Product, Tally
 from jwqlscan.store import MONITOR_NAME, LastArea, Store, open_store, schema
 from jwqlscan.store.dsn import redacted
 from jwqlscan.store.postgresql import PostgresqlStore
 from jwqlscan.store.postgresql_errors import in_words
 from jwqlscan.store.schema import migrations
 from jwqlscan.store.sqlite import SqliteStore
-from jwqlscan.tally import Amount, Product, Tally
+from jwqlscan.text import shown
 
 SECRET = "s3cret"
 TABLES = (

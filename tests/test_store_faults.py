@@ -32,7 +32,6 @@ from proxy import proxied
 from snapshots import damage, make_area, make_snapshot, make_tally
 from trees import in_mount_namespace, required
 
-from jwqlscan import moving, spool
 from jwqlscan.errors import (
     ConfigError,
     SnapshotRefusedError,
@@ -40,13 +39,14 @@ from jwqlscan.errors import (
     StoreError,
     StoreUnavailableError,
 )
-from jwqlscan.looking import status
-from jwqlscan.store import open_store, schema, sqlite
+from jwqlscan.model.tally import Amount, Product
+from jwqlscan.operations.views import status
+from jwqlscan.store import open_store, schema, spool, sqlite
 from jwqlscan.store.dsn import default_sslmode
 from jwqlscan.store.postgresql import PostgresqlStore
 from jwqlscan.store.schema import APPLICATION_ID, migrations
 from jwqlscan.store.sqlite import SqliteStore
-from jwqlscan.tally import Amount, Product
+from jwqlscan.store.transfer import copy as moving
 
 TESTS = os.path.dirname(__file__)
 SHORT = {"connect_timeout_s": 0.5, "call_timeout_s": 1.0, "exclusive_timeout_s": 0.3}
@@ -717,7 +717,7 @@ async def test_the_log_of_a_damaged_file_goes_with_it(tmp_path, monkeypatch):
     path = tmp_path / "x.db"
     for end in ("", "-wal", "-shm"):
         path.with_name(f"x.db{end}").write_text(end)
-    monkeypatch.setattr("jwqlscan.store.sqlite_damage._is_well", lambda path: False)
+    monkeypatch.setattr("jwqlscan.store.sqlite_recovery._is_well", lambda path: False)
     await SqliteStore(str(path)).keep_aside()
     aside = {one.name[len("x.db.corrupt-20260301T031710Z") :]: one for one in tmp_path.iterdir()}
     assert {end: one.read_text() for end, one in aside.items()} == {e: e for e in aside}
@@ -798,7 +798,7 @@ FILL = """
 import os, sys, anyio
 sys.path.insert(0, sys.argv[1])
 from snapshots import make_snapshot
-from jwqlscan import spool
+from jwqlscan.store import spool
 from jwqlscan.errors import StoreUnavailableError
 from jwqlscan.store.sqlite import SqliteStore
 place, directory = sys.argv[2:]
@@ -841,7 +841,7 @@ def test_a_full_disk_keeps_what_is_stored_and_goes_on_once_there_is_room(tmp_pat
 
 FLUSH = """
 import sys, anyio
-from jwqlscan import spool
+from jwqlscan.store import spool
 from jwqlscan.store import open_store
 async def main():
     async with open_store(sys.argv[1]) as store:

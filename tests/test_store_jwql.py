@@ -8,11 +8,11 @@ import asyncpg
 import pytest
 from snapshots import START, make_area, make_snapshot, make_tally
 
-from jwqlscan.baseline import JWQL as JWQL_ORIGIN
-from jwqlscan.clock import LATEST
+from jwqlscan.model.baseline import JWQL as JWQL_ORIGIN
+from jwqlscan.model.tally import Amount, Product
 from jwqlscan.store import MONITOR_NAME, LastArea, open_store
 from jwqlscan.store.jwql_areas import jwql_areas
-from jwqlscan.tally import Amount, Product
+from jwqlscan.system.clock import LATEST
 
 DAYS = 731
 

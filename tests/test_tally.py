@@ -7,7 +7,7 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jwqlscan.tally import (
+from jwqlscan.model.tally import (
     ERROR_SAMPLES,
     UNRECOGNIZED_SAMPLES,
     Amount,

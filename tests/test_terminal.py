@@ -6,11 +6,11 @@ import pytest
 from rich.text import Text
 from snapshots import START, make_area, make_snapshot, make_tally
 
-from jwqlscan.benchmark import Benchmark, Rate
-from jwqlscan.looking import series, status
+from jwqlscan.operations.bench import Benchmark, Rate
+from jwqlscan.operations.views import series, status
+from jwqlscan.output.console import PIPE_WIDTH, Listing, Terminal
+from jwqlscan.output.tables import print_bench, print_series, print_status
 from jwqlscan.store import open_store
-from jwqlscan.tables import print_bench, print_series, print_status
-from jwqlscan.terminal import PIPE_WIDTH, Listing, Terminal
 
 PATH = "/archive/public/" + "/".join(f"jw{number:05}" for number in range(12))
 NUMBERS = ("123,456,789", "+1,234,567", "1,023.99 TiB")

@@ -88,7 +88,8 @@ def numbers_with_plurals(text):
 def test_every_number_with_a_noun_is_formatted_by_the_one_function():
     package = Path(jwqlscan.__file__).parent
     found = {
-        path.name: list(numbers_with_plurals(path.read_text())) for path in package.rglob("*.py")
+        str(path.relative_to(package)): list(numbers_with_plurals(path.read_text()))
+        for path in package.rglob("*.py")
     }
     assert {name: lines for name, lines in found.items() if lines} == {}
 

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import pytest
 
+from jwqlscan.scanning.io_wait import in_storage
 from jwqlscan.scanning.pool import Pool
-from jwqlscan.scanning.reader import Batch, OpenDirectory, Root
-from jwqlscan.scanning.waits import in_storage
+from jwqlscan.scanning.readers.base import Batch, OpenDirectory, Root
 
 LIMIT_S = 30
 

@@ -16,14 +16,14 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from jwqlscan.directories import Directories
-from jwqlscan.names import Classifier
+from jwqlscan.model.directory_totals import Directories
+from jwqlscan.model.tally import Tally
+from jwqlscan.naming.jwst import Classifier
+from jwqlscan.naming.schemes import NameClassifier
 from jwqlscan.scanning.pool import Pool
-from jwqlscan.scanning.reader import Meter, OpenDirectory, Root, Work
 from jwqlscan.scanning.readers import make_reader
+from jwqlscan.scanning.readers.base import Meter, OpenDirectory, Root, Work
 from jwqlscan.scanning.rules import ScanRules
-from jwqlscan.schemes import NameClassifier
-from jwqlscan.tally import Tally
 
 ROOT_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -294,7 +294,7 @@ _WALK = """
 import json, os, sys
 sys.path.insert(0, sys.argv[1])
 import trees
-from jwqlscan.scanning.mounts import read_mount_table
+from jwqlscan.system.mounts import read_mount_table
 from jwqlscan.scanning.rules import ScanRules
 order = json.loads(sys.argv[2])
 if order["user"] is not None:

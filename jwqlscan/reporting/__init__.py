@@ -15,15 +15,15 @@ import resource
 import anyio
 import anyio.to_thread
 
-from jwqlscan.accounts import complete_environment
 from jwqlscan.errors import ConfigError, ReportError, single_errors
-from jwqlscan.files import make_directory, write_atomically
-from jwqlscan.history import History
-from jwqlscan.insight import Insight
-from jwqlscan.paths import shown
+from jwqlscan.history.insight import Insight
+from jwqlscan.model.history import History
 from jwqlscan.reporting.alarm import Alarm, marked
+from jwqlscan.resource_limits import shortage
 from jwqlscan.settings import Outputs
-from jwqlscan.shortage import shortage
+from jwqlscan.system.accounts import complete_environment
+from jwqlscan.system.atomic_files import make_directory, write_atomically
+from jwqlscan.text import shown
 
 DIRECTORY = "monitor_filesystem"
 PAGE = "filesystem_monitor.html"

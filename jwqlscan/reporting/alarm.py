@@ -16,13 +16,13 @@ import anyio
 import anyio.to_thread
 from markupsafe import Markup
 
-from jwqlscan.attempts import Attempt
 from jwqlscan.errors import ConfigError, ExitCode
-from jwqlscan.files import write_atomically
-from jwqlscan.paths import harmless, shown
 from jwqlscan.settings import Outputs
+from jwqlscan.state.attempts import Attempt
 from jwqlscan.store.failures import Failure
-from jwqlscan.trust import distrust_way
+from jwqlscan.system.atomic_files import write_atomically
+from jwqlscan.system.ownership import distrust_way
+from jwqlscan.text import harmless, shown
 
 log = logging.getLogger(__name__)
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from jwqlscan.baseline import comparable
-from jwqlscan.forecast import Reached, Trend, reached, trend
-from jwqlscan.history import FilesystemColumns, History
-from jwqlscan.reporting.theme import label_text
-from jwqlscan.snapshot import ALL
+from jwqlscan.history.forecast import Reached, Trend, reached, trend
+from jwqlscan.model.baseline import comparable
+from jwqlscan.model.history import FilesystemColumns, History
+from jwqlscan.model.snapshot import ALL
+from jwqlscan.reporting.plots.theme import label_text
 from jwqlscan.units import TIB_BYTES
 
 ALMOST_FULL = 0.9  # of what df calls used and available together

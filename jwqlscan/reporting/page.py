@@ -14,26 +14,27 @@ from jinja2 import Environment
 from markupsafe import Markup, escape
 
 from jwqlscan import __version__
-from jwqlscan.history import History
-from jwqlscan.insight import Insight
-from jwqlscan.paths import harmless
-from jwqlscan.reporting import PAGE, theme
+from jwqlscan.history.insight import Insight
+from jwqlscan.model.history import History
+from jwqlscan.reporting import PAGE
 from jwqlscan.reporting.alarm import BEGIN, END
-from jwqlscan.reporting.bars import bars
-from jwqlscan.reporting.columns import Columns, Json, compact
-from jwqlscan.reporting.components import MANIFEST, components
-from jwqlscan.reporting.figures import Drawing
-from jwqlscan.reporting.glance import Glance, glance
-from jwqlscan.reporting.overview import overview
-from jwqlscan.reporting.plots import JwqlPlots, plots, sample_spans, time_window
-from jwqlscan.reporting.series import PlotData
-from jwqlscan.reporting.tab_archive import archive_tab
-from jwqlscan.reporting.tab_capacity import capacity_tab
-from jwqlscan.reporting.tab_central import central_tab
-from jwqlscan.reporting.tab_insight import insight_tab
-from jwqlscan.reporting.tab_products import products_tab
-from jwqlscan.reporting.tab_quality import quality_tab
-from jwqlscan.reporting.tabs import Card, Cell, Size, Tab
+from jwqlscan.reporting.embed import MANIFEST, components
+from jwqlscan.reporting.plots import theme
+from jwqlscan.reporting.plots.bars import bars
+from jwqlscan.reporting.plots.columns import Columns, Json, compact
+from jwqlscan.reporting.plots.figures import Drawing
+from jwqlscan.reporting.plots.jwql import JwqlPlots, plots, sample_spans, time_window
+from jwqlscan.reporting.plots.overview import overview
+from jwqlscan.reporting.plots.series import PlotData
+from jwqlscan.reporting.summary import Glance, glance
+from jwqlscan.reporting.tabs.archive import archive_tab
+from jwqlscan.reporting.tabs.base import Card, Cell, Size, Tab
+from jwqlscan.reporting.tabs.capacity import capacity_tab
+from jwqlscan.reporting.tabs.central import central_tab
+from jwqlscan.reporting.tabs.insight import insight_tab
+from jwqlscan.reporting.tabs.products import products_tab
+from jwqlscan.reporting.tabs.quality import quality_tab
+from jwqlscan.text import harmless
 from jwqlscan.units import format_bytes, format_count
 
 __all__ = ["MANIFEST", "PAGE", "render", "tabs_of"]

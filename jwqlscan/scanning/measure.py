@@ -17,11 +17,12 @@ from dataclasses import dataclass
 
 import anyio
 
-from jwqlscan.directories import Directories, rooted
 from jwqlscan.errors import ScanFailedError, single_errors
-from jwqlscan.paths import shown
-from jwqlscan.scanning.mounts import meet, mount_table_problem
-from jwqlscan.scanning.orders import (
+from jwqlscan.model.directory_totals import Directories, rooted
+from jwqlscan.model.snapshot import incomplete_reason, worst_state
+from jwqlscan.model.tally import ScanError, Tally
+from jwqlscan.scanning.child_process import ScannerProcess
+from jwqlscan.scanning.messages import (
     Elsewhere,
     begin_scan,
     distinct_paths,
@@ -29,12 +30,11 @@ from jwqlscan.scanning.orders import (
     scan_areas,
 )
 from jwqlscan.scanning.pool import Progress
-from jwqlscan.scanning.process import ScannerProcess
-from jwqlscan.scanning.reader import error_kind
-from jwqlscan.scanning.scanner import Found, Patience, Scanner, Walk
+from jwqlscan.scanning.readers.base import error_kind
+from jwqlscan.scanning.supervisor import Found, Patience, Scanner, Walk
 from jwqlscan.settings import Area, ScanSettings
-from jwqlscan.snapshot import incomplete_reason, worst_state
-from jwqlscan.tally import ScanError, Tally
+from jwqlscan.system.mounts import meet, mount_table_problem
+from jwqlscan.text import shown
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ class AreaMeasure:
     area : Area
     tally : Tally
     state : str
-        One of `jwqlscan.snapshot.STATES`.
+        One of `jwqlscan.model.snapshot.STATES`.
     device : int
         st_dev of its root; 0 if that is not known.
     segments : frozenset of int

@@ -14,9 +14,9 @@ from array import array
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from jwqlscan.scanning.reader import ANSWERS, ENTRIES, Batch, Link, Meter, Reader, Root, Work
-from jwqlscan.scanning.waits import in_storage
-from jwqlscan.tally import Tally
+from jwqlscan.model.tally import Tally
+from jwqlscan.scanning.io_wait import in_storage
+from jwqlscan.scanning.readers.base import ANSWERS, ENTRIES, Batch, Link, Meter, Reader, Root, Work
 
 # Work handed over at once, at most: a worker with few large items leaves the rest to others.
 TAKE_ITEMS = 64

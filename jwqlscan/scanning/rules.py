@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from jwqlscan.directories import NO_DIRECTORIES, Limits
-from jwqlscan.scanning.mounts import MountTable
+from jwqlscan.model.directory_totals import NO_DIRECTORIES, Limits
 from jwqlscan.settings import DEFAULT_SNAPSHOT_NAMES
+from jwqlscan.system.mounts import MountTable
 
 
 class ScanRules(NamedTuple):
@@ -29,7 +29,7 @@ class ScanRules(NamedTuple):
     roots : dict
         (st_dev, st_ino) of every root to its number: a root met below another is not entered.
     age_limits : tuple of int
-        As `jwqlscan.cube.age_limits` gives them; without any no cube is made.
+        As `jwqlscan.model.cube.age_limits` gives them; without any no cube is made.
     directories : Limits
         Which directories' sums are told.
     """

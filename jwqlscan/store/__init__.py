@@ -8,12 +8,12 @@ from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
-from jwqlscan.baseline import JWQLSCAN
-from jwqlscan.history import History
-from jwqlscan.snapshot import Snapshot
+from jwqlscan.model.baseline import JWQLSCAN
+from jwqlscan.model.history import History
+from jwqlscan.model.snapshot import Snapshot
 
 if TYPE_CHECKING:
-    from jwqlscan.store.fitting import Column
+    from jwqlscan.store.jwql_columns import Column
     from jwqlscan.store.rows import TableRows
 
 Statement = tuple[str, Sequence[object]]
@@ -43,7 +43,7 @@ class LastArea(NamedTuple):
     ----------
     files, entries, apparent_bytes : int
     origin : str
-        As `jwqlscan.baseline` has it.
+        As `jwqlscan.model.baseline` has it.
     date : datetime or None
         Of JWQL's row.
     halved : bool
@@ -189,7 +189,7 @@ class Store(Protocol):
         Parameters
         ----------
         tables : sequence of TableRows
-            Values as `store.moving.neutral` has them, the same for every store.
+            Values as `store.transfer.rows.neutral` has them, the same for every store.
         statements : sequence of (str, sequence of object)
             Worded as for `select`, with their values.
         expected : (str, sequence of object, int), optional

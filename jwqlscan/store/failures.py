@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from jwqlscan.clock import latest_date
 from jwqlscan.errors import ExitCode, SnapshotRefusedError
-from jwqlscan.paths import harmless
 from jwqlscan.store import MONITOR_NAME, OLD_MONITOR_NAME, Store
-from jwqlscan.store.moving import FAILURES, neutral
 from jwqlscan.store.rows import EARLIEST, TableRows
+from jwqlscan.store.transfer.rows import FAILURES, neutral
+from jwqlscan.system.clock import latest_date
+from jwqlscan.text import harmless
 
 # A message names a path, which is at most 4096 bytes long, and says what to do next.
 MAX_CAUSE = 5000

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from jwqlscan.baseline import JWQL
-from jwqlscan.snapshot import ALL
+from jwqlscan.model.baseline import JWQL
+from jwqlscan.model.snapshot import ALL
 from jwqlscan.store import LastArea
-from jwqlscan.store.gaps import SPAN
-from jwqlscan.store.questions import Asked, as_bytes, as_date
+from jwqlscan.store.invalid_rows import SPAN
+from jwqlscan.store.queries import Asked, as_bytes, as_date
 from jwqlscan.store.rows import ARCHIVE, CENTRAL
 
 # From mid 2021 until its version 1.1.0 JWQL walked everything once for public and once for

@@ -15,7 +15,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from jwqlscan.paths import shown
+from jwqlscan.text import shown
 
 log = logging.getLogger(__name__)
 

@@ -19,21 +19,14 @@ import anyio
 import asyncpg
 
 from jwqlscan import __version__
-from jwqlscan.clock import LATEST
-from jwqlscan.errors import (
-    ConfigError,
-    SnapshotRefusedError,
-    StoreError,
-    StoreUnavailableError,
-)
-from jwqlscan.history import History
-from jwqlscan.snapshot import Snapshot
+from jwqlscan.errors import ConfigError, SnapshotRefusedError, StoreError, StoreUnavailableError
+from jwqlscan.model.history import History
+from jwqlscan.model.snapshot import Snapshot
 from jwqlscan.store import MEANWHILE, LastArea, Statement, Tables
 from jwqlscan.store import postgresql_queries as queries
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store.dsn import check_form, default_sslmode, redacted
-from jwqlscan.store.fitting import Column
-from jwqlscan.store.intervals import microseconds
+from jwqlscan.store.jwql_columns import Column
 from jwqlscan.store.pgpass import password_for, uses_service
 from jwqlscan.store.postgresql_errors import (
     INSUFFICIENT_PRIVILEGE,
@@ -42,11 +35,13 @@ from jwqlscan.store.postgresql_errors import (
     IdTakenError,
     failure,
 )
+from jwqlscan.store.postgresql_privileges import missing_rights
 from jwqlscan.store.postgresql_queries import Connection
-from jwqlscan.store.postgresql_rights import missing_rights
 from jwqlscan.store.postgresql_sequences import advance_sequences
 from jwqlscan.store.rows import EARLIEST, TableRows
 from jwqlscan.store.schema import APPLICATION_ID, NO_STORE, steps_from
+from jwqlscan.store.validity import microseconds
+from jwqlscan.system.clock import LATEST
 
 CONNECT_TIMEOUT_S = 10.0
 # A record is a few hundred rows and a history 0.3 s (five years): whatever takes two minutes hangs.

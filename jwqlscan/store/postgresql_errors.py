@@ -8,7 +8,7 @@ import re
 import asyncpg
 
 from jwqlscan.errors import SnapshotRefusedError, StoreError, StoreUnavailableError
-from jwqlscan.shortage import shortage
+from jwqlscan.resource_limits import shortage
 from jwqlscan.store import rows as table_rows
 
 # Classes of SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html) that concern

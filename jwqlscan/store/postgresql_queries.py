@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Protocol
 
-from jwqlscan.history import FilesystemColumns, History
-from jwqlscan.snapshot import Snapshot
-from jwqlscan.store import LastArea, intervals
+from jwqlscan.model.history import FilesystemColumns, History
+from jwqlscan.model.snapshot import Snapshot
+from jwqlscan.store import LastArea, validity
 from jwqlscan.store import rows as table_rows
-from jwqlscan.store.fitting import Column, fitting_rows
-from jwqlscan.store.questions import CENTRAL, GENERAL
+from jwqlscan.store.jwql_columns import Column, fitting_rows
+from jwqlscan.store.queries import CENTRAL, GENERAL
 from jwqlscan.store.rows import TableRows, Value
 
 # The aggregate of five years needs 20 MB: with PostgreSQL's default of 4 MB it spills to disk and
@@ -130,32 +130,32 @@ async def copy(connection: Connection, wanted: TableRows) -> None:
 
 async def record_insight(connection: Connection, snapshot: Snapshot) -> None:
     """Store what a run knows beside its totals, within its transaction."""
-    date_us = intervals.microseconds(snapshot.timestamp)
-    for state in intervals.states(snapshot):
+    date_us = validity.microseconds(snapshot.timestamp)
+    for state in validity.states(snapshot):
         area = (state.group, state.area)
-        [(before, after)] = await connection.fetch(intervals.NEIGHBOURS, *area, date_us)
+        [(before, after)] = await connection.fetch(validity.NEIGHBOURS, *area, date_us)
         since = date_us if before is None else before
         for kind, numbers in state.numbers.items():
             series = (*area, kind)
-            rows = await connection.fetch(intervals.LASTING, *series, since, date_us)
-            left = intervals.difference(rows, numbers, date_us)
+            rows = await connection.fetch(validity.LASTING, *series, since, date_us)
+            left = validity.difference(rows, numbers, date_us)
             ids = left.ids
             if left.numbers.keys() - ids.keys():
-                ids = dict(await connection.fetch(intervals.SERIES, *series))
+                ids = dict(await connection.fetch(validity.SERIES, *series))
                 new = [(*series, key) for key in left.numbers if key not in ids]
-                await copy(connection, TableRows("scan_series", intervals.SERIES_COLUMNS, new))
-                ids = dict(await connection.fetch(intervals.SERIES, *series))
-            changed = intervals.changes(
+                await copy(connection, TableRows("scan_series", validity.SERIES_COLUMNS, new))
+                ids = dict(await connection.fetch(validity.SERIES, *series))
+            changed = validity.changes(
                 left.known,
                 {ids[key]: found for key, found in left.numbers.items()},
                 *(date_us, before, after),
             )
-            await connection.executemany(intervals.DELETE, changed.deletes)
-            await connection.executemany(intervals.END, changed.ends)
+            await connection.executemany(validity.DELETE, changed.deletes)
+            await connection.executemany(validity.END, changed.ends)
             inserts = [(*row[:3], *row.numbers) for row in changed.inserts]
-            await copy(connection, TableRows("scan_value", intervals.VALUE_COLUMNS, inserts))
+            await copy(connection, TableRows("scan_value", validity.VALUE_COLUMNS, inserts))
         looked = (snapshot.run_id, *area, date_us, state.complete, state.details)
-        await connection.execute(intervals.LOOKED, *looked)
+        await connection.execute(validity.LOOKED, *looked)
 
 
 async def thin_insight(connection: Connection, before_us: int | None) -> int:
@@ -163,10 +163,10 @@ async def thin_insight(connection: Connection, before_us: int | None) -> int:
     thinned = 0
     if before_us is not None:
         # The command's tag: DELETE and how many rows.
-        thinned = int((await connection.execute(intervals.THIN, before_us)).split()[-1])
+        thinned = int((await connection.execute(validity.THIN, before_us)).split()[-1])
         if not thinned:
             return 0
-    for statement in intervals.SWEEP:
+    for statement in validity.SWEEP:
         await connection.execute(statement)
     return thinned
 

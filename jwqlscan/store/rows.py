@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from jwqlscan.capacities import same_room
-from jwqlscan.history import (
+from jwqlscan.model.history import (
     CentralColumns,
     FilesystemColumns,
     GeneralColumns,
@@ -17,10 +16,11 @@ from jwqlscan.history import (
     RunColumns,
     Samples,
 )
-from jwqlscan.paths import harmless, path_fields, shown
-from jwqlscan.snapshot import ALL, AreaSnapshot, Capacity, Snapshot
+from jwqlscan.model.snapshot import ALL, AreaSnapshot, Capacity, Snapshot
+from jwqlscan.model.tally import COUNTERS, Product, Tally
 from jwqlscan.store import MONITOR_NAME
-from jwqlscan.tally import COUNTERS, Product, Tally
+from jwqlscan.system.capacities import same_room
+from jwqlscan.text import harmless, path_fields, shown
 from jwqlscan.units import TIB_BYTES, tib
 
 ARCHIVE = "archive"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from jwqlscan.snapshot import AreaSnapshot, Snapshot
-from jwqlscan.store.questions import AreaRow, RunRow
+from jwqlscan.model.snapshot import AreaSnapshot, Snapshot
+from jwqlscan.store.queries import AreaRow, RunRow
 
 
 def run_row(snapshot: Snapshot) -> RunRow:

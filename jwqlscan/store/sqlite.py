@@ -15,7 +15,6 @@ from typing import Any, Self, TypeVar
 import anyio
 from anyio import CapacityLimiter, to_thread
 
-from jwqlscan.clock import LATEST
 from jwqlscan.errors import (
     SnapshotRefusedError,
     StoreDamagedError,
@@ -23,20 +22,21 @@ from jwqlscan.errors import (
     StoreMissingError,
     StoreUnavailableError,
 )
-from jwqlscan.history import History
-from jwqlscan.paths import shown
-from jwqlscan.scanning.mounts import MOUNTINFO, parse_mountinfo
-from jwqlscan.shortage import shortage
-from jwqlscan.snapshot import Snapshot
-from jwqlscan.store import MEANWHILE, LastArea, Statement, Tables, sqlite_damage
+from jwqlscan.model.history import History
+from jwqlscan.model.snapshot import Snapshot
+from jwqlscan.resource_limits import shortage
+from jwqlscan.store import MEANWHILE, LastArea, Statement, Tables, sqlite_recovery
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store import sqlite_queries as queries
-from jwqlscan.store.fitting import Column, fitting_rows
-from jwqlscan.store.intervals import microseconds
+from jwqlscan.store.jwql_columns import Column, fitting_rows
 from jwqlscan.store.rows import EARLIEST, TableRows
 from jwqlscan.store.schema import APPLICATION_ID, MISSING, NO_STORE, OLDER_SCHEMA, steps_from
 from jwqlscan.store.sqlite_errors import DAMAGED, PRIMARY_CODE, failure
-from jwqlscan.store.sqlite_reading import ATTEMPTS, Signature, may_write, open_to_read, signature
+from jwqlscan.store.sqlite_read_only import ATTEMPTS, Signature, may_write, open_to_read, signature
+from jwqlscan.store.validity import microseconds
+from jwqlscan.system.clock import LATEST
+from jwqlscan.system.mounts import MOUNTINFO, parse_mountinfo
+from jwqlscan.text import shown
 
 # Another process holds the file for one short transaction; ten seconds is far more than it needs.
 BUSY_TIMEOUT_S = 10.0
@@ -154,10 +154,10 @@ class SqliteStore:
         def work() -> str:
             path = os.path.abspath(self._path)
             try:
-                aside = sqlite_damage.set_aside(path)
+                aside = sqlite_recovery.set_aside(path)
             except OSError as error:
                 return f"{self.location}: is damaged, and can't be moved aside: {error.strerror}"
-            return aside and f"{self.location}: {sqlite_damage.explained(path, aside)}"
+            return aside and f"{self.location}: {sqlite_recovery.explained(path, aside)}"
 
         return await self._in_thread(work)
 
@@ -212,7 +212,7 @@ class SqliteStore:
 
         def work(connection: sqlite3.Connection) -> None:
             if os.stat(self._path).st_size <= MAX_QUICK_CHECK_BYTES:
-                self._raise_damage(sqlite_damage.look(connection, full=False))
+                self._raise_damage(sqlite_recovery.look(connection, full=False))
 
         await self._call(work)
 
@@ -221,7 +221,7 @@ class SqliteStore:
 
         def work(connection: sqlite3.Connection) -> None:
             with queries.transaction(connection, "IMMEDIATE"):  # fails if it can't be written
-                self._raise_damage(sqlite_damage.look(connection, full=True))
+                self._raise_damage(sqlite_recovery.look(connection, full=True))
 
         await self._call(work)
         return []
@@ -244,7 +244,7 @@ class SqliteStore:
             return self._unchanged(work)
         except (sqlite3.IntegrityError, SnapshotRefusedError):
             assert self._connection is not None
-            self._raise_damage(sqlite_damage.look(self._connection, full=True))
+            self._raise_damage(sqlite_recovery.look(self._connection, full=True))
             raise
 
     def _unchanged(self, work: Callable[[sqlite3.Connection], _T]) -> _T:
@@ -296,8 +296,8 @@ class SqliteStore:
     def _open(self) -> sqlite3.Connection:
         if sqlite3.sqlite_version_info < _STRICT_SINCE:
             raise StoreError(f"SQLite {sqlite3.sqlite_version} is too old: 3.37 is needed")
-        if aside := sqlite_damage.aside_of(self._path):
-            damage = sqlite_damage.explained(self._path, aside)
+        if aside := sqlite_recovery.aside_of(self._path):
+            damage = sqlite_recovery.explained(self._path, aside)
             raise StoreError(f"{self.location}: {damage}")
         if self._tables is not Tables.MADE and not os.path.exists(self._path):
             raise StoreMissingError(f"{self.location}: {MISSING}")

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
-from jwqlscan.history import FilesystemColumns, History, ProductColumns, Samples
-from jwqlscan.snapshot import Snapshot
-from jwqlscan.store import LastArea, intervals
+from jwqlscan.model.history import FilesystemColumns, History, ProductColumns, Samples
+from jwqlscan.model.snapshot import Snapshot
+from jwqlscan.model.tally import Product
+from jwqlscan.store import LastArea, validity
 from jwqlscan.store import rows as table_rows
-from jwqlscan.store.fitting import Column
-from jwqlscan.store.questions import CENTRAL, GENERAL
+from jwqlscan.store.jwql_columns import Column
+from jwqlscan.store.queries import CENTRAL, GENERAL
 from jwqlscan.store.rows import TableRows, date_text
-from jwqlscan.tally import Product
 from jwqlscan.units import TIB_BYTES
 
 _NEWEST = "(SELECT run_id FROM scan_run WHERE date BETWEEN ? AND ? ORDER BY date DESC LIMIT 1)"
@@ -146,7 +146,7 @@ def _products(
     own = table_rows.product_columns(
         (
             dates[date],
-            instruments.split(","),  # labels hold no comma: `schemes.LABEL`
+            instruments.split(","),  # labels hold no comma: `naming.schemes.LABEL`
             filetypes.split(","),
             map(int, counts.split(",")),
             [int(size) / TIB_BYTES for size in sizes.split(",")],
@@ -224,36 +224,36 @@ def last_areas(
 
 def record_insight(connection: sqlite3.Connection, snapshot: Snapshot) -> None:
     """Store what a run knows beside its totals, within its transaction."""
-    date_us = intervals.microseconds(snapshot.timestamp)
-    for state in intervals.states(snapshot):
+    date_us = validity.microseconds(snapshot.timestamp)
+    for state in validity.states(snapshot):
         area = (state.group, state.area)
-        [(before, after)] = select(connection, intervals.NEIGHBOURS, (*area, date_us))
+        [(before, after)] = select(connection, validity.NEIGHBOURS, (*area, date_us))
         since = date_us if before is None else before
         for kind, numbers in state.numbers.items():
             series = (*area, kind)
-            rows = select(connection, intervals.LASTING, (*series, since, date_us))
-            left = intervals.difference(rows, numbers, date_us)
+            rows = select(connection, validity.LASTING, (*series, since, date_us))
+            left = validity.difference(rows, numbers, date_us)
             ids = left.ids
             if left.numbers.keys() - ids.keys():
                 ids = _series(connection, series)
                 new = [(*series, key) for key in left.numbers if key not in ids]
-                insert(connection, TableRows("scan_series", intervals.SERIES_COLUMNS, new))
+                insert(connection, TableRows("scan_series", validity.SERIES_COLUMNS, new))
                 ids = _series(connection, series)
-            changed = intervals.changes(
+            changed = validity.changes(
                 left.known,
                 {ids[key]: found for key, found in left.numbers.items()},
                 *(date_us, before, after),
             )
-            connection.executemany(_marked(intervals.DELETE), changed.deletes)
-            connection.executemany(_marked(intervals.END), changed.ends)
+            connection.executemany(_marked(validity.DELETE), changed.deletes)
+            connection.executemany(_marked(validity.END), changed.ends)
             inserts = [(*row[:3], *row.numbers) for row in changed.inserts]
-            insert(connection, TableRows("scan_value", intervals.VALUE_COLUMNS, inserts))
+            insert(connection, TableRows("scan_value", validity.VALUE_COLUMNS, inserts))
         looked = (snapshot.run_id, *area, date_us, state.complete, state.details)
-        connection.execute(_marked(intervals.LOOKED), looked)
+        connection.execute(_marked(validity.LOOKED), looked)
 
 
 def _series(connection: sqlite3.Connection, series: tuple[str, str, str]) -> dict[str, int]:
-    return {row[0]: row[1] for row in select(connection, intervals.SERIES, series)}
+    return {row[0]: row[1] for row in select(connection, validity.SERIES, series)}
 
 
 def thin_insight(connection: sqlite3.Connection, before_us: int | None) -> int:
@@ -261,10 +261,10 @@ def thin_insight(connection: sqlite3.Connection, before_us: int | None) -> int:
     with transaction(connection, "IMMEDIATE"):
         thinned = 0
         if before_us is not None:
-            thinned = connection.execute(_marked(intervals.THIN), (before_us,)).rowcount
+            thinned = connection.execute(_marked(validity.THIN), (before_us,)).rowcount
             if not thinned:
                 return 0
-        for statement in intervals.SWEEP:
+        for statement in validity.SWEEP:
             connection.execute(statement)
         return thinned
 

@@ -15,10 +15,11 @@ import sys
 import traceback
 from typing import Any
 
-from jwqlscan import job, signals
-from jwqlscan.config import load_config
+from jwqlscan.config.loader import load_config
+from jwqlscan.operations import run as job
 from jwqlscan.reporting import page  # noqa: F401
 from jwqlscan.store import postgresql, sqlite  # noqa: F401
+from jwqlscan.system import signals
 
 
 def main() -> None:

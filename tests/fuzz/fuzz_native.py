@@ -24,7 +24,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parents[1])]
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
-MODULE = "jwqlscan.scanning._native"
+MODULE = "jwqlscan.scanning.readers._native"
 
 
 def main() -> None:
@@ -79,10 +79,10 @@ def fuzz(built: str, seeds: range) -> None:
 
     from trees import Alone, read_alone, walk
 
-    from jwqlscan.cube import DAY_S, age_limits
-    from jwqlscan.directories import Limits
+    from jwqlscan.model.cube import DAY_S, age_limits
+    from jwqlscan.model.directory_totals import Limits
+    from jwqlscan.naming.schemes import make_classifier
     from jwqlscan.scanning.rules import ScanRules
-    from jwqlscan.schemes import make_classifier
     from jwqlscan.settings import Scheme
 
     said = "(?P<instrument>[a-z]+).*"

@@ -347,4 +347,4 @@ fuzz_realloc(void *old, size_t size)
 #define malloc fuzz_malloc
 #define calloc fuzz_calloc
 #define realloc fuzz_realloc
-#include "../../jwqlscan/scanning/_native.c"
+#include "../../jwqlscan/scanning/native/_native.c"

@@ -1,4 +1,4 @@
-/* The cube; same contract as jwqlscan/cube.py. */
+/* The cube; same contract as jwqlscan/model/cube.py. */
 #pragma once
 
 #include "names.h"

@@ -3,7 +3,7 @@
 
 #include "platform.h"
 
-/* What is in a directory and below it: as DirectorySum in jwqlscan/directories.py. */
+/* What is in a directory and below it: as DirectorySum in jwqlscan/model/directory_totals.py. */
 enum { SUM_FILES, SUM_APPARENT, SUM_ALLOCATED, SUM_FITS_FILES, SUM_FITS_BYTES, SUMS };
 
 typedef struct {

@@ -56,5 +56,5 @@ enum { TYPE_UNKNOWN = 0, TYPE_DIR = 4, TYPE_REG = 8, TYPE_LNK = 10 };
 /* Added to a listed type that is to be checked with a stat. */
 enum { TYPE_UNSURE = 0x80 };
 
-/* In place of an errno: the listing gave an entry another type than its stat. As in reader.py. */
+/* In place of an errno: the listing gave an entry another type than its stat. As in readers/base.py. */
 enum { WRONG_TYPE = -1 };

@@ -19,7 +19,7 @@ typedef struct {
     size_t used;
 } ShapeTable;
 
-/* A cell of the cube: files that are alike. See jwqlscan/cube.py. */
+/* A cell of the cube: files that are alike. See jwqlscan/model/cube.py. */
 typedef struct {
     uint32_t class; /* number of the shape or, with EXTENSION_CLASS, of the extension; plus one */
     uint32_t uid, gid;
@@ -56,7 +56,7 @@ typedef struct {
     uint64_t device, inode, links, allocated;
 } LinkRow;
 
-/* Why something was passed over; the order is that of SKIP_REASONS in native_reader.py. */
+/* Why something was passed over; the order is that of SKIP_REASONS in readers/native.py. */
 enum {
     SKIPPED_SNAPSHOT,
     SKIPPED_EXCLUDED,

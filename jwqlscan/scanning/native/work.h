@@ -79,7 +79,7 @@ static PyType_Slot place_slots[] = {
 };
 
 static PyType_Spec place_spec = {
-    .name = "jwqlscan.scanning._native.Place",
+    .name = "jwqlscan.scanning.readers._native.Place",
     .basicsize = sizeof(Place),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = place_slots,
@@ -135,7 +135,7 @@ static PyType_Slot chunk_slots[] = {
 };
 
 static PyType_Spec chunk_spec = {
-    .name = "jwqlscan.scanning._native.Chunk",
+    .name = "jwqlscan.scanning.readers._native.Chunk",
     .basicsize = sizeof(Chunk),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = chunk_slots,

@@ -1,0 +1,161 @@
+"""The commands that monitoring calls: `check` and `metrics`."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from jwqlscan.cli.common import (
+    LOOKED_CODES,
+    ConfigFile,
+    Database,
+    Debug,
+    Json,
+    LogForm,
+    age_in_seconds,
+    examples,
+    print_json,
+    told,
+    unexpected_problem,
+)
+from jwqlscan.system.logs import LogFormat
+
+app = typer.Typer()
+
+
+UNKNOWN = 3
+
+
+def unknown_line(problem: str) -> str:
+    """Return the plugin's line for what can't be judged."""
+    from jwqlscan.monitoring.check import unknown
+
+    return unknown(problem).line + "\n"
+
+
+@app.command(
+    epilog=examples(
+        "jwqlscan check",
+        "jwqlscan check --config /etc/jwqlscan/config.toml --timeout 30s",
+        codes="0 OK · 1 WARNING · 2 CRITICAL · 3 UNKNOWN",
+    )
+)
+def check(
+    config: ConfigFile = None,
+    database: Database = None,
+    timeout: Annotated[
+        str,
+        typer.Option(
+            "--timeout",
+            "-t",
+            callback=age_in_seconds,
+            metavar="TIME",
+            help="Give up after this long, and say UNKNOWN: 10s, 1min.",
+        ),
+    ] = "10s",
+    json: Json = False,
+    log_format: LogForm = LogFormat.text,
+    debug: Debug = False,
+) -> None:
+    """Check the last runs, as a Nagios or Icinga plugin does.
+
+    They are compared with the thresholds under [check] in the configuration; one line
+    with performance data is printed. What can't be judged, such as a wrong configuration or a
+    database that is down, is UNKNOWN, or WARNING if snapshots wait for that database.
+    """
+    with told(debug, log_format, logging.ERROR), _given_up(timeout):
+        from jwqlscan.config.loader import Overrides, load_config
+        from jwqlscan.errors import JwqlscanError, SignalledError
+        from jwqlscan.monitoring.check import check as check_runs
+        from jwqlscan.monitoring.check import unknown
+        from jwqlscan.system.signals import run_until_signalled
+
+        try:
+            settings = load_config(config, Overrides(database=database))
+            verdict = run_until_signalled(check_runs, settings)
+        except SignalledError:
+            raise
+        except JwqlscanError as error:
+            verdict = unknown(str(error))
+        except Exception as error:  # whatever it is, a plugin says UNKNOWN in its one line
+            if debug:
+                raise
+            verdict = unknown(unexpected_problem(error))
+        if json:
+            from jwqlscan.output.json_objects import check_object
+
+            print_json(check_object(verdict))
+        else:
+            sys.stdout.write(verdict.line + "\n")
+        raise typer.Exit(verdict.level)
+
+
+@contextlib.contextmanager
+def _given_up(seconds: str) -> Iterator[None]:
+    """End the process as UNKNOWN after so long: its caller waits, and disks and databases hang."""
+    line = unknown_line(f"no answer within {float(seconds):g} s").encode()
+
+    def give_up(*_: object) -> None:
+        with contextlib.suppress(OSError):  # a full disk, a closed pipe: the exit code has to do
+            os.write(1, line)
+        os._exit(UNKNOWN)
+
+    try:
+        signal.signal(signal.SIGALRM, give_up)
+        signal.setitimer(signal.ITIMER_REAL, float(seconds))
+    except (OverflowError, ValueError):
+        raise typer.BadParameter("longer than a clock can be set", param_hint="--timeout") from None
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@app.command(
+    epilog=examples(
+        "jwqlscan metrics",
+        "jwqlscan metrics -o /var/lib/prometheus/node-exporter/jwqlscan.prom",
+        codes=LOOKED_CODES,
+    )
+)
+def metrics(
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE.prom",
+            help="Default: metrics.path of the configuration, else standard output.",
+        ),
+    ] = None,
+    config: ConfigFile = None,
+    database: Database = None,
+    log_format: LogForm = LogFormat.text,
+    debug: Debug = False,
+) -> None:
+    """Write the last run as Prometheus metrics.
+
+    They are in the format of the node exporter's textfile collector. The file is replaced whole,
+    or not at all; a run writes it by itself if metrics.path is set.
+    """
+    with told(debug, log_format):
+        from jwqlscan.config.loader import Overrides, load_config
+        from jwqlscan.monitoring.metrics import check_name, metrics_text, write_metrics
+        from jwqlscan.system.signals import run_until_signalled
+
+        settings = load_config(config, Overrides(database=database))
+        path = output or settings.metrics_path
+        if path:
+            check_name(path)
+        text = run_until_signalled(metrics_text, settings)
+        if path:
+            run_until_signalled(write_metrics, path, text)
+        else:
+            sys.stdout.write(text)

@@ -1,0 +1,1 @@
+"""The configuration: the file, its sections, its template."""

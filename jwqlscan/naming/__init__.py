@@ -1,0 +1,1 @@
+"""What a file name says."""

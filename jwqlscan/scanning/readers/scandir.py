@@ -1,0 +1,430 @@
+"""The pure Python reader; the specification of what a reader does.
+
+Every directory is opened relative to its open parent with O_NOFOLLOW, and its entries are stat'ed
+relative to it: safe against symlinks swapped in, not bounded by PATH_MAX, and faster.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from contextlib import suppress
+from itertools import islice
+from stat import S_IFDIR, S_IFLNK, S_IFREG
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from jwqlscan.model.tally import ScanError
+from jwqlscan.scanning.rate_limit import Pace
+from jwqlscan.scanning.readers.base import (
+    ANSWERS,
+    BATCH_SECONDS,
+    ENTRIES,
+    VANISHED,
+    WRONG_TYPE,
+    Batch,
+    Meter,
+    OpenDirectory,
+    Work,
+    descriptors_to_keep,
+    error_kind,
+)
+from jwqlscan.scanning.readers.directory_totals import Ledgers
+from jwqlscan.scanning.readers.file_batch import KIND, Pile, PileCounter
+from jwqlscan.scanning.readers.retries import begin_listing, open_below, patiently, stat_again
+from jwqlscan.scanning.rules import Exclusion, ScanRules, join
+
+# Entries held at a time: a larger directory is streamed, smaller ones are counted together.
+CHUNK_ENTRIES = 1024
+
+# Between two looks at whether others want work: as many entries as take this long, and so few at
+# first and at least. On storage of 0.5 ms a stat, blocks of 8 made threads wait for the
+# interpreter's lock twice as often, blocks that shrink while they wait for it even more.
+BLOCK_SECONDS = 0.016
+LEAST_BLOCK = 32
+
+# What is given away at least.
+LEAST_SHARE = 8
+
+# What reading a directory costs in metadata operations beside its entries: open, stat, and at
+# least two listings.
+DIRECTORY_OPERATIONS = 4
+
+Entries: TypeAlias = "list[os.DirEntry[str]]"
+if TYPE_CHECKING:
+    from jwqlscan.naming.schemes import NameClassifier
+
+    Scandir: TypeAlias = os._ScandirIterator[str]
+
+
+class _Reading(NamedTuple):
+    """One call of `ScandirReader.read`: what waits, is to be counted, was counted; who reads."""
+
+    work: list[Work]
+    pile: Pile
+    batch: Batch
+    meter: Meter
+
+
+class ScandirReader:
+    """Reads with `os.scandir` on an open directory.
+
+    Parameters
+    ----------
+    rules : ScanRules
+    classifier : NameClassifier
+    pace : Pace
+    """
+
+    name = "scandir"
+
+    def __init__(self, rules: ScanRules, classifier: NameClassifier, pace: Pace) -> None:
+        self._pace = pace
+        self._rules = rules
+        self._counter = PileCounter(rules, classifier)
+        self._exclusion = Exclusion(rules.exclude) if rules.exclude else None
+        self._keep_below_fd = descriptors_to_keep()
+        self._ledgers = Ledgers(rules.roots.values(), rules.directories)
+
+    def read(self, work: list[Work], meter: Meter) -> Batch:
+        """Read some work and what is below it; see `Reader.read`."""
+        this = _Reading(work, Pile(), Batch(), meter)
+        deadline = time.monotonic() + BATCH_SECONDS
+        while work:
+            item = work.pop()
+            if item.entries is None:
+                self._read_directory(item, this)
+            else:
+                self._read_entries(item, list(item.entries), False, this)
+            if meter.pool.wanted[0] or time.monotonic() > deadline:
+                break
+            if not work:  # to count much at a time, where others give away little at a time
+                work.extend(meter.pool.more(item.root))
+        self._count(this)
+        this.batch.left = work
+        return this.batch
+
+    def where(self, meter: Meter) -> str:
+        """Return the directory that a worker is at; also while it hangs in the kernel."""
+        return meter.path
+
+    def directories(self, root: int) -> dict[str, Any]:
+        """Return the record of the directories below a root; see `Reader.directories`."""
+        return self._ledgers.directories(root).to_record()
+
+    def _read_directory(self, item: Work, this: _Reading) -> None:
+        batch, meter = this.batch, this.meter
+        meter.path = item.path
+        self._pace.wait(DIRECTORY_OPERATIONS)
+        fd = self._open(item, this)
+        meter.gauges[ANSWERS] += 1
+        if fd < 0:
+            return
+        opened = OpenDirectory(fd)
+        try:
+            stat = os.fstat(fd)
+        except OSError as error:
+            _fail(batch, item.path, "stat", error)
+            return
+        opened.modified_ns = stat.st_mtime_ns
+        if not self._enter(item, stat, batch):
+            return
+        batch.tally.directories += 1
+        meter.gauges[ENTRIES] += 1
+        meter.gauges[ANSWERS] += 1
+        account = self._ledgers.open(item.root.number, item.account, item.path)
+        here = Work(item.root, item.path, "", opened, stat.st_dev, None, account)
+        listed: Entries = []
+        try:
+            listing = patiently(begin_listing, fd, listed)
+        except OSError as error:
+            if error.errno != errno.ENOENT:  # removed since it was opened, so empty
+                _fail(batch, item.path, "list", error)
+            return
+        with listing:
+            more = True
+            while more:
+                more = _list_more(here, listing, listed, batch)
+                entries, subdirectories = self._sort(here, listed, batch)
+                this.work.extend(subdirectories)
+                self._read_entries(here, entries, more, this)
+                listed = []
+
+    def _sort(self, here: Work, listed: Entries, batch: Batch) -> tuple[Entries, list[Work]]:
+        """Return what is no directory, and the directories to be read."""
+        if self._exclusion is not None:
+            listed = self._included(self._exclusion, here, listed, batch)
+        try:
+            are_directories = [entry.is_dir(follow_symlinks=False) for entry in listed]
+        except OSError:  # the filesystem gives no d_type, and a stat failed
+            listed, are_directories = _told_apart(here, listed, batch)
+        if True not in are_directories:
+            return listed, []
+        entries: Entries = []
+        directories: list[Work] = []
+        for entry, is_directory in zip(listed, are_directories, strict=True):
+            if not is_directory:
+                entries.append(entry)
+            elif entry.name in self._rules.snapshot_names:
+                batch.tally.add_skipped("snapshot")
+            else:
+                directories.append(self._child(here, entry.name))
+        return entries, directories
+
+    def _included(self, exclusion: Exclusion, here: Work, listed: Entries, batch: Batch) -> Entries:
+        root, path = here.root.path, here.path
+        included = [entry for entry in listed if not exclusion.matches(root, path, entry.name)]
+        if excluded := len(listed) - len(included):
+            batch.tally.add_skipped("excluded", excluded)
+        return included
+
+    def _child(self, here: Work, name: str) -> Work:
+        path = join(here.path, name)
+        if here.parent.fd < self._keep_below_fd:
+            return Work(here.root, path, name, here.parent, here.device, None, here.account)
+        below_root = path[len(here.root.path) :].lstrip("/")
+        opened = here.root.opened
+        return Work(here.root, path, below_root, opened, here.device, None, here.account)
+
+    def _read_entries(self, here: Work, entries: Entries, more: bool, this: _Reading) -> None:
+        """Stat entries that are no directories.
+
+        When others want work they get pending directories, else entries of this one: all of them
+        while it has more to list, since nobody else can list on and the others would run dry.
+        """
+        work, meter = this.work, this.meter
+        while entries:
+            wanted = meter.pool.wanted[0]
+            if wanted and work:
+                half = (len(work) + 1) // 2
+                meter.pool.share(work[:half])
+                del work[:half]
+            elif len(entries) > LEAST_SHARE:
+                parts = wanted or (more and meter.pool.wanted[1])
+                if parts:
+                    _share_entries(here, entries, parts, more, meter)
+            size = meter.block_entries
+            block = entries[-size:]
+            del entries[-size:]
+            self._pace.wait(len(block))
+            started = time.monotonic()
+            self._read_block(here, block, this)
+            meter.block_entries = self._next_size(len(block), size, time.monotonic() - started)
+        if len(this.pile.names) >= CHUNK_ENTRIES:
+            self._count(this)
+
+    def _next_size(self, read: int, size: int, seconds: float) -> int:
+        """Return the size of the next block, for it to take about `BLOCK_SECONDS`."""
+        if seconds > 2 * BLOCK_SECONDS:
+            return max(LEAST_BLOCK, size // 2)
+        if read == size and seconds < BLOCK_SECONDS / 2 and not self._pace.interval_ns:
+            return min(CHUNK_ENTRIES, size * 2)
+        return size
+
+    def _read_block(self, here: Work, block: Entries, this: _Reading) -> None:
+        """Stat some entries.
+
+        Nothing else is done between two stats: where many threads wait for storage, each of them
+        holds up the others by what it does while it has the interpreter's lock.
+        """
+        meter = this.meter
+        stats: list[os.stat_result] = []
+        lost: set[os.DirEntry[str]] = set()
+        meter.answered = stats
+        for entry in block:
+            try:
+                stats.append(entry.stat(follow_symlinks=False))
+            except OSError as first:
+                again = stat_again(entry, first)
+                if isinstance(again, OSError):
+                    meter.gauges[ANSWERS] += 1
+                    lost.add(entry)
+                    self._fail_stat(here, entry, again, this.batch)
+                else:
+                    stats.append(again)
+        meter.answered = ()
+        meter.gauges[ANSWERS] += len(stats)
+        meter.gauges[ENTRIES] += len(block)
+        if lost:
+            block = [entry for entry in block if entry not in lost]
+        self._check_types(here, block, stats, this)
+        names = [entry.name for entry in block]
+        if self._rules.follow_file_symlinks:
+            stats = [_followed(here, *one) for one in zip(names, stats, strict=True)]
+        this.pile.add(here.path, names, stats, here.account)
+
+    def _check_types(
+        self, here: Work, block: Entries, stats: list[os.stat_result], this: _Reading
+    ) -> None:
+        """Count the entries whose type in the listing is another than that of their stat.
+
+        One that is a directory is taken out of the block, to be read as one.
+        """
+        listed = [entry.is_file(follow_symlinks=False) for entry in block]
+        if all(listed) and all(stat.st_mode & KIND == S_IFREG for stat in stats):
+            return
+        for index in reversed(range(len(block))):
+            entry, kind = block[index], stats[index].st_mode & KIND
+            is_right = (
+                entry.is_symlink()
+                if kind == S_IFLNK
+                else listed[index]
+                if kind == S_IFREG
+                else kind != S_IFDIR and not listed[index] and not entry.is_symlink()
+            )
+            if is_right or not here.parent.is_unchanged:
+                continue
+            _fail_type(this.batch, join(here.path, entry.name))
+            if kind == S_IFDIR:
+                del block[index], stats[index]
+                self._add_directory(here, entry.name, this)
+
+    def _add_directory(self, here: Work, name: str, this: _Reading) -> None:
+        if name in self._rules.snapshot_names:
+            this.batch.tally.add_skipped("snapshot")
+        else:
+            this.work.append(self._child(here, name))
+
+    def _fail_stat(self, here: Work, entry: os.DirEntry[str], error: OSError, batch: Batch) -> None:
+        """Count an entry that can't be stat'ed: by what the listing said, where that is enough."""
+        told = ""
+        if error.errno not in VANISHED:
+            with suppress(OSError):  # it asks, where the listing gave no type
+                if entry.is_symlink():
+                    told = "" if self._rules.follow_file_symlinks else "symlinks"
+                elif not entry.is_file(follow_symlinks=False):
+                    told = "other"  # a FIFO, a socket or a device
+        if told:
+            setattr(batch.tally, told, getattr(batch.tally, told) + 1)
+        else:
+            _fail(batch, join(here.path, entry.name), "stat", error)
+
+    def _count(self, this: _Reading) -> None:
+        tally, meter = this.batch.tally, this.meter
+        if not this.pile.names:
+            return
+        files, apparent_bytes = tally.files, tally.apparent_bytes
+        self._counter.count(this.pile, this.batch)
+        meter.files += tally.files - files
+        meter.apparent_bytes += tally.apparent_bytes - apparent_bytes
+
+    def _open(self, item: Work, this: _Reading) -> int:
+        """Open a directory, or count why not and return -1."""
+        batch = this.batch
+        barred = self._rules.mounts.barred.get(item.path)
+        if barred is not None and item.name != ".":
+            batch.tally.add_skipped(barred)
+            return -1
+        try:
+            return patiently(open_below, item.parent.fd, item.name)
+        except OSError as error:
+            if error.errno in (errno.ENOTDIR, errno.ELOOP) and self._count_other(item, this):
+                return -1
+            if error.errno not in VANISHED:
+                batch.tally.directories += 1
+            _fail(batch, item.path, "open", error)
+            return -1
+
+    def _count_other(self, item: Work, this: _Reading) -> bool:
+        """Count what was listed as a directory and is none; False if it was replaced since."""
+        if "/" in item.name:  # its parent is not open: see `_child`
+            return False
+        try:
+            stat = os.lstat(item.name, dir_fd=item.parent.fd)
+        except OSError:
+            return False
+        if stat.st_mode & KIND == S_IFDIR or not item.parent.is_unchanged:
+            return False
+        _fail_type(this.batch, item.path)
+        path = item.path[: -len(item.name)].rstrip("/") or "/"
+        here = item._replace(path=path, name="")
+        if self._rules.follow_file_symlinks:
+            stat = _followed(here, item.name, stat)
+        this.pile.add(path, [item.name], [stat], item.account)
+        return True
+
+    def _enter(self, item: Work, stat: os.stat_result, batch: Batch) -> bool:
+        """Tell whether an open directory is to be read here; count why not."""
+        is_root = item.name == "."
+        if not is_root:
+            if stat.st_dev != item.device:
+                if self._rules.one_file_system:
+                    batch.tally.add_skipped("mount")
+                    return False
+                if stat.st_dev in self._rules.mounts.pseudo_devices:
+                    batch.tally.add_skipped("pseudo")
+                    return False
+            other = self._rules.roots.get((stat.st_dev, stat.st_ino))
+            if other == item.root.number:  # a bind mount of the root below itself
+                batch.tally.add_skipped("loop")
+                return False
+            if other is not None:
+                batch.nested.add(other)
+                return False
+        return True
+
+
+def _followed(here: Work, name: str, stat: os.stat_result) -> os.stat_result:
+    """Return the stat of the file that a symlink leads to, which then allocates nothing.
+
+    What is no symlink, or one that is broken, forbidden or leads to no regular file, is itself.
+    """
+    if stat.st_mode & KIND != S_IFLNK:
+        return stat
+    try:
+        target = os.stat(name, dir_fd=here.parent.fd)
+    except OSError:
+        return stat
+    if target.st_mode & KIND != S_IFREG:
+        return stat
+    return os.stat_result((*target[:3], 1, *target[4:10]), {"st_blocks": 0})
+
+
+def _list_more(here: Work, listing: Scandir, listed: Entries, batch: Batch) -> bool:
+    """Add entries to those listed, up to `CHUNK_ENTRIES`; return whether there may be more."""
+    try:
+        listed.extend(islice(listing, CHUNK_ENTRIES - len(listed)))
+    except OSError as error:  # what was listed before it is kept
+        if error.errno != errno.ENOENT:  # removed while it was being listed
+            _fail(batch, here.path, "list", error)
+        return False
+    return len(listed) == CHUNK_ENTRIES
+
+
+def _told_apart(here: Work, listed: Entries, batch: Batch) -> tuple[Entries, list[bool]]:
+    """Return the entries of which it can be told whether they are directories, and whether."""
+    known: Entries = []
+    are_directories: list[bool] = []
+    for entry in listed:
+        try:
+            are_directories.append(entry.is_dir(follow_symlinks=False))
+        except OSError as error:
+            _fail(batch, join(here.path, entry.name), "stat", error)
+        else:
+            known.append(entry)
+    return known, are_directories
+
+
+def _share_entries(
+    here: Work, entries: Entries, parts: int, everything: bool, meter: Meter
+) -> None:
+    """Give entries away in equal parts; the first part is kept, unless it is to be everything."""
+    size = max(LEAST_SHARE, -(-len(entries) // (parts + (not everything))))
+    kept = 0 if everything else size
+    given = entries[: len(entries) - kept]
+    del entries[: len(entries) - kept]
+    meter.pool.share(
+        [here._replace(entries=given[start : start + size]) for start in range(0, len(given), size)]
+    )
+
+
+def _fail_type(batch: Batch, path: str) -> None:
+    batch.tally.add_error(ScanError(path, "list", WRONG_TYPE, error_kind(WRONG_TYPE)))
+
+
+def _fail(batch: Batch, path: str, operation: str, error: OSError) -> None:
+    number = error.errno or 0
+    if number in VANISHED and operation != "list":
+        batch.tally.vanished += 1
+    else:
+        batch.tally.add_error(ScanError(path, operation, number, error_kind(number)))

@@ -1,0 +1,1 @@
+"""The files of the state directory beside the store."""

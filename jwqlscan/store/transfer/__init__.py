@@ -1,0 +1,1 @@
+"""Rows between stores: copy, import, prune."""
