@@ -414,6 +414,24 @@ def test_metrics_of_earlier_runs_stay_while_the_database_is_down(site):
     assert set(site.metrics()) >= before
 
 
+def test_the_metrics_command_writes_what_the_host_knows_while_the_database_is_down(site):
+    before = site.metrics()
+    emptied(site)
+    assert site.jwqlscan("run").returncode == 1
+    database_away(site)
+    done = site.jwqlscan("metrics")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert "only what the state directory knows" in done.stderr
+    metrics = site.metrics()
+    assert metrics["last_attempt_exit_code"] == 1 and metrics["last_run_complete"] == 0
+    assert set(metrics) >= set(before)
+    (site.path / "state" / FILE).unlink()
+    done = site.jwqlscan("metrics")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "the state directory" not in done.stderr
+    assert site.metrics() == metrics  # an unknown failure must not become 0
+
+
 def test_a_failure_here_is_over_once_another_host_has_stored_a_newer_run(site):
     emptied(site)
     assert site.jwqlscan("run").returncode == 1

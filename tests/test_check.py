@@ -1,12 +1,13 @@
 """The verdict, the forecast below it, and the metrics, read by their consumers' parsers."""
 
 import ast
+import json
 import re
 import socket
 import subprocess
 import sys
 import time
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from jwqlscan.model.snapshot import Capacity
 from jwqlscan.monitoring.check import Level, gather, judge, unknown
 from jwqlscan.monitoring.metrics import exposition
 from jwqlscan.settings import Thresholds
+from jwqlscan.state.attempts import Attempt, write_attempt
 from jwqlscan.store import open_store
 
 TIB = 2**40
@@ -233,6 +235,29 @@ def test_check_gives_up_on_a_database_that_hangs():
     assert time.monotonic() - began < 20
     assert (done.returncode, done.stderr) == (3, "")
     assert done.stdout == "JWQLSCAN UNKNOWN - no answer within 1 s\n"
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_check_reports_what_the_host_knows_though_the_database_hangs(tmp_path, form):
+    (tmp_path / "state/spool").mkdir(parents=True, mode=0o700)
+    (tmp_path / "state/spool/1.json").write_text("{}")
+    attempt = Attempt(
+        "1", datetime.now(UTC), datetime.now(UTC), exit_code=1, cause="/data is not mounted"
+    )
+    write_attempt(str(tmp_path / "state"), attempt)
+    (tmp_path / "c.toml").write_text(f'state.path = "{tmp_path}/state"\n')
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        url = f"postgresql://u@127.0.0.1:{server.getsockname()[1]}/d"
+        options = ["--json"] if form == "json" else []
+        done = jwqlscan(
+            *("check", "-c", tmp_path / "c.toml", "--database", url, "--timeout", "3s", *options)
+        )
+    line = json.loads(done.stdout)["line"] if form == "json" else done.stdout
+    assert (done.returncode, done.stderr) == (1, "")
+    assert line.startswith("JWQLSCAN WARNING - ") and "no answer within 3 s" in line
+    assert "/data is not mounted" in line and "1 snapshot waits" in line
 
 
 def test_check_of_a_wrong_configuration_is_unknown_in_one_line(tmp_path):

@@ -14,7 +14,7 @@ from snapshots import make_snapshot
 from stores import look
 
 from jwqlscan.errors import SnapshotRefusedError, StoreDamagedError, StoreError
-from jwqlscan.store import open_store, spool
+from jwqlscan.store import open_store, spool, spool_contents
 
 PAGE = 4096
 DAYS = 12
@@ -77,7 +77,7 @@ async def test_one_flipped_bit_in_an_index_is_the_stores_fault_and_costs_no_snap
         try:
             flushed = await spool.store_waiting(directory, store)
         except StoreDamagedError:
-            assert len(spool.waiting(directory)) == 1
+            assert len(spool_contents.waiting(directory)) == 1
             assert ".corrupt-" in await store.keep_aside()
         else:
             assert (flushed.stored, flushed.set_aside) == (1, {})
@@ -105,7 +105,7 @@ async def test_a_constraint_that_fails_in_a_damaged_file_is_no_fault_of_the_snap
     async with open_store(f"sqlite:///{path}") as store:
         with pytest.raises(StoreDamagedError, match="is damaged"):
             await spool.store_waiting(directory, store)
-        assert len(spool.waiting(directory)) == 1
+        assert len(spool_contents.waiting(directory)) == 1
         assert ".corrupt-" in await store.keep_aside()
 
 
@@ -195,7 +195,7 @@ def test_a_run_looks_for_damage_and_doctor_reports_it(tmp_path, configured):
     done = jwqlscan(tmp_path, "run", "-c", configured, "--no-report")
     assert done.returncode == 4, done.stderr
     assert ".corrupt-" in done.stderr
-    assert len(spool.waiting(str(tmp_path / "state/spool"))) == 1
+    assert len(spool_contents.waiting(str(tmp_path / "state/spool"))) == 1
 
 
 @pytest.mark.case("P31")

@@ -14,7 +14,7 @@ import anyio
 import pytest
 from snapshots import make_snapshot
 
-from jwqlscan.store import spool
+from jwqlscan.store import spool, spool_contents
 
 
 @pytest.fixture
@@ -31,8 +31,12 @@ def state(tmp_path):
 
 
 def flush(state, *arguments, **env):
+    return run(state, "db", "flush", *arguments, **env)
+
+
+def run(state, *arguments, **env):
     return subprocess.run(
-        [sys.executable, "-m", "jwqlscan", "db", "flush", *map(str, arguments)],
+        [sys.executable, "-m", "jwqlscan", *map(str, arguments)],
         env={"PATH": "/usr/bin:/bin", "HOME": str(state.parent), **env},
         cwd="/",
         capture_output=True,
@@ -79,6 +83,14 @@ def test_flush_leaves_what_waits_for_another_database_until_told(state):
     theirs = "postgresql://jwql@dbhost/jwql"
     put = partial(spool.put, configured=False)
     anyio.run(put, str(state / "spool"), make_snapshot(day=5), theirs)
+    line = (
+        f"1 snapshot for another database waits in {state}/spool: `jwqlscan db flush"
+        " --from-others` stores them in this one"
+    )
+    assert run(state, "db", "migrate").returncode == 0
+    for command in ("status", "check"):
+        shown = " ".join(run(state, command).stdout.split())
+        assert line in shown and f"2 snapshots wait in {state}/spool: " in shown, shown
     done = flush(state)
     assert (done.returncode, done.stdout) == (0, "snapshots stored: 2\n")
     assert theirs in done.stderr and "`jwqlscan db flush --from-others`" in done.stderr
@@ -117,7 +129,7 @@ def test_flush_says_what_it_sets_aside_and_exits_3(state):
 def test_flush_tries_again_what_was_set_aside_if_it_is_asked_to(state):
     directory = state / "spool"
     (directory / "bad").mkdir()
-    for path in spool.waiting(str(directory)):
+    for path in spool_contents.waiting(str(directory)):
         name = os.path.basename(path)
         os.rename(path, directory / "bad" / name)
         (directory / "bad" / f"{name}.reason").write_text("UNIQUE constraint failed\n")
@@ -139,7 +151,7 @@ def test_the_help_of_a_group_names_each_of_its_commands():
 
 
 def test_flush_says_that_too_much_waited(state):
-    os.utime(spool.waiting(str(state / "spool"))[0], (0, 0))
+    os.utime(spool_contents.waiting(str(state / "spool"))[0], (0, 0))
     done = flush(state)
     assert (done.returncode, done.stdout) == (0, "snapshots stored: 2\n")
     [line] = done.stderr.splitlines()

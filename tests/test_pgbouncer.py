@@ -19,7 +19,7 @@ from stores import everything, look, record, runs
 
 from jwqlscan.errors import StoreUnavailableError
 from jwqlscan.history.insight_queries import read_insight
-from jwqlscan.store import Tables, open_store, spool
+from jwqlscan.store import Tables, open_store, spool, spool_contents
 from jwqlscan.store.postgresql import PostgresqlStore
 from jwqlscan.store.schema import APPLICATION_ID
 from jwqlscan.store.transfer.copy import copy
@@ -205,9 +205,9 @@ async def test_a_pool_that_is_cut_off_in_the_middle_costs_no_snapshot(pg_url, tm
             try:
                 await spool.store_waiting(directory, store)
             except StoreUnavailableError:
-                assert len(spool.waiting(directory)) == 1
+                assert len(spool_contents.waiting(directory)) == 1
                 await spool.store_waiting(directory, store)
-            assert spool.waiting(directory) == []
+            assert spool_contents.waiting(directory) == []
             assert len((await store.history()).general.date) == 2
 
 

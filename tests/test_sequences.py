@@ -13,7 +13,7 @@ from snapshots import make_snapshot
 from stores import look
 
 from jwqlscan.errors import SnapshotRefusedError, StoreError
-from jwqlscan.store import open_store, postgresql_sequences, spool
+from jwqlscan.store import open_store, postgresql_sequences, spool, spool_contents
 from jwqlscan.store.postgresql_errors import IdTakenError
 
 TABLES = (
@@ -128,7 +128,7 @@ async def test_what_is_not_advanced_is_named_with_the_statement_that_repairs_it(
         await spool.put(str(tmp_path), snapshot_with_insight(2))
         with pytest.raises(IdTakenError) as caught:
             await spool.store_waiting(str(tmp_path), store)
-        assert len(spool.waiting(str(tmp_path))) == 1
+        assert len(spool_contents.waiting(str(tmp_path))) == 1
         assert not os.path.exists(tmp_path / "bad")
         await query(pg_url, STATEMENT.search(str(caught.value))[0])
         assert (await spool.store_waiting(str(tmp_path), store)).stored == 1
@@ -189,7 +189,7 @@ async def test_a_sequence_at_its_end_is_the_fault_of_the_store(pg_url, tmp_path)
         with pytest.raises(StoreError, match="AS bigint") as caught:
             await spool.store_waiting(str(tmp_path), store)
     assert not isinstance(caught.value, SnapshotRefusedError)
-    assert len(spool.waiting(str(tmp_path))) == 1
+    assert len(spool_contents.waiting(str(tmp_path))) == 1
 
 
 @pytest.mark.case("P31")
@@ -206,7 +206,7 @@ async def test_a_key_that_no_snapshot_gives_twice_is_the_fault_of_the_store(pg_u
         with pytest.raises(StoreError, match="scan_value") as caught:
             await spool.store_waiting(str(tmp_path), store)
     assert not isinstance(caught.value, SnapshotRefusedError)
-    assert len(spool.waiting(str(tmp_path))) == 1
+    assert len(spool_contents.waiting(str(tmp_path))) == 1
 
 
 def set_aside(directory, name, content):
@@ -234,7 +234,7 @@ async def test_what_was_set_aside_is_tried_again_on_demand(tmp_path):
 async def test_trying_again_what_was_set_aside_replaces_nothing_that_waits(tmp_path):
     one, two = (make_snapshot(day) for day in (1, 2))
     await spool.put(str(tmp_path), one)
-    [waits] = spool.waiting(str(tmp_path))
+    [waits] = spool_contents.waiting(str(tmp_path))
     set_aside(tmp_path, os.path.basename(waits), json.dumps(two.to_record()))
     async with open_store(f"sqlite:///{tmp_path}/s.db") as store:
         assert (await spool.store_waiting(str(tmp_path), store, retry_bad=True)).stored == 2

@@ -14,7 +14,7 @@ from snapshots import make_area, make_snapshot, make_tally
 from trees import in_mount_namespace
 
 from jwqlscan.errors import SnapshotRefusedError, StoreError, StoreUnavailableError
-from jwqlscan.store import open_store, spool
+from jwqlscan.store import open_store, spool, spool_contents
 
 
 class FakeStore:
@@ -46,13 +46,13 @@ async def test_what_waits_is_stored_oldest_first_and_removed(tmp_path):
     newer, older = make_snapshot(day=2), make_snapshot(day=1)
     await spool.put(directory, newer)
     await spool.put(directory, older)
-    assert [os.path.basename(p)[:8] for p in spool.waiting(directory)] == sorted(
+    assert [os.path.basename(p)[:8] for p in spool_contents.waiting(directory)] == sorted(
         s.timestamp.strftime("%Y%m%d") for s in (older, newer)
     )
     store = FakeStore()
     await spool.flush(directory, store)
     assert store.runs == [older.run_id, newer.run_id]
-    assert spool.waiting(directory) == []
+    assert spool_contents.waiting(directory) == []
 
 
 @pytest.mark.case("P13", "P21")
@@ -65,7 +65,7 @@ async def test_a_file_stored_but_not_removed_is_stored_once(tmp_path):
         assert (await spool.store_waiting(directory, store)).stored == 1
         history = await store.history()
     assert len(history.general.date) == 1
-    assert spool.waiting(directory) == []
+    assert spool_contents.waiting(directory) == []
 
 
 def changed(**fields):
@@ -163,7 +163,7 @@ async def test_what_is_no_plain_file_is_set_aside_unread(tmp_path, monkeypatch, 
     assert list(flushed.set_aside) == [str(directory / "00.json")]
     assert why in reason(directory, "00.json")
     assert os.path.lexists(directory / "bad/00.json")
-    assert spool.waiting(str(directory)) == []
+    assert spool_contents.waiting(str(directory)) == []
 
 
 async def test_what_is_set_aside_twice_under_one_name_is_kept_twice(tmp_path):
@@ -212,13 +212,13 @@ async def test_a_run_tried_on_another_store_does_not_take_what_waits(tmp_path):
     store = FakeStore(location=TRIAL)
     flushed = await spool.store_waiting(directory, store, configured=False)
     assert store.runs == [ours.run_id, anyones.run_id]
-    assert spool.waiting(directory) == [waits]
+    assert spool_contents.waiting(directory) == [waits]
     [warning] = flushed.warnings
     assert f"for {ARCHIVE}: 1; if that is {TRIAL} now" in warning
     # Another user of the same database is no other store.
     store = FakeStore(location="postgresql://owner@dbhost/jwql")
     assert (await spool.store_waiting(directory, store, configured=False)).warnings == ()
-    assert store.runs == [theirs.run_id] and spool.waiting(directory) == []
+    assert store.runs == [theirs.run_id] and spool_contents.waiting(directory) == []
 
 
 async def test_what_waits_for_a_store_that_was_tried_does_not_go_to_the_configured_one(tmp_path):
@@ -226,16 +226,16 @@ async def test_what_waits_for_a_store_that_was_tried_does_not_go_to_the_configur
     waits = await spool.put(directory, make_snapshot(), TRIAL, configured=False)
     store = FakeStore(location=ARCHIVE)
     [warning] = (await spool.store_waiting(directory, store)).warnings
-    assert TRIAL in warning and spool.waiting(directory) == [waits]
+    assert TRIAL in warning and spool_contents.waiting(directory) == [waits]
     flushed = await spool.store_waiting(directory, store, from_others=True)
-    assert (flushed.stored, flushed.warnings, spool.waiting(directory)) == (1, (), [])
+    assert (flushed.stored, flushed.warnings, spool_contents.waiting(directory)) == (1, (), [])
 
 
 async def test_a_corrected_configuration_takes_what_was_measured_before(tmp_path):
     directory = str(tmp_path)
     await spool.put(directory, make_snapshot(), "postgresql://jwql@mistyped/jwql")
     flushed = await spool.store_waiting(directory, FakeStore(location=ARCHIVE))
-    assert (flushed.stored, flushed.warnings, spool.waiting(directory)) == (1, (), [])
+    assert (flushed.stored, flushed.warnings, spool_contents.waiting(directory)) == (1, (), [])
 
 
 @pytest.mark.parametrize("error", [StoreError("corrupt"), StoreUnavailableError("down")])
@@ -245,7 +245,7 @@ async def test_a_store_that_fails_as_a_whole_leaves_the_rest_waiting(tmp_path, e
     paths = [await spool.put(directory, snapshot) for snapshot in snapshots]
     with pytest.raises(type(error)):
         await spool.flush(directory, FakeStore({snapshots[1].run_id: error}))
-    assert spool.waiting(directory) == paths[1:]
+    assert spool_contents.waiting(directory) == paths[1:]
     assert not (tmp_path / "bad").exists()
 
 
@@ -271,29 +271,29 @@ async def test_both_stores_tell_a_value_that_does_not_fit_from_a_store_that_is_i
         flushed = await spool.store_waiting(directory, store)
         assert (flushed.stored, len(flushed.set_aside)) == (2, 5)
         assert (await store.history()).general.date == [s.timestamp for s in good]
-    assert spool.waiting(directory) == []
+    assert spool_contents.waiting(directory) == []
 
 
 async def test_a_spool_that_grows_or_ages_is_warned_of_and_kept(tmp_path, monkeypatch):
     directory = str(tmp_path)
     path = await spool.put(directory, make_snapshot())
-    assert spool.crowding(directory) == []
+    assert spool_contents.crowding(directory) == []
     os.utime(path, (0, time.time() - 31 * 86400))
-    [warning] = spool.crowding(directory)
+    [warning] = spool_contents.crowding(directory)
     assert "31 days" in warning and directory in warning and "db flush" in warning
     [warning] = await spool.flush(directory, FakeStore())
     assert "31 days" in warning
-    for day in range(spool.MANY_FILES):
+    for day in range(spool_contents.MANY_FILES):
         (tmp_path / f"{day}.json").touch()
-    assert spool.crowding(directory) == []
+    assert spool_contents.crowding(directory) == []
     with (tmp_path / "0.json").open("r+b") as file:
         file.truncate(2**30 + 1)
-    assert "1.00 GiB" in spool.crowding(directory)[0]
+    assert "1.00 GiB" in spool_contents.crowding(directory)[0]
     file_too_many = tmp_path / "more.json"
     file_too_many.touch()
     os.truncate(tmp_path / "0.json", 0)
-    assert "101 snapshots" in spool.crowding(directory)[0]
-    assert len(spool.waiting(directory)) == 101
+    assert "101 snapshots" in spool_contents.crowding(directory)[0]
+    assert len(spool_contents.waiting(directory)) == 101
 
 
 async def test_a_stored_file_that_can_not_be_removed_is_said(tmp_path, monkeypatch):
@@ -330,7 +330,7 @@ async def test_a_spool_that_is_no_directory_is_told_in_one_line(tmp_path):
     with pytest.raises(StoreError, match="spool"):
         await spool.put(str(place), make_snapshot())
     with pytest.raises(StoreError, match=r"state\.path"):
-        spool.waiting(str(place))
+        spool_contents.waiting(str(place))
 
 
 PUT = """

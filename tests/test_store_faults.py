@@ -41,7 +41,7 @@ from jwqlscan.errors import (
 )
 from jwqlscan.model.tally import Amount, Product
 from jwqlscan.operations.views import status
-from jwqlscan.store import open_store, schema, spool, sqlite
+from jwqlscan.store import open_store, schema, spool, spool_contents, sqlite
 from jwqlscan.store.dsn import default_sslmode
 from jwqlscan.store.postgresql import PostgresqlStore
 from jwqlscan.store.schema import APPLICATION_ID, migrations
@@ -124,7 +124,7 @@ async def test_a_network_that_fails_costs_no_snapshot_and_little_time(pg_url, tm
         assert proxy.hit.is_set()
         # An unlock without an answer is no failure: all is committed.
         assert failed == (b"unlock" not in b"".join(fault[1:2]))
-        waiting = len(spool.waiting(directory))
+        waiting = len(spool_contents.waiting(directory))
         assert waiting == (2 if failed else 0)
         committed = fault == ("deaf", b"COMMIT")
         if failed and not committed:
@@ -132,7 +132,7 @@ async def test_a_network_that_fails_costs_no_snapshot_and_little_time(pg_url, tm
     async with PostgresqlStore(pg_url) as healthy:
         assert (await spool.store_waiting(directory, healthy)).stored == waiting
     assert await runs(pg_url) == [snapshot.timestamp for snapshot in snapshots]
-    assert spool.waiting(directory) == []
+    assert spool_contents.waiting(directory) == []
 
 
 @pytest.mark.case("P12")
@@ -143,11 +143,11 @@ async def test_a_commit_whose_answer_was_lost_is_stored_once(pg_url, tmp_path):
         with pytest.raises(StoreUnavailableError):
             await spool.flush(str(tmp_path), store)
         assert len(await runs(pg_url)) == 1  # and yet it waits
-        assert len(spool.waiting(str(tmp_path))) == 1
+        assert len(spool_contents.waiting(str(tmp_path))) == 1
         proxy.heal()
         assert await spool.flush(str(tmp_path), store) == []  # the same store: it connects anew
     assert len(await runs(pg_url)) == 1
-    assert spool.waiting(str(tmp_path)) == []
+    assert spool_contents.waiting(str(tmp_path)) == []
 
 
 @pytest.mark.case("P11")
@@ -166,7 +166,7 @@ async def test_a_flush_cancelled_within_copy_stays_cancelled(pg_url, tmp_path):
         with anyio.fail_after(BOUND_S), anyio.move_on_after(1) as scope:
             await spool.flush(str(tmp_path), store)
         assert scope.cancelled_caught
-    assert len(spool.waiting(str(tmp_path))) == 1
+    assert len(spool_contents.waiting(str(tmp_path))) == 1
     assert await runs(pg_url) == []
 
 
@@ -198,7 +198,7 @@ async def test_a_host_that_does_not_end_is_not_waited_for_for_ever(pg_url, tmp_p
             with anyio.fail_after(BOUND_S), pytest.raises(StoreUnavailableError) as caught:
                 await spool.flush(str(tmp_path), store)
             assert "another host is storing" in str(caught.value)
-            assert len(spool.waiting(str(tmp_path))) == 1
+            assert len(spool_contents.waiting(str(tmp_path))) == 1
             assert (await store.history()).empty  # only storing waits
         await spool.flush(str(tmp_path), store)
     assert len(await runs(pg_url)) == 1
@@ -368,7 +368,7 @@ async def test_a_server_stopped_within_a_transaction_costs_nothing(own_server, t
                     await spool.flush(directory, store)
             finally:
                 own_server.control("start")
-        assert len(spool.waiting(directory)) == 2
+        assert len(spool_contents.waiting(directory)) == 2
         assert await runs(own_server.url) == []
     async with PostgresqlStore(own_server.url) as store:
         await spool.flush(directory, store)
@@ -615,7 +615,7 @@ async def test_a_file_that_another_process_holds_is_unavailable_in_time(tmp_path
             async with SqliteStore(path, busy_timeout_s=0.2) as store:
                 await spool.flush(directory, store)
         holder.stdin.close()
-    assert len(spool.waiting(directory)) == 1
+    assert len(spool_contents.waiting(directory)) == 1
     async with SqliteStore(path) as store:
         await spool.flush(directory, store)
         assert len((await store.history()).general.date) == 1
@@ -650,7 +650,7 @@ async def test_a_damaged_file_is_told_and_kept(tmp_path, seed):
         text = str(error)
         assert str(path) in text and "\n" not in text
         assert not isinstance(error, SnapshotRefusedError)
-        assert len(spool.waiting(directory)) == 1
+        assert len(spool_contents.waiting(directory)) == 1
         # Kept: nothing was made anew, and what was not damaged is there.
         assert path.stat().st_size >= len(content)
         assert path.read_bytes()[4096:] == bytes(content)[4096:]
@@ -668,7 +668,7 @@ async def test_a_damaged_table_is_named_with_what_to_do(tmp_path):
             async with SqliteStore(str(path)) as store:
                 await work(store)
         assert ".recover" in str(caught.value)
-    assert len(spool.waiting(directory)) == 1
+    assert len(spool_contents.waiting(directory)) == 1
     assert path.read_bytes() == content
 
 
@@ -689,7 +689,7 @@ async def test_a_damaged_file_is_kept_aside_and_nothing_is_made_in_its_place(tmp
             await spool.flush(directory, store)
     with pytest.raises(StoreError, match="was damaged, and is kept as"):  # not: no runs yet
         await status(f"sqlite:///{path}", 5)
-    assert len(spool.waiting(directory)) == 1 and not path.exists()
+    assert len(spool_contents.waiting(directory)) == 1 and not path.exists()
     # Somebody who looked puts a backup in its place: all goes on from there.
     aside.rename(tmp_path / "elsewhere")
     await filled(path, 2)
@@ -738,7 +738,7 @@ async def test_a_disk_that_does_not_answer_is_left_in_time(tmp_path, frozen):
             with anyio.fail_after(BOUND_S), pytest.raises(StoreUnavailableError) as caught:
                 await spool.flush(directory, store)
             assert "no answer from its disk within 0.5 s" in str(caught.value)
-            assert len(spool.waiting(directory)) == 1
+            assert len(spool_contents.waiting(directory)) == 1
     async with SqliteStore(f"{place}/s.db") as store:
         await spool.flush(directory, store)
         assert len((await store.history()).general.date) == 1
@@ -776,7 +776,7 @@ async def test_a_newer_schema_gets_nothing_written_and_the_spool_waits(request, 
     with pytest.raises(StoreError, match="newer"):
         async with open_store(url) as store:
             await spool.flush(directory, store)
-    assert len(spool.waiting(directory)) == 1
+    assert len(spool_contents.waiting(directory)) == 1
     if kind == "sqlite":
         assert (tmp_path / "x.db").read_bytes() == before
     else:
@@ -791,7 +791,7 @@ async def test_a_table_that_is_missing_leaves_the_spool_waiting(pg_url, tmp_path
         with pytest.raises(StoreError, match="scan_product") as caught:
             await spool.flush(str(tmp_path), store)
     assert not isinstance(caught.value, SnapshotRefusedError)
-    assert len(spool.waiting(str(tmp_path))) == 1
+    assert len(spool_contents.waiting(str(tmp_path))) == 1
 
 
 FILL = """
@@ -816,14 +816,14 @@ async def main():
             assert "disk is full" in str(error), error
         dates = (await store.history()).general.date
         assert len(dates) == day > 3, (dates, day)
-        assert len(spool.waiting(directory)) == 1
+        assert len(spool_contents.waiting(directory)) == 1
     async with SqliteStore(path) as store:
         assert (await store.history()).general.date == dates
     os.unlink(ballast)
     async with SqliteStore(path) as store:
         await spool.flush(directory, store)
         assert len((await store.history()).general.date) == day + 1
-    assert spool.waiting(directory) == []
+    assert spool_contents.waiting(directory) == []
     import sqlite3
     assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchone() == ("ok",)
 anyio.run(main)
@@ -869,7 +869,7 @@ def test_a_kill_between_commit_and_removal_stores_the_snapshot_once(tmp_path):
         Path(path).read_text() if os.path.exists(path) else ""
     )
     assert subprocess.run(flush, timeout=60).returncode == 0
-    assert spool.waiting(directory) == []
+    assert spool_contents.waiting(directory) == []
     with closing(sqlite3.connect(tmp_path / "x.db")) as connection:
         assert connection.execute("SELECT count(*) FROM scan_run").fetchone() == (1,)
 
@@ -983,11 +983,11 @@ def machine(url, directory):
             except (StoreError, KilledError):
                 pass
             else:
-                assert spool.waiting(self.directory) == []
+                assert spool_contents.waiting(self.directory) == []
 
         @invariant()
         def what_was_put_is_stored_waits_or_is_set_aside(self):
-            waiting = {os.path.basename(p)[24:-5] for p in spool.waiting(self.directory)}
+            waiting = {os.path.basename(p)[24:-5] for p in spool_contents.waiting(self.directory)}
             bad = f"{self.directory}/bad"
             aside = set(os.listdir(bad)) if os.path.exists(bad) else set()
             aside = {name[24:-5] for name in aside if name.endswith(".json")}

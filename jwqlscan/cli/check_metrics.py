@@ -7,8 +7,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from typing import Annotated
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,11 +21,14 @@ from jwqlscan.cli.common import (
     LogForm,
     age_in_seconds,
     examples,
-    print_json,
+    json_text,
     told,
     unexpected_problem,
 )
 from jwqlscan.system.logs import LogFormat
+
+if TYPE_CHECKING:
+    from jwqlscan.monitoring.check import Finding, Verdict
 
 app = typer.Typer()
 
@@ -70,7 +73,7 @@ def check(
     with performance data is printed. What can't be judged, such as a wrong configuration or a
     database that is down, is UNKNOWN, or WARNING if snapshots wait for that database.
     """
-    with told(debug, log_format, logging.ERROR), _given_up(timeout):
+    with told(debug, log_format, logging.ERROR), _given_up(timeout, json) as on_local:
         from jwqlscan.config.loader import Overrides, load_config
         from jwqlscan.errors import JwqlscanError, SignalledError
         from jwqlscan.monitoring.check import check as check_runs
@@ -79,7 +82,7 @@ def check(
 
         try:
             settings = load_config(config, Overrides(database=database))
-            verdict = run_until_signalled(check_runs, settings)
+            verdict = run_until_signalled(check_runs, settings, on_local)
         except SignalledError:
             raise
         except JwqlscanError as error:
@@ -88,24 +91,41 @@ def check(
             if debug:
                 raise
             verdict = unknown(unexpected_problem(error))
-        if json:
-            from jwqlscan.output.json_objects import check_object
-
-            print_json(check_object(verdict))
-        else:
-            sys.stdout.write(verdict.line + "\n")
+        sys.stdout.write(_text(verdict, json))
         raise typer.Exit(verdict.level)
 
 
+def _text(verdict: Verdict, json: bool) -> str:
+    """Return what is printed of a verdict."""
+    if not json:
+        return verdict.line + "\n"
+    from jwqlscan.output.json_objects import check_object
+
+    return json_text(check_object(verdict))
+
+
 @contextlib.contextmanager
-def _given_up(seconds: str) -> Iterator[None]:
-    """End the process as UNKNOWN after so long: its caller waits, and disks and databases hang."""
-    line = unknown_line(f"no answer within {float(seconds):g} s").encode()
+def _given_up(seconds: str, json: bool) -> Iterator[Callable[[Sequence[Finding]], None]]:
+    """End the process after a time: its caller waits, and disks and databases hang.
+
+    Yields what takes the findings that are known by then; without any the verdict is UNKNOWN.
+    """
+    from jwqlscan.monitoring.check import unknown
+
+    def rendered(findings: Sequence[Finding]) -> tuple[bytes, int]:
+        verdict = unknown(f"no answer within {float(seconds):g} s", findings)
+        return _text(verdict, json).encode(), int(verdict.level)
+
+    pending = [rendered(())]
+
+    def keep(findings: Sequence[Finding]) -> None:
+        pending[0] = rendered(findings)
 
     def give_up(*_: object) -> None:
+        text, code = pending[0]
         with contextlib.suppress(OSError):  # a full disk, a closed pipe: the exit code has to do
-            os.write(1, line)
-        os._exit(UNKNOWN)
+            os.write(1, text)
+        os._exit(code)
 
     try:
         signal.signal(signal.SIGALRM, give_up)
@@ -113,7 +133,7 @@ def _given_up(seconds: str) -> Iterator[None]:
     except (OverflowError, ValueError):
         raise typer.BadParameter("longer than a clock can be set", param_hint="--timeout") from None
     try:
-        yield
+        yield keep
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
@@ -143,19 +163,37 @@ def metrics(
     """Write the last run as Prometheus metrics.
 
     They are in the format of the node exporter's textfile collector. The file is replaced whole,
-    or not at all; a run writes it by itself if metrics.path is set.
+    or not at all; a run writes it by itself if metrics.path is set. If the database can't be read,
+    what the state directory knows of the last run is written, and an existing file's other metrics
+    stay.
     """
     with told(debug, log_format):
         from jwqlscan.config.loader import Overrides, load_config
-        from jwqlscan.monitoring.metrics import check_name, metrics_text, write_metrics
+        from jwqlscan.errors import StoreError
+        from jwqlscan.monitoring.metrics import (
+            check_name,
+            local_metrics,
+            metrics_text,
+            write_metrics,
+        )
         from jwqlscan.system.signals import run_until_signalled
 
         settings = load_config(config, Overrides(database=database))
         path = output or settings.metrics_path
         if path:
             check_name(path)
-        text = run_until_signalled(metrics_text, settings)
+        problem: StoreError | None = None
+        try:
+            text = run_until_signalled(metrics_text, settings)
+        except StoreError as error:
+            text = run_until_signalled(local_metrics, settings, path or "")
+            if not text:
+                raise
+            written = "only what the state directory knows of the last run is written"
+            problem = type(error)(f"{error}; {written}")
         if path:
             run_until_signalled(write_metrics, path, text)
         else:
             sys.stdout.write(text)
+        if problem is not None:
+            raise problem

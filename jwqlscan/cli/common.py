@@ -191,12 +191,17 @@ def print_line(text: str) -> None:
     sys.stdout.write(shown(text) + "\n")
 
 
-def print_json(data: Mapping[str, object]) -> None:
-    """Print one JSON object to standard output; the files in ``schemas`` describe them."""
+def json_text(data: Mapping[str, object]) -> str:
+    """Return one JSON object as it is printed; the files in ``schemas`` describe them."""
     import json
 
     versioned = {"schema_version": SCHEMA_VERSION, **data}
-    sys.stdout.write(json.dumps(versioned, indent=2 if sys.stdout.isatty() else None) + "\n")
+    return json.dumps(versioned, indent=2 if sys.stdout.isatty() else None) + "\n"
+
+
+def print_json(data: Mapping[str, object]) -> None:
+    """Print one JSON object to standard output."""
+    sys.stdout.write(json_text(data))
 
 
 def show_in_browser(path: str) -> None:

@@ -130,7 +130,8 @@ async def _flush(config: Config, from_others: bool, bad: bool) -> Flushed:
     import os
 
     from jwqlscan.store import Tables, open_store
-    from jwqlscan.store.spool import BAD, store_waiting, waiting
+    from jwqlscan.store.spool import BAD, store_waiting
+    from jwqlscan.store.spool_contents import waiting
     from jwqlscan.system.lock import run_lock
 
     with run_lock(os.path.join(config.state_path, "lock")):

@@ -8,7 +8,7 @@ The form is that of the Nagios plugin guidelines: one line, ``|``, performance d
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
@@ -188,15 +188,26 @@ def attempt_findings(
     return [Finding(Level.WARNING, line) for line in lines]
 
 
-async def check(config: Config) -> Verdict:
-    """Compare the last runs with the thresholds of the configuration."""
+async def check(
+    config: Config, on_local: Callable[[Sequence[Finding]], None] = lambda _: None
+) -> Verdict:
+    """Compare the last runs with the thresholds of the configuration.
+
+    Parameters
+    ----------
+    config : Config
+    on_local : callable, optional
+        Called with what the state directory knows before the store is asked, which may not answer.
+    """
     now = datetime.now(UTC)
     local = await look_at_state(config)
     limits = config.thresholds
+    without_store = attempt_findings(local, None, limits.max_age_s, now)
+    on_local(without_store)
     try:
         evidence = await gather(config.database_url, now)
     except StoreError as error:
-        return unknown(str(error), attempt_findings(local, None, limits.max_age_s, now))
+        return unknown(str(error), without_store)
     return judge(evidence, limits, now, local)
 
 

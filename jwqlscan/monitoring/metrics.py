@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
+from anyio import to_thread
+
 from jwqlscan import __version__
 from jwqlscan.config.loader import Config
 from jwqlscan.errors import ConfigError, ExitCode
@@ -122,6 +124,22 @@ async def metrics_text(config: Config) -> str:
     StoreError
     """
     return exposition(await gather(config.database_url), await look_at_state(config))
+
+
+async def local_metrics(config: Config, path: str = "") -> str:
+    """Return what the state directory knows of the last run; "" if it knows of none.
+
+    Parameters
+    ----------
+    config : Config
+    path : str, optional
+        Of a file whose other metrics are kept.
+    """
+    local = await look_at_state(config)
+    if local.last is None:
+        return ""
+    text = exposition(Evidence((), None), local)
+    return await to_thread.run_sync(with_known, text, path, abandon_on_cancel=True)
 
 
 def _metrics(evidence: Evidence, local: LocalState) -> Iterator[Metric]:

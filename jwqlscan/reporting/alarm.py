@@ -20,7 +20,7 @@ from jwqlscan.errors import ConfigError, ExitCode
 from jwqlscan.settings import Outputs
 from jwqlscan.state.attempts import Attempt
 from jwqlscan.store.failures import Failure
-from jwqlscan.system.atomic_files import write_atomically
+from jwqlscan.system.atomic_files import READ_FLAGS, write_atomically
 from jwqlscan.system.ownership import distrust_way
 from jwqlscan.text import harmless, shown
 
@@ -30,7 +30,6 @@ BEGIN, END = "<!--jwqlscan-alarm-->", "<!--/jwqlscan-alarm-->"
 
 READ_TIMEOUT_S = 10.0
 _MAX_BYTES = 2**28
-_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 _BLOCK = Markup(
     '<section id="alarm" class="state failed" role="alert"><p><strong class="verdict">⚠ {}</strong>'
@@ -101,7 +100,7 @@ def _read(path: str) -> str:
     if distrust_way(os.path.dirname(path))[1]:
         return ""
     try:
-        fd = os.open(path, _READ_FLAGS)
+        fd = os.open(path, READ_FLAGS)
     except FileNotFoundError:
         return ""
     with open(fd, "rb") as file:

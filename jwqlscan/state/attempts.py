@@ -18,7 +18,7 @@ from typing import Any
 
 from jwqlscan.errors import ExitCode
 from jwqlscan.store.failures import MAX_CAUSE, Failure
-from jwqlscan.system.atomic_files import overwrite_now, write_now
+from jwqlscan.system.atomic_files import READ_FLAGS, overwrite_now, write_now
 from jwqlscan.system.ownership import distrust_way
 from jwqlscan.text import harmless
 
@@ -30,7 +30,6 @@ KILLED_EXIT_CODE = 137  # 128 + SIGKILL, as a shell has it
 
 _RECORD_VERSION = 1
 _MAX_BYTES = 2**16
-_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 # Ends of a run that has stored its snapshot, or keeps it in the spool.
@@ -222,7 +221,7 @@ def _date(value: object) -> datetime | None:
 def _read(path: str) -> dict[str, Any]:
     """Return the record in a file, {} without one; a name that leads elsewhere is not followed."""
     try:
-        fd = os.open(path, _READ_FLAGS)
+        fd = os.open(path, READ_FLAGS)
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_BYTES:

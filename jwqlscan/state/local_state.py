@@ -16,6 +16,7 @@ from jwqlscan.state.run_in_progress import RunInProgress, run_in_progress
 from jwqlscan.store import open_store, spool
 from jwqlscan.store.dsn import same_place
 from jwqlscan.store.failures import Failure
+from jwqlscan.store.spool_contents import count_for_others, waiting
 from jwqlscan.text import shown
 from jwqlscan.units import counted
 
@@ -36,6 +37,8 @@ class LocalState:
         Snapshots that wait in the spool.
     quarantined : int
         Snapshots in ``spool/bad``.
+    for_others : int
+        Those of the snapshots that wait which are for other databases.
     """
 
     directory: str = ""
@@ -43,6 +46,7 @@ class LocalState:
     attempts: Attempts = field(default_factory=Attempts)
     waiting: int = 0
     quarantined: int = 0
+    for_others: int = 0
 
     @property
     def last(self) -> Attempt | None:
@@ -74,15 +78,29 @@ class LocalState:
     @property
     def waiting_line(self) -> str:
         """How many snapshots wait in the spool, and why: one line; "" if none does."""
-        if not self.waiting or (self.running is not None and self.waiting == 1):
+        own = self.waiting - self.for_others
+        if not own or (self.running is not None and own == 1):
             return ""  # the run in progress is storing its own
-        verb = "waits" if self.waiting == 1 else "wait"
-        where = shown(os.path.join(self.directory, "spool"))
-        line = f"{counted(self.waiting, 'snapshot')} {verb} in {where}"
+        line = f"{counted(own, 'snapshot')} {_wait(own)} in {self._spool}"
         last = self.last
         if last is not None and last.cause and not last.failed:
             return f"{line}: {last.cause}"
         return f"{line}: `jwqlscan db flush`, or the next run, stores what the database takes"
+
+    @property
+    def for_others_line(self) -> str:
+        """How many snapshots wait for other databases: one line; "" if none does."""
+        if not self.for_others:
+            return ""
+        return (
+            f"{counted(self.for_others, 'snapshot')} for another database"
+            f" {_wait(self.for_others)} in {self._spool}: `jwqlscan db flush --from-others` stores"
+            " them in this one"
+        )
+
+    @property
+    def _spool(self) -> str:
+        return shown(os.path.join(self.directory, "spool"))
 
     @property
     def quarantined_line(self) -> str:
@@ -99,7 +117,8 @@ class LocalState:
     @property
     def lines(self) -> list[str]:
         """What waits for somebody to look after it, a line each; without a failed run."""
-        return [line for line in (self.waiting_line, self.quarantined_line) if line]
+        found = (self.waiting_line, self.for_others_line, self.quarantined_line)
+        return [line for line in found if line]
 
 
 async def look_at_state(config: Config) -> LocalState:
@@ -108,13 +127,15 @@ async def look_at_state(config: Config) -> LocalState:
     Nothing is known where it can't be read, by another user say, where its disk does not answer,
     and of a database that is not the one that the runs used.
     """
+    location = open_store(config.database_url).location
     try:
         with anyio.fail_after(LOOK_TIMEOUT_S):
-            state = await anyio.to_thread.run_sync(_look, config.state_path, abandon_on_cancel=True)
+            state = await anyio.to_thread.run_sync(
+                _look, config.state_path, location, config.names_database, abandon_on_cancel=True
+            )
     except TimeoutError:
         return LocalState(config.state_path)
     known = state.attempts.current or state.last
-    location = open_store(config.database_url).location
     if known is not None and known.database and not same_place(known.database, location):
         return LocalState(config.state_path)
     return state
@@ -126,7 +147,7 @@ def count_spooled(state_path: str) -> tuple[int, int]:
     return _count(directory), _count(os.path.join(directory, spool.BAD))
 
 
-def _look(state_path: str) -> LocalState:
+def _look(state_path: str, location: str, configured: bool) -> LocalState:
     attempts = read_attempts(state_path)
     running = run_in_progress(state_path)
     if attempts.current is not None and running is None:
@@ -134,11 +155,21 @@ def _look(state_path: str) -> LocalState:
         again = read_attempts(state_path)
         killed = again.current is not None and again.current.run_id == attempts.current.run_id
         attempts = Attempts(None, attempts.current.killed()) if killed else again
-    return LocalState(state_path, running, attempts, *count_spooled(state_path))
+    directory = os.path.join(state_path, "spool")
+    try:
+        for_others = count_for_others(directory, location, configured=configured)
+    except StoreError:  # it can't be read
+        for_others = 0
+    waiting, quarantined = count_spooled(state_path)
+    return LocalState(state_path, running, attempts, waiting, quarantined, min(for_others, waiting))
+
+
+def _wait(count: int) -> str:
+    return "waits" if count == 1 else "wait"
 
 
 def _count(directory: str) -> int:
     try:
-        return len(spool.waiting(directory))
+        return len(waiting(directory))
     except StoreError:  # it can't be read
         return 0

@@ -14,13 +14,12 @@ import stat
 from collections.abc import Sequence
 
 from jwqlscan.errors import LastingWarning
-from jwqlscan.system.atomic_files import in_time, write_atomically
+from jwqlscan.system.atomic_files import READ_FLAGS, in_time, write_atomically
 
 NAME = "reported.json"
 _MODE = 0o600
 _MAX_KEPT = 1000
 _MAX_BYTES = 2**24
-_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 # With another number it is the same warning: 1 row left out, 2 rows left out.
 _NUMBER = re.compile(r"\b[0-9][0-9,.]*\b(?: rows?\b)?")
@@ -71,7 +70,7 @@ def _key(warning: str) -> str:
 
 def _read(path: str) -> list[str]:
     try:
-        with open(os.open(path, _READ_FLAGS), "rb") as file:
+        with open(os.open(path, READ_FLAGS), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 return []
             keys = json.loads(file.read(_MAX_BYTES))

@@ -15,7 +15,6 @@ import logging
 import os
 import re
 import stat
-import time
 import types
 import uuid
 from collections import Counter
@@ -33,7 +32,8 @@ from jwqlscan.model.snapshot import Snapshot
 from jwqlscan.resource_limits import shortage
 from jwqlscan.store import Store
 from jwqlscan.store.dsn import same_place
-from jwqlscan.system.atomic_files import in_time, make_directory, write_atomically
+from jwqlscan.store.spool_contents import CONFIGURED, FOR_STORE, crowding, waiting
+from jwqlscan.system.atomic_files import READ_FLAGS, in_time, make_directory, write_atomically
 from jwqlscan.text import shown
 from jwqlscan.units import counted, format_bytes
 
@@ -44,17 +44,7 @@ log = logging.getLogger(__name__)
 SPOOL_MODE = 0o600
 BAD = "bad"
 
-# Beside the snapshot's own keys: the location of the store that it is for, and whether that is the
-# one that the configuration names, not an option.
-_FOR, _CONFIGURED = "for_store", "configured"
-
-# A daily run's snapshot is some 100 kB. These are months without a store.
-MANY_FILES = 100
-MANY_BYTES = 2**30
-OLD_S = 30 * 86400.0
 _LARGEST_BYTES = 2**28  # nothing larger is read: it is none of ours
-
-_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +91,7 @@ async def put(
     path = os.path.join(directory, f"{stamp}-{snapshot.run_id}.json")
     try:
         await make_directory(directory, SPOOL_MODE, None, follow_symlink=True)
-        wanted = {_FOR: location, _CONFIGURED: configured}
+        wanted = {FOR_STORE: location, CONFIGURED: configured}
         # A record has no circles; looking for them in 10,000 rows takes a tenth of the time.
         content = json.dumps({**wanted, **snapshot.to_record()}, check_circular=False)
         await write_atomically(path, content, mode=SPOOL_MODE, group=None)
@@ -111,50 +101,6 @@ async def put(
             f"spool {shown(directory)}: {reason}: the snapshot is not kept there; make room"
         ) from error
     return path
-
-
-def waiting(directory: str) -> list[str]:
-    """Return the files that wait, oldest first.
-
-    Raises
-    ------
-    StoreError
-        If the directory can't be read.
-    """
-    try:
-        names = os.listdir(directory)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        where = "state.path must be a directory you can read"
-        raise StoreError(f"spool {shown(directory)}: {error.strerror}; {where}") from error
-    return [
-        os.path.join(directory, name)
-        for name in sorted(names)
-        if name.endswith(".json") and not name.startswith(".")
-    ]
-
-
-def crowding(directory: str) -> list[str]:
-    """Return a warning if so much waits, or for so long, that somebody must look after the store.
-
-    Nothing is deleted: it is what the archive was, and can't be measured again.
-    """
-    found = []
-    for path in waiting(directory):
-        try:
-            found.append(os.lstat(path))
-        except FileNotFoundError:
-            continue
-    size = sum(status.st_size for status in found)
-    age_s = time.time() - min((status.st_mtime for status in found), default=time.time())
-    if len(found) <= MANY_FILES and size <= MANY_BYTES and age_s <= OLD_S:
-        return []
-    return [
-        f"waiting in {shown(directory)}: {counted(len(found), 'snapshot')} ({format_bytes(size)}),"
-        f" the oldest for {counted(int(age_s // 86400), 'day')}: the store must be reached, then"
-        " `jwqlscan db flush`"
-    ]
 
 
 async def flush(directory: str, store: Store) -> list[str]:
@@ -284,7 +230,7 @@ def _read(path: str) -> tuple[Snapshot, str, bool]:
     _NoSnapshotError
     """
     try:
-        fd = os.open(path, _READ_FLAGS)
+        fd = os.open(path, READ_FLAGS)
         try:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
@@ -306,9 +252,9 @@ def _read(path: str) -> tuple[Snapshot, str, bool]:
         if not isinstance(record, dict):
             raise _NoSnapshotError("no snapshot: no JSON object")
         written_by = record.get("version")
-        wanted, configured = record.pop(_FOR, ""), record.pop(_CONFIGURED, True)
-        _check_types(wanted, str, _FOR)
-        _check_types(configured, bool, _CONFIGURED)
+        wanted, configured = record.pop(FOR_STORE, ""), record.pop(CONFIGURED, True)
+        _check_types(wanted, str, FOR_STORE)
+        _check_types(configured, bool, CONFIGURED)
         snapshot = Snapshot.from_record(record)
         _check_types(snapshot, Snapshot, "snapshot")
         uuid.UUID(snapshot.run_id)

@@ -34,6 +34,10 @@ _NAME_MAX = 255  # limits.h: bytes in a name
 # A file is written in a moment: what takes so long waits for a disk that does not answer.
 WRITE_TIMEOUT_S = 120.0
 
+# To read a file of ours where others may have put something else: links are not followed, and a
+# FIFO or a device does not block.
+READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
 
 # Not the event loop's own, whose threads are waited for at the end: one may hang in the kernel.
 def _new_threads() -> ThreadPoolExecutor:
