@@ -359,7 +359,8 @@ def test_a_run_that_is_killed_is_known_by_what_it_began(site):
         assert stored == count - 1  # the next run stores it
     done = site.jwqlscan("run")
     assert done.returncode == 0
-    assert KILLED in done.stderr  # once
+    assert KILLED in done.stderr and "the run before, of " in done.stderr  # once
+    assert "since" not in done.stderr  # nothing has failed since this one
     all_is_well(site)
 
 

@@ -283,6 +283,10 @@ def test_a_run_under_a_clock_that_was_ahead_hides_no_missing_run(tmp_path):
     assert [date[:10] for date in found["future"]] == ["2036-06-01"]
     metrics = faked("2026-12-01 08:00:00", "metrics", *config).stdout
     assert "jwqlscan_future_runs 1" in metrics
+    listed = faked("2026-12-01 08:00:00", "history", *config).stdout
+    assert ["future" in line for line in listed.splitlines() if "20" in line[:2]] == [False, True]
+    series = faked("2026-12-01 08:00:00", "history", "--json", *config).stdout
+    assert [point["future"] for point in json.loads(series)["points"]] == [False, True]
     [manifest] = tmp_path.glob("out/**/manifest.json")
     assert "2026-12-01" in manifest.read_text() and "2036" not in manifest.read_text()
     page = next(tmp_path.glob("out/**/filesystem_monitor.html")).read_text()

@@ -106,7 +106,7 @@ class Recorder:
             last = self._before.current.killed()
             failure = last.failure
             if failure is not None:
-                log.warning("%s", failure.line)
+                log.warning("%s", failure.line_of_later_run)
         if last is not None and last.failure is not None and not last.in_store:
             last = replace(last, in_store=await self._store(last.failure))
         self._before = Attempts(None, last)

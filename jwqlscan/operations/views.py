@@ -93,12 +93,20 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One series: what it is of, and its points, ascending by date."""
+    """One series: what it is of, and its points, ascending by date.
+
+    Points later than `latest` are dated in the future.
+    """
 
     area: str
     instrument: str
     filetype: str
     points: tuple[Point, ...]
+    latest: datetime = field(default_factory=latest_date)
+
+    def is_future(self, point: Point) -> bool:
+        """Return whether a point is dated in the future."""
+        return point.date > self.latest
 
 
 async def status(database_url: str, count: int, now: datetime | None = None) -> Status:

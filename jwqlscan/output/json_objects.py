@@ -306,6 +306,7 @@ def history_object(series: Series) -> dict[str, Any]:
                 **point._asdict(),
                 "date": point.date.isoformat(),
                 "capped": is_capped(point.bytes),
+                "future": series.is_future(point),
             }
             for point in series.points
         ],

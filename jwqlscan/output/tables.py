@@ -183,7 +183,8 @@ def print_series(series: Series, console: Terminal) -> None:
             value = getattr(point, name)
             known = format_bytes if name in sizes else format_count
             cells.append("" if value is None else known(value))
-        table.add_row(f"{point.date:%Y-%m-%d %H:%M}", point.status or "JWQL", *cells)
+        status = f"{point.status or 'JWQL'}{', in the future' if series.is_future(point) else ''}"
+        table.add_row(f"{point.date:%Y-%m-%d %H:%M}", status, *cells)
     console.show(table, expendable=range(len(table.headings) - 1, 3, -1))
 
 

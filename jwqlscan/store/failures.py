@@ -49,12 +49,23 @@ class Failure(NamedTuple):
 
     @property
     def line(self) -> str:
-        """What happened, when, and why: one line."""
-        at = f"{self.started:%Y-%m-%d %H:%M} UTC"
+        """What happened, when, and why: one line about the newest run."""
         if self.exit_code == ExitCode.REPORT_FAILED:
-            return f"the report of the run of {at} failed: {self.cause}"
-        code = "" if self.exit_code is None else f" (exit code {self.exit_code})"
-        return f"a run failed since, at {at}: {self.cause}{code}"
+            return f"the report of the run of {self._at} failed: {self.cause}"
+        return f"a run failed since, at {self._at}: {self.cause}{self._code}"
+
+    @property
+    def line_of_later_run(self) -> str:
+        """The same, as a run that follows reports it."""
+        return f"the run before, of {self._at}, failed: {self.cause}{self._code}"
+
+    @property
+    def _at(self) -> str:
+        return f"{self.started:%Y-%m-%d %H:%M} UTC"
+
+    @property
+    def _code(self) -> str:
+        return "" if self.exit_code is None else f" (exit code {self.exit_code})"
 
 
 _KNOWN = "SELECT count(*) FROM scan_failure WHERE {text:run_id} = $1"

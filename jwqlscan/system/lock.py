@@ -84,7 +84,7 @@ def run_lock(path: str) -> Iterator[int]:
             _take(fd)
         except BlockingIOError:
             raise LockedError(
-                f"another run holds {shown(path)}: {shown(holder_line(fd)) or 'unknown'}; "
+                f"another run holds {shown(path)}: {_holder(fd)}; "
                 "wait for it to end; `jwqlscan run --wait 10min` waits by itself"
             ) from None
         except OSError as error:  # ENOLCK, say: a filesystem without locks
@@ -115,6 +115,15 @@ def _take(fd: int) -> None:
                 raise
         time.sleep(_LOOK_S)
     return None
+
+
+def _holder(fd: int) -> str:
+    """Return the holder for a message: dates as in all others."""
+    line = holder_line(fd)
+    process, since, date = line.partition(" since ")
+    with contextlib.suppress(ValueError):
+        line = f"{process}{since}{datetime.fromisoformat(date):%Y-%m-%d %H:%M} UTC"
+    return shown(line) or "unknown"
 
 
 def holder_line(fd: int) -> str:
