@@ -113,7 +113,8 @@ def fuzz(built: str, seeds: range) -> None:
             ):
                 library.fuzz_start(seed, corrupt, -1)
                 # Which samples of many are kept may differ, and the order of links.
-                record = read().to_record()
+                tally = read()
+                record = {**tally.to_record(), "tree": tally.tree}  # its paths come in any order
                 for key in ("error_samples", "unrecognized_samples", "allocated_bytes"):
                     record.pop(key)
                 results.append(record)
