@@ -157,6 +157,20 @@ def test_a_password_never_shows(archive, home):
         assert "127.0.0.1" in done.stderr
 
 
+def test_a_database_that_is_down_is_reported_once_by_each_command(archive, home, tmp_path):
+    config = tmp_path / "c.toml"
+    config.write_text(
+        f'archive.path = "{archive}"\ndatabase.url = "postgresql://u@127.0.0.1:1/d"\n'
+    )
+    config.chmod(0o600)
+    for command, code in (("run", 4), ("run", 4), ("check", 1), ("status", 4), ("metrics", 4)):
+        done = jwqlscan(command, "-c", config, env=home)
+        assert (done.returncode, (done.stdout + done.stderr).count("Connection refused")) == (
+            code,
+            1,
+        ), done
+
+
 def test_a_log_file_is_written_when_configured_and_noted_in_the_store(archive, home, tmp_path):
     (tmp_path / "logs").mkdir()
     config = tmp_path / "c.toml"

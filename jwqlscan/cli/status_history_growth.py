@@ -81,8 +81,9 @@ def status(
         local = run_until_signalled(look_at_state, settings)
         try:
             found = run_until_signalled(last, settings.database_url, runs)
-        except StoreError:
+        except StoreError as error:
             if not json:  # this much is known without the store
+                local = local.without_cause(str(error))
                 print_attempts(local, local.failure(), Terminal())
             raise
         found = replace(found, local=local)

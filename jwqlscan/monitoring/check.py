@@ -207,7 +207,8 @@ async def check(
     try:
         evidence = await gather(config.database_url, now)
     except StoreError as error:
-        return unknown(str(error), without_store)
+        local = local.without_cause(str(error))
+        return unknown(str(error), attempt_findings(local, None, limits.max_age_s, now))
     return judge(evidence, limits, now, local)
 
 

@@ -22,6 +22,7 @@ from jwqlscan.errors import (
     LastingWarning,
     ReportError,
     StoreError,
+    StoreUnavailableError,
     cause_of,
     most_severe,
     single_errors,
@@ -96,6 +97,7 @@ class _Run:
     log_file: str
     run_id: str
     began: float = field(default_factory=time.monotonic)
+    store_was_down: bool = False  # before the scan
     metrics_problem: str = ""  # why the metrics can't be written
     warnings: list[str] = field(default_factory=list)  # of what was found before the scan
 
@@ -210,7 +212,7 @@ async def _attempt(
 ) -> Outcome:
     """Make the run, and record how it ended; the lock is held."""
     store = open_store(config.database_url)
-    last, complete, future = await _before(store, this.started)
+    last, complete, future = await _before(store, this)
     snapshot = await _measure(config, this, last, allow_empty, with_report, display)
     recorder.metrics_problem = this.metrics_problem
     if allow_drop or allow_empty:
@@ -223,6 +225,10 @@ async def _attempt(
     codes, warnings = stored.codes, stored.warnings
     warnings += [future_warning(future)] if future else []
     is_down = ExitCode.SPOOLED in codes
+    if this.store_was_down and not is_down:
+        warnings.append(
+            f"{store.location}: no answer before the scan: nothing was compared with it"
+        )
     if config.insight.thin_after_s and not is_down:
         warnings += await thin(config, store)
     written: tuple[str, ...] = ()
@@ -273,7 +279,7 @@ def _ending(outcome: Outcome) -> Ending:
 _Areas = Mapping[tuple[str, str], LastArea]
 
 
-async def _before(store: Store, now: datetime) -> tuple[_Areas | None, _Areas, list[datetime]]:
+async def _before(store: Store, this: _Run) -> tuple[_Areas | None, _Areas, list[datetime]]:
     """Return what is stored of earlier runs.
 
     Returns
@@ -285,7 +291,7 @@ async def _before(store: Store, now: datetime) -> tuple[_Areas | None, _Areas, l
     future : list of datetime
         Dates of runs in the future, which are neither of the two.
     """
-    until = latest_date(now)
+    until = latest_date(this.started)
     try:
         async with store:
             await store.verify()
@@ -295,7 +301,10 @@ async def _before(store: Store, now: datetime) -> tuple[_Areas | None, _Areas, l
             # What the last run could not read at all is as the last complete run found it.
             return {**complete, **last}, complete, await future_dates(store, until)
     except StoreError as error:
-        log.warning("%s; measuring all the same", await said(store, error))
+        this.store_was_down = isinstance(error, StoreUnavailableError)
+        # If it still is after the scan, that is reported then, once.
+        level = logging.INFO if this.store_was_down else logging.WARNING
+        log.log(level, "%s; measuring all the same", await said(store, error))
         return None, {}, []
 
 

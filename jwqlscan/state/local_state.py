@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import anyio
@@ -74,6 +74,13 @@ class LocalState:
         if last.failed and newest is not None and newest > last.started:
             return stored  # another host has stored a run since then
         return last.failure
+
+    def without_cause(self, problem: str) -> LocalState:
+        """Return the same without the cause of what waits, where that is reported anyway."""
+        last = self.last
+        if last is None or last.failed or last.cause != problem:
+            return self
+        return replace(self, attempts=replace(self.attempts, last=replace(last, cause="")))
 
     @property
     def waiting_line(self) -> str:

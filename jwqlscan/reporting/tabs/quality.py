@@ -102,5 +102,7 @@ def _runs(runs: RunColumns) -> Table:
         )
     marked = frozenset(number for number, row in enumerate(order) if runs.status[row] != "complete")
     older = len(runs.date) - len(rows)
-    remark = f"The newest {len(rows)}; the plots have the {older} older ones too" if older else ""
-    return Table("Runs", header, rows, marked, remark)
+    remarks = ["Counts are of the archive and central storage together"]
+    if older:
+        remarks.insert(0, f"The newest {len(rows)}; the plots have the {older} older ones too")
+    return Table("Runs", header, rows, marked, ". ".join(remarks))
