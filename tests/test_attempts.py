@@ -306,7 +306,7 @@ def many_directories(site):
 def paused(site, number):
     """Start a run, end it by a signal in the middle of its scan, and return its exit code."""
     many_directories(site)
-    with site.start("--max-rate", "20") as process:
+    with site.start("--max-rate", "8") as process:  # far from its end when the signal comes
         for line in process.stderr:
             if "scanning" in line:
                 break
@@ -367,7 +367,7 @@ def test_a_run_that_is_killed_is_known_by_what_it_began(site):
 @case("P38", "P14")
 def test_a_run_that_is_kept_out_leaves_the_record_of_the_other(site):
     many_directories(site)
-    with site.start("--max-rate", "20") as process:
+    with site.start("--max-rate", "8") as process:  # far from its end when the signal comes
         running = wait_for_entries(site)
         before = (site.path / "state" / FILE).read_bytes()
         for _ in range(2):
@@ -388,7 +388,7 @@ def test_a_run_that_is_kept_out_leaves_the_record_of_the_other(site):
 
 def test_a_refused_run_leaves_the_record_of_one_in_progress(site):
     many_directories(site)
-    with site.start("--max-rate", "20") as process:
+    with site.start("--max-rate", "8") as process:  # far from its end when the signal comes
         wait_for_entries(site)
         before = (site.path / "state" / FILE).read_bytes()
         done = site.jwqlscan("run", "--outputs", "/dev/null/x")
