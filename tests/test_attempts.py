@@ -58,6 +58,8 @@ class Site:
             stderr=subprocess.PIPE,
             text=True,
             cwd=self.path,
+            # The tests may run under nohup.
+            preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
         )
 
     def status(self):
@@ -362,6 +364,25 @@ def test_a_run_that_is_killed_is_known_by_what_it_began(site):
     assert KILLED in done.stderr and "the run before, of " in done.stderr  # once
     assert "since" not in done.stderr  # nothing has failed since this one
     all_is_well(site)
+
+
+@case("P38")
+@pytest.mark.parametrize("then", ["failed", "refused"])
+def test_a_killed_run_is_stored_whatever_the_next_one_comes_to(site, then):
+    paused(site, signal.SIGKILL)
+    if then == "failed":
+        emptied(site)
+        assert site.jwqlscan("run").returncode == 1
+        repaired(site)
+    else:
+        assert site.jwqlscan("run", "--outputs", "/dev/null/x").returncode == 2
+    done = site.jwqlscan("run")
+    assert (done.returncode, "since" in done.stderr) == (0, False), done.stderr
+    with sqlite3.connect(site.path / "db/store.db") as store:
+        causes = [
+            row[0] for row in store.execute("SELECT cause FROM scan_failure ORDER BY started")
+        ]
+    assert len(causes) == 2 and causes[0] == KILLED, causes
 
 
 @case("P38", "P14")

@@ -144,8 +144,9 @@ async def local_metrics(config: Config, path: str = "") -> str:
 
 def _metrics(evidence: Evidence, local: LocalState) -> Iterator[Metric]:
     yield Metric("build_info", "The version of jwqlscan.", (({"version": __version__}, 1),))
-    ahead = len(evidence.future)
-    yield _plain("future_runs", "Stored runs that are dated in the future.", ahead)
+    if evidence.runs or evidence.future:  # else nothing is known of the store, or nothing is in it
+        ahead = len(evidence.future)
+        yield _plain("future_runs", "Stored runs that are dated in the future.", ahead)
     yield from _attempt(evidence, local)
     complete = evidence.complete.date if evidence.complete is not None else None
     if not evidence.runs and local.last is not None:

@@ -142,7 +142,12 @@ class Recorder:
         if not self._holds_lock:  # refused before `begin`: keep what is known of earlier runs
             with contextlib.suppress(TimeoutError):
                 path = self._config.state_path
-                last = (await self._in_time(lambda: read_attempts(path))).last
+                attempts = await self._in_time(lambda: read_attempts(path))
+                last = attempts.last
+                if attempts.current is not None and self._may_write():  # it was killed
+                    last = attempts.current.killed()
+                    if last.failure is not None and not store_down:
+                        await self._store(last.failure)
                 if last is not None:
                     report, complete = last.report_failure, last.complete
                     self._attempt = replace(self._attempt, report_failure=report, complete=complete)
