@@ -798,7 +798,7 @@ FILL = """
 import os, sys, anyio
 sys.path.insert(0, sys.argv[1])
 from snapshots import make_snapshot
-from jwqlscan.store import spool
+from jwqlscan.store import spool, spool_contents
 from jwqlscan.errors import StoreUnavailableError
 from jwqlscan.store.sqlite import SqliteStore
 place, directory = sys.argv[2:]
