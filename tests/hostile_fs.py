@@ -33,7 +33,8 @@ def mounted(where: Path, nodes: dict[str, dict[str, Any]], **settings: Any) -> I
     nodes : dict
         Paths from the mount point on to what is there; directories above them are made up. Keys:
         ``dir`` (true for a directory), ``mode`` (else a regular file's), ``listed`` (the mode whose
-        type a listing gives in place of the true one), ``size``, ``blocks``, ``mtime``;
+        type a listing gives in place of the true one), ``target`` (of a symbolic link), ``size``,
+        ``blocks``, ``mtime``;
         by operation (``getattr``, ``opendir``, ``readdir``): ``hang`` (list), ``errno`` (to name),
         ``times`` (how often it fails; always without it), ``delay`` (seconds).
     settings
@@ -105,6 +106,9 @@ def serve(where: str, spec: dict[str, Any]) -> None:
                 "st_blocks": node.get("blocks", 0),
                 "st_mtime": node.get("mtime", 0) * 10**9,
             }
+
+        def readlink(self, path: str) -> str:
+            return str(nodes[path].get("target", "nowhere"))
 
         def opendir(self, path: str) -> int:
             misbehave("opendir", path)

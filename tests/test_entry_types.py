@@ -74,6 +74,33 @@ def test_files_listed_as_something_else_are_files(tmp_path, reader, follow):
     assert (tally.files, tally.errors, tally.vanished) == (3, {"type": 2}, 0)
 
 
+@pytest.mark.case("F32", "F42")
+@pytest.mark.parametrize("descriptors", [8, 20])  # none, and some, stay open for their entries
+@readers
+def test_scarce_descriptors_change_no_count_of_wrong_types(tmp_path, reader, descriptors):
+    depth = 16
+    nodes = {}
+    for level in range(depth):
+        above = "d/" * level
+        nodes |= {f"{above}{kind}": node(kind, "directory") for kind in ("file", "link", "fifo")}
+        nodes[f"{above}link_to_file"] = {**node("link", "directory"), "target": "file"}
+        nodes[f"{above}subdirectory"] = node("directory", "file")
+        nodes[f"{above}removed"] = {**node("file", "directory"), "errno": {"getattr": "ENOENT"}}
+    under = [required("prlimit"), f"--nofile={descriptors}:{descriptors}"]
+    with mounted(tmp_path / "m", nodes):
+        for followed in (0, 1):
+            tally = walk_elsewhere(
+                tmp_path / "m", reader, under=under, follow_file_symlinks=bool(followed)
+            )
+            files, links = depth * (1 + followed), depth * (2 - followed)
+            assert counted(tally) == (
+                (files, 10 * files, 2 * depth, links, depth),
+                {"type": 5 * depth},
+                depth,
+            )
+            assert all(os.path.lexists(error.path) for error in tally.error_samples)
+
+
 @pytest.mark.case("F42")
 @readers
 def test_a_mount_table_tells_where_types_are_checked(tmp_path, reader):

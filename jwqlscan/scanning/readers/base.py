@@ -113,6 +113,8 @@ class Work(NamedTuple):
         Pending entries, as the reader that listed them keeps them; None: the directory itself.
     account : object or None
         What a reader in Python keeps of the parent; with `entries`, of the directory itself.
+    listed_ns : int or None
+        Where descriptors are scarce: st_mtime_ns of the directory that lists it, which is closed.
     """
 
     root: Root
@@ -122,6 +124,7 @@ class Work(NamedTuple):
     device: int
     entries: Any = None
     account: Any = None
+    listed_ns: int | None = None
 
 
 class Link(NamedTuple):

@@ -183,8 +183,8 @@ class ScandirReader:
         if here.parent.fd < self._keep_below_fd:
             return Work(here.root, path, name, here.parent, here.device, None, here.account)
         below_root = path[len(here.root.path) :].lstrip("/")
-        opened = here.root.opened
-        return Work(here.root, path, below_root, opened, here.device, None, here.account)
+        opened, listed_ns = here.root.opened, here.parent.modified_ns
+        return Work(here.root, path, below_root, opened, here.device, None, here.account, listed_ns)
 
     def _read_entries(self, here: Work, entries: Entries, more: bool, this: _Reading) -> None:
         """Stat entries that are no directories.
@@ -327,20 +327,23 @@ class ScandirReader:
 
     def _count_other(self, item: Work, this: _Reading) -> bool:
         """Count what was listed as a directory and is none; False if it was replaced since."""
-        if "/" in item.name:  # its parent is not open: see `_child`
-            return False
+        above, _, name = item.name.rpartition("/")
+        parent = item.parent
         try:
-            stat = os.lstat(item.name, dir_fd=item.parent.fd)
+            if item.listed_ns is not None:  # its parent is closed: see `_child`
+                fd = patiently(open_below, parent.fd, above or ".")
+                parent = OpenDirectory(fd, item.listed_ns)
+            stat = os.lstat(name, dir_fd=parent.fd)
         except OSError:
             return False
-        if stat.st_mode & KIND == S_IFDIR or not item.parent.is_unchanged:
+        if stat.st_mode & KIND == S_IFDIR or not parent.is_unchanged:
             return False
         _fail_type(this.batch, item.path)
-        path = item.path[: -len(item.name)].rstrip("/") or "/"
-        here = item._replace(path=path, name="")
+        path = item.path[: -len(name)].rstrip("/") or "/"
+        here = item._replace(path=path, name="", parent=parent)
         if self._rules.follow_file_symlinks:
-            stat = _followed(here, item.name, stat)
-        this.pile.add(path, [item.name], [stat], item.account)
+            stat = _followed(here, name, stat)
+        this.pile.add(path, [name], [stat], item.account)
         return True
 
     def _enter(self, item: Work, stat: os.stat_result, batch: Batch) -> bool:
