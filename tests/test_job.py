@@ -171,19 +171,6 @@ async def test_an_area_that_is_suddenly_empty_fails_the_run(tree, gone):
     assert outcome.exit_code == ExitCode.COMPLETE
 
 
-@pytest.mark.case("F38")
-async def test_an_area_that_is_gone_fails_the_run(tree):
-    config = make_config(tree)
-    await run(config, with_report=False)
-    (tree / "archive/public").rename(tree / "elsewhere")
-    with pytest.raises(ScanFailedError, match=r"archive/public \(archive.path in "):
-        await run(config, with_report=False)
-    assert len(rows(tree, "SELECT id FROM filesystem_general")) == 1
-    outcome = await run(config, with_report=False, allow_empty=True)
-    assert outcome.exit_code == ExitCode.INCOMPLETE
-    assert outcome.snapshot.area("archive", "public").state == "missing"
-
-
 async def test_a_missing_archive_directory_is_a_configuration_error(tree):
     (tree / "archive").rename(tree / "elsewhere")
     with pytest.raises(ConfigError, match=r"archive \(archive.path in .*config.toml\): No such"):

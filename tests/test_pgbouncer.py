@@ -20,6 +20,7 @@ from stores import everything, look, record, runs
 from jwqlscan.errors import StoreUnavailableError
 from jwqlscan.history.insight_queries import read_insight
 from jwqlscan.store import Tables, open_store, spool, spool_contents
+from jwqlscan.store.known_areas import last_areas
 from jwqlscan.store.postgresql import PostgresqlStore
 from jwqlscan.store.schema import APPLICATION_ID
 from jwqlscan.store.transfer.copy import copy
@@ -114,7 +115,7 @@ async def test_what_is_stored_through_a_pooler_is_what_is_stored_without(
         assert await everything(store) == await everything(other)
         assert (await store.history()).general == (await other.history()).general
         assert (await read_insight(store)).areas == (await read_insight(other)).areas
-        assert await store.last_areas() == await other.last_areas()
+        assert await last_areas(store) == await last_areas(other)
     async with open_store(pg_url) as direct:
         assert len((await direct.history()).general.date) == 6
 

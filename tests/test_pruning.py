@@ -15,6 +15,7 @@ from jwqlscan.errors import ClockError
 from jwqlscan.history.insight_queries import read_insight
 from jwqlscan.store import open_store
 from jwqlscan.store.failures import record_failure
+from jwqlscan.store.known_areas import last_areas, last_complete_areas
 from jwqlscan.store.queries import last_runs
 from jwqlscan.store.rows import TableRows
 from jwqlscan.store.transfer.prune import prune
@@ -89,7 +90,7 @@ async def test_the_newest_run_and_the_newest_complete_one_stay(url):
     assert kept == ["03", "05"]  # the others went week by week
     assert done.runs == 3
     async with open_store(url) as store:
-        assert await store.last_complete_areas() and await store.last_areas()
+        assert await last_complete_areas(store) and await last_areas(store)
 
 
 async def test_of_each_week_the_newest_complete_run_stays(url):

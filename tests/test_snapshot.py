@@ -70,6 +70,28 @@ def test_a_capacity_that_is_not_known_makes_it_incomplete():
     assert whole.incomplete_reasons == ["archive p: capacity unknown, df gave no answer"]
 
 
+@pytest.mark.parametrize("state", ["stalled", "failed", "missing"])
+def test_a_capacity_that_is_not_known_for_the_same_cause_is_no_line_of_its_own(state):
+    lost = replace(PUBLIC, name="p", state=state, note="why", tally=Tally(), capacity=None)
+    whole = replace(lost, name="all", note="p: why")
+    lines = {True: ["archive p: missing (why), accepted by --allow-empty"]}
+    for areas in ((PUBLIC, lost), (whole, lost)):
+        found = snapshot(*areas)
+        assert found.missing_areas == lines.get(state == "missing", [])
+        assert found.incomplete_reasons == (
+            [] if state == "missing" else [f"archive p: {state} (why)"]
+        )
+
+
+def test_a_missing_area_is_not_why_another_is_incomplete():
+    part = replace(PUBLIC, state="partial", tally=Tally(errors={"io": 2}))
+    whole = replace(part, name="all")
+    gone = replace(PUBLIC, name="p", state="missing", note="why", tally=Tally(), capacity=None)
+    both = snapshot(whole, part, gone)
+    assert both.incomplete_reasons == ["archive public: partial, 2 errors"]
+    assert both.status == "incomplete" and len(both.missing_areas) == 1
+
+
 def test_an_area_that_is_partial_makes_it_incomplete():
     tally = Tally(errors={"io": 2, "permission": 1})
     whole = snapshot(replace(PUBLIC, state="partial", tally=tally))

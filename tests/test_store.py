@@ -31,6 +31,7 @@ from jwqlscan.errors import ConfigError, StoreError, StoreUnavailableError
 from jwqlscan.model.tally import Amount, Product, Tally
 from jwqlscan.store import MONITOR_NAME, LastArea, Store, open_store, schema
 from jwqlscan.store.dsn import redacted
+from jwqlscan.store.known_areas import last_areas, last_complete_areas
 from jwqlscan.store.postgresql import PostgresqlStore
 from jwqlscan.store.postgresql_errors import in_words
 from jwqlscan.store.schema import migrations
@@ -98,7 +99,7 @@ async def test_a_recorded_snapshot_comes_back_as_history(backend):
 async def test_an_empty_store_has_an_empty_history_and_no_areas(backend):
     async with backend.open() as store:
         assert (await store.history()).empty
-        assert await store.last_areas() == {}
+        assert await last_areas(store) == {}
 
 
 @pytest.mark.case("P21")
@@ -237,24 +238,30 @@ async def test_samples_are_those_of_the_newest_run(backend):
     assert samples.errors == [("permission", "stat", shown_name)]
 
 
-async def test_the_last_areas_are_those_of_the_newest_real_run(backend):
+async def test_the_last_areas_are_those_of_the_newest_real_run_that_measured_them(backend):
+    gone = make_area("central", "logs", Tally(), state="missing", note="No such file or directory")
     async with backend.open() as store:
-        await store.record(make_snapshot(1, make_area(tally=make_tally(21))))
+        await store.record(make_snapshot(1, make_area(tally=make_tally(21)), gone))
         await store.record(make_snapshot(0))
         await store.record(make_snapshot(2, sample=True))
-        assert await store.last_areas() == {("archive", "all"): LastArea(21, 25, 2 * 2**40)}
+        last, first = await last_areas(store), await last_areas(store, START)
+    assert last["archive", "all"] == LastArea(21, 25, 2 * 2**40)
+    assert last["archive", "public"] == first["archive", "public"]._replace(date=START)
+    missing = ("/central/logs", "No such file or directory")
+    assert last["central", "logs"] == LastArea(0, 0, missing=missing)
+    assert last.keys() == first.keys() and first["archive", "all"].date is None
 
 
 async def test_the_last_complete_areas_are_of_no_incomplete_suspect_or_sample_run(backend):
     incomplete = make_area(tally=make_tally(7), state="stalled", note="no answer")
     async with backend.open() as store:
-        assert await store.last_complete_areas() == {}
+        assert await last_complete_areas(store) == {}
         await store.record(make_snapshot(0, make_area(tally=make_tally(5))))
         await store.record(make_snapshot(1, make_area(tally=make_tally(6))))
         await store.record(make_snapshot(2, incomplete))
         await store.record(make_snapshot(3, suspicions=("archive all: fewer files",)))
         await store.record(make_snapshot(4, sample=True))
-        assert await store.last_complete_areas() == {("archive", "all"): LastArea(6, 10, 2 * 2**40)}
+        assert await last_complete_areas(store) == {("archive", "all"): LastArea(6, 10, 2 * 2**40)}
         history = await store.history()
     assert history.incomplete_dates == {START + timedelta(days=day) for day in (2, 3)}
     assert history.runs.status[2:4] == ["incomplete", "suspect"]
@@ -288,15 +295,17 @@ async def test_mounts_that_were_crossed_are_stored(backend):
 async def test_an_area_that_the_last_run_could_not_read_is_unknown(backend, state):
     unread = make_area(name="public", tally=Tally(), state=state)
     async with backend.open() as store:
-        await store.record(make_snapshot(0))
+        await store.record(make_snapshot(0, make_area()))
         await store.record(make_snapshot(1, make_area(), unread))
-        assert set(await store.last_areas()) == {("archive", "all")}
+        assert set(await last_areas(store)) == {("archive", "all")}
+        await store.record(make_snapshot(-1, make_area(), make_area(name="public")))
+        assert (await last_areas(store))["archive", "public"].files == 10
 
 
 async def test_sample_runs_alone_leave_no_last_areas(backend):
     async with backend.open() as store:
         await store.record(make_snapshot(sample=True))
-        assert await store.last_areas() == {}
+        assert await last_areas(store) == {}
 
 
 async def test_a_failed_run_leaves_a_row_in_monitor_only(backend):

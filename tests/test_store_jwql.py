@@ -12,6 +12,7 @@ from jwqlscan.model.baseline import JWQL as JWQL_ORIGIN
 from jwqlscan.model.tally import Amount, Product
 from jwqlscan.store import MONITOR_NAME, LastArea, open_store
 from jwqlscan.store.jwql_areas import jwql_areas
+from jwqlscan.store.known_areas import last_areas, last_complete_areas
 from jwqlscan.system.clock import LATEST
 
 DAYS = 731
@@ -254,7 +255,7 @@ async def test_recording_a_snapshot_again_changes_nothing_without_unique_constra
 async def test_before_our_first_run_jwql_says_what_each_area_had(jwql_url):
     async with open_store(jwql_url) as store:
         await store.record(make_snapshot(sample=True))
-        assert await store.last_areas() == await store.last_complete_areas() == {}
+        assert await last_areas(store) == await last_complete_areas(store) == {}
         files, date = 1000 + DAYS - 1, datetime(2025, 12, 31, 5, tzinfo=UTC)
         expected = {
             ("archive", "all"): LastArea(files, files, 3 * 2**39, JWQL_ORIGIN, date),
@@ -263,7 +264,7 @@ async def test_before_our_first_run_jwql_says_what_each_area_had(jwql_url):
         }
         assert await jwql_areas(store, LATEST) == expected
         await store.record(make_snapshot(1))
-        assert (await store.last_areas())["archive", "all"] == LastArea(10, 14, 2**41)
+        assert (await last_areas(store))["archive", "all"] == LastArea(10, 14, 2**41)
         assert await jwql_areas(store, LATEST) == expected
 
 

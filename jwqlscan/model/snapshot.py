@@ -12,10 +12,17 @@ from jwqlscan.model.tally import Tally
 from jwqlscan.text import shown
 from jwqlscan.units import counted
 
-# What became of an area, best first: everything was read; something in it could not be read; the
+# The state of an area, best first: everything was read; something in it could not be read; the
 # time allowed was over; its storage no longer answered; its scanning process died, or its root
-# directory is not there, and nothing is known of it.
+# directory could not be read; its root directory does not exist.
 STATES = ("complete", "partial", "stopped", "stalled", "failed", "missing")
+
+# A run with such an area is stored only where the operator accepted that there is none
+# (`--allow-empty`): then there is nothing to read, and the run is complete without it.
+MISSING = "missing"
+
+# Why df gave no answer for an area, too: the state explains it.
+_WITHOUT_ANSWER = frozenset({"stalled", "failed", MISSING})
 
 ALL = "all"  # the name of the area that a whole group makes
 RECORD_VERSION = 1
@@ -104,13 +111,17 @@ class AreaSnapshot:
     note: str = ""
 
 
+def _lacks_capacity(area: AreaSnapshot) -> bool:
+    return area.capacity is None and area.state != MISSING
+
+
 def _explained(whole: AreaSnapshot, parts: Iterable[AreaSnapshot]) -> bool:
     """Tell whether nothing is wrong with a group but what its areas report.
 
     Those of the archive lie side by side; areas of central storage may lie within each other, so
     that their errors can't be added up.
     """
-    wrong = [part for part in parts if part.state != "complete"]
+    wrong = [part for part in parts if part.state not in ("complete", MISSING)]
     if not wrong or worst_state(part.state for part in wrong) != whole.state:
         return False
     errors = [sum(part.tally.errors.values()) for part in wrong]
@@ -175,12 +186,26 @@ class Snapshot:
             label = f"{area.group} {shown(area.name)}"
             parts = [one for one in self.areas if one.group == area.group and one is not area]
             whole = area.name == ALL
-            if area.state != "complete" and not (whole and _explained(area, parts)):
+            is_wrong = area.state not in ("complete", MISSING)
+            if is_wrong and not (whole and _explained(area, parts)):
                 reason = incomplete_reason("", area.state, area.note, area.tally)
                 labels.setdefault(reason, []).append(label)
-            if area.capacity is None and not (whole and any(p.capacity is None for p in parts)):
+            is_unknown = area.capacity is None and area.state not in _WITHOUT_ANSWER
+            if is_unknown and not (whole and any(_lacks_capacity(part) for part in parts)):
                 reason = ": capacity unknown, df gave no answer"
                 labels.setdefault(reason, []).append(label)
+        return [", ".join(names) + reason for reason, names in labels.items()]
+
+    @property
+    def missing_areas(self) -> list[str]:
+        """The areas whose directory does not exist, one line a reason; empty if all exist."""
+        labels: dict[str, list[str]] = {}
+        for area in self.areas:
+            parts = [one for one in self.areas if one.group == area.group and one is not area]
+            whole = area.name == ALL and any(part.state == MISSING for part in parts)
+            if area.state == MISSING and not whole:
+                reason = f": {MISSING} ({area.note}), accepted by --allow-empty"
+                labels.setdefault(reason, []).append(f"{area.group} {shown(area.name)}")
         return [", ".join(names) + reason for reason, names in labels.items()]
 
     @property

@@ -16,7 +16,7 @@ from enum import IntEnum
 from jwqlscan.config.loader import Config
 from jwqlscan.errors import StoreError
 from jwqlscan.model.baseline import COMPLETE, baseline
-from jwqlscan.model.snapshot import ALL
+from jwqlscan.model.snapshot import ALL, MISSING
 from jwqlscan.settings import Limits, Thresholds
 from jwqlscan.state.local_state import LocalState, look_at_state
 from jwqlscan.store import Tables, open_store
@@ -266,6 +266,11 @@ def judge(
     if not newest.complete:
         reason = f": {newest.incomplete_reasons[0]}" if newest.incomplete_reasons else ""
         findings.append(Finding(Level.WARNING, f"the last run is {newest.status}{reason}"))
+    findings += [
+        Finding(Level.WARNING, f"{area.label} is missing: {area.path}")
+        for area in newest.areas
+        if area.state == MISSING
+    ]
     findings += attempts
     for area in _rooms(newest.areas):
         findings += _capacity(area, limits)

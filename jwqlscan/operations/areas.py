@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from jwqlscan.config.loader import DEFAULT_ARCHIVE_AREAS, Config
 from jwqlscan.errors import ConfigError, LastingWarning, ScanFailedError
 from jwqlscan.model.baseline import JWQL
-from jwqlscan.model.snapshot import ALL, AreaSnapshot
+from jwqlscan.model.snapshot import ALL, AreaSnapshot, Snapshot
 from jwqlscan.scanning.measure import AreaMeasure
 from jwqlscan.scanning.supervisor import Found
 from jwqlscan.settings import Area, ScanSettings
@@ -17,8 +18,6 @@ from jwqlscan.store import LastArea
 from jwqlscan.store.rows import CENTRAL
 from jwqlscan.text import shown
 from jwqlscan.units import counted, format_bytes, format_count
-
-NOT_THERE = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 _FOLLOW = "links are counted apart; scan.follow_file_symlinks counts the files they lead to"
 
@@ -29,16 +28,35 @@ _NEXT = (
 _DENIED = frozenset({errno.EACCES, errno.EPERM})
 
 
-def _remedy(number: int) -> str:
+class _Problem(NamedTuple):
+    """Why a root is refused, and what to do about it."""
+
+    text: str
+    remedy: str
+
+
+def _remedy(root: Found) -> str:
     """Return what to do about an area that can't be read.
 
     To take it as empty is right only where it was removed: what can't be read may hold files.
     """
-    if number in NOT_THERE:
+    if root.is_missing:
         return _NEXT
+    return _reading_remedy(root.errno)
+
+
+def _reading_remedy(number: int) -> str:
     if number in _DENIED:
         return "nothing is stored: let the user who runs jwqlscan read and search it"
     return "nothing is stored: see its mount and its disk, then run again"
+
+
+def _refusal(problems: Sequence[_Problem]) -> str:
+    """Return all problems in one line, each remedy once."""
+    by_remedy: dict[str, list[str]] = {}
+    for problem in problems:
+        by_remedy.setdefault(problem.remedy, []).append(problem.text)
+    return "; ".join(f"{', '.join(texts)}; {remedy}" for remedy, texts in by_remedy.items())
 
 
 def survey_paths(config: Config) -> list[str]:
@@ -65,18 +83,9 @@ def choose_areas(
     ConfigError
         If the archive's or central storage's own directory does not exist.
     ScanFailedError
-        If an area's root is missing or unreadable: an unmounted archive is not an empty one.
+        If areas' roots are missing, unreadable, or empty where there were files: an unmounted
+        archive is not an empty one. All are named.
     """
-    if not allow_empty:
-        for key, path in (
-            ("archive.path", config.archive_path),
-            ("central.path", config.central_path),
-        ):
-            if path and found[path].errno in NOT_THERE:
-                problem = os.strerror(found[path].errno)
-                raise ConfigError(
-                    f"{shown(path)} ({config.where(key)}): {problem}; mount it, or name another"
-                )
     archive = config.archive_areas
     if archive is None:
         candidates = [area for area in _archive_candidates(config) if area.name != ALL]
@@ -84,15 +93,95 @@ def choose_areas(
         if not archive and config.archive_path:
             archive = (Area("archive", ALL, config.archive_path, "archive.path"),)
     areas = [*archive, *config.central_areas]
-    if not allow_empty:
-        for area in areas:
-            number = found[area.path].errno
-            if number and number != errno.ETIMEDOUT:  # hangs: the others are measured all the same
-                raise ScanFailedError(
-                    f"{shown(area.path)} ({config.where(area.key)}): {os.strerror(number)};"
-                    f" {_remedy(number)}"
-                )
+    if allow_empty:
+        return areas
+    problems = {
+        area: problem
+        for area in areas
+        if (problem := _problem(area, found[area.path], last, config))
+    }
+    problems |= _empty_groups(areas, found, last or {}, problems)
+    roots = _missing_roots(config, found, problems, areas)
+    for root, _ in roots:
+        problems = {area: one for area, one in problems.items() if not _is_in(area.path, root)}
+    if roots or problems:
+        refused = ConfigError if roots else ScanFailedError
+        raise refused(_refusal([*(problem for _, problem in roots), *problems.values()]))
     return areas
+
+
+def missing_areas(areas: Sequence[Area], found: Mapping[str, Found]) -> list[Area]:
+    """Return the areas whose directories do not exist."""
+    return [area for area in areas if found[area.path].is_missing]
+
+
+def _problem(
+    area: Area,
+    root: Found,
+    last: Mapping[tuple[str, str], LastArea] | None,
+    config: Config,
+) -> _Problem | None:
+    """Return why an area can't be measured; None if it can.
+
+    One that hangs can: the others are measured all the same. So can one whose directory was missing
+    in the last run for the same reason: the operator accepted that then.
+    """
+    where = f"{shown(area.path)} ({config.where(area.key)})"
+    before = last.get((area.group, area.name)) if last is not None else None
+    if root.errno == errno.ETIMEDOUT:
+        return None
+    if root.errno:
+        reason = os.strerror(root.errno)
+        if before is not None and before.missing == (shown(area.path), shown(reason)):
+            return None
+        if root.is_missing and last is None:
+            reason += ", and the store can't be asked whether that was accepted"
+        return _Problem(f"{where}: {reason}", _remedy(root))
+    if root.empty and (had := _found_before(last or {}, area.group, area.name)):
+        return _Problem(f"{where}: no files, and {had}", _NEXT)
+    return None
+
+
+def _empty_groups(
+    areas: Sequence[Area],
+    found: Mapping[str, Found],
+    last: Mapping[tuple[str, str], LastArea],
+    problems: Mapping[Area, _Problem],
+) -> dict[Area, _Problem]:
+    """Return a problem for each group of empty areas that had files, in whatever areas."""
+    empty = {}
+    for group in dict.fromkeys(area.group for area in areas):
+        parts = [area for area in areas if area.group == group]
+        had = _found_before(last, group, ALL)
+        if had and all(found[part.path].empty and part not in problems for part in parts):
+            where = ", ".join(shown(part.path) for part in parts)
+            empty[parts[0]] = _Problem(f"{where}: no files, and {had}", _NEXT)
+    return empty
+
+
+def _missing_roots(
+    config: Config,
+    found: Mapping[str, Found],
+    problems: Mapping[Area, _Problem],
+    areas: Sequence[Area],
+) -> list[tuple[str, _Problem]]:
+    """Return the archive's and central storage's own directories that do not exist.
+
+    One whose areas were all accepted as missing is left out.
+    """
+    roots = []
+    for key, path in (("archive.path", config.archive_path), ("central.path", config.central_path)):
+        if not path or not found[path].is_missing:
+            continue
+        inside = [area for area in areas if _is_in(area.path, path)]
+        if not inside or any(area in problems for area in inside):
+            text = f"{shown(path)} ({config.where(key)}): {os.strerror(found[path].errno)}"
+            roots.append((path, _Problem(text, "mount it, or name another")))
+    return roots
+
+
+def _is_in(path: str, directory: str) -> bool:
+    return path == directory or path.startswith(directory.rstrip("/") + "/")
 
 
 def check_not_emptied(
@@ -108,22 +197,26 @@ def check_not_emptied(
     Raises
     ------
     ScanFailedError
+        All of them are named.
     """
-    for one in measures:
-        if _is_empty([one]):
-            if last is None:
-                before = "the store can't be asked whether it had files"
-            elif found := _found_before(last, one.area.group, one.area.name):
-                before = found
-            else:
-                continue
-            where = f"{shown(one.area.path)} ({config.where(one.area.key)})"
-            raise ScanFailedError(f"{where}: {_emptiness([one], before)}")
+    problems = []
     for group in dict.fromkeys(one.area.group for one in measures):
         parts = [one for one in measures if one.area.group == group]
-        if last is not None and _is_empty(parts) and (found := _found_before(last, group, ALL)):
+        emptied = []
+        for one in parts:
+            before = "the store can't be asked whether it had files"
+            if last is not None:
+                before = _found_before(last, group, one.area.name)
+            if before and _is_empty([one]):
+                where = f"{shown(one.area.path)} ({config.where(one.area.key)})"
+                emptied.append(_emptiness(where, [one], before))
+        total = _found_before(last or {}, group, ALL)
+        if not emptied and total and _is_empty(parts):
             where = ", ".join(shown(one.area.path) for one in parts)
-            raise ScanFailedError(f"{where}: {_emptiness(parts, found)}")
+            emptied.append(_emptiness(where, parts, total))
+        problems += emptied
+    if problems:
+        raise ScanFailedError(_refusal(problems))
 
 
 def _is_empty(measures: Sequence[AreaMeasure]) -> bool:
@@ -132,16 +225,17 @@ def _is_empty(measures: Sequence[AreaMeasure]) -> bool:
     )
 
 
-def _emptiness(measures: Sequence[AreaMeasure], before: str) -> str:
+def _emptiness(where: str, measures: Sequence[AreaMeasure], before: str) -> _Problem:
     """Return what was found instead of files, what there was before, and what to do."""
     samples = [sample for one in measures for sample in one.tally.error_samples]
     if not samples:
-        return f"no files{_links(measures)}, and {before}; {_NEXT}"
+        return _Problem(f"{where}: no files{_links(measures)}, and {before}", _NEXT)
     such = min(samples)
     errors = counted(sum(sum(one.tally.errors.values()) for one in measures), "error")
-    return (
-        f"no files that can be read{_links(measures)}, and {before}; {errors}, such as"
-        f" {shown(such.path)}: {os.strerror(such.errno)}; {_remedy(such.errno)}"
+    return _Problem(
+        f"{where}: no files that can be read{_links(measures)}, and {before}; {errors}, such as"
+        f" {shown(such.path)}: {os.strerror(such.errno)}",
+        _NEXT if such.errno in (errno.ENOENT, errno.ENOTDIR) else _reading_remedy(such.errno),
     )
 
 
@@ -150,8 +244,9 @@ def _found_before(last: Mapping[tuple[str, str], LastArea], group: str, name: st
     area = last.get((group, name))
     if area is None or not area.files:
         return ""
-    if area.date is None:  # a run of ours
-        return f"the last run found {area.files:,}"
+    if area.origin != JWQL:
+        run = "the last run" if area.date is None else f"the run of {area.date:%Y-%m-%d}"
+        return f"{run} found {area.files:,}"
     if group == CENTRAL:  # JWQL kept bytes only
         return f"JWQL's monitor found some on {area.date:%Y-%m-%d}"
     return f"JWQL's monitor counted {area.files:,} on {area.date:%Y-%m-%d}"
@@ -176,6 +271,14 @@ def link_warnings(areas: Sequence[AreaSnapshot], scan: ScanSettings) -> list[str
         )
         for area in areas
         if area.name == ALL and area.tally.symlinks > area.tally.files
+    ]
+
+
+def missing_warnings(snapshot: Snapshot) -> list[str]:
+    """Return a warning for the areas whose directories do not exist."""
+    return [
+        LastingWarning(f"{areas}; make the directory, or remove the area from the configuration")
+        for areas in snapshot.missing_areas
     ]
 
 
@@ -217,18 +320,22 @@ def suspicions(
         if not links:
             before_bytes = format_bytes(last.apparent_bytes)
             compared.append((size, last.apparent_bytes, format_bytes(size), before_bytes))
-        for now, then, found_now, found_then in compared:
-            drop = 100 * (then - now)
-            if drop > max_drop_percent * then:
-                found.append(
-                    f"{area.group} {shown(area.name)}: {found_now} where {_who_found(last)}"
-                    f" {found_then}, down by {drop // then} %"
-                )
+        fallen = [
+            (found_now, found_then, f"{100 * (then - now) // then} %")
+            for now, then, found_now, found_then in compared
+            if 100 * (then - now) > max_drop_percent * then
+        ]
+        if fallen:
+            found_now, found_then, drops = map(" and ".join, zip(*fallen, strict=True))
+            found.append(
+                f"{area.group} {shown(area.name)}: {found_now} where {_who_found(last)}"
+                f" {found_then}, down by {drops}"
+            )
     return tuple(found)
 
 
 def _who_found(last: LastArea) -> str:
-    if last.date is None:  # a run of ours
+    if last.origin != JWQL:
         return "the last complete run found"
     twice = ", halved as it counted everything twice then," if last.halved else ""
     return f"JWQL's monitor of {last.date:%Y-%m-%d}, which follows links,{twice} found"
@@ -238,10 +345,11 @@ def _may_be_there(
     found: Found, last: Mapping[tuple[str, str], LastArea] | None, area: Area
 ) -> bool:
     """Tell whether one of the usual areas is to be measured: if it is there, or was."""
-    had_files = bool(last and last.get((area.group, area.name), LastArea(0, 0)).files)
+    before = (last or {}).get((area.group, area.name), LastArea(0, 0))
+    was_there = bool(before.files or before.missing)  # which is still reported as missing
     if found.errno == errno.ETIMEDOUT:  # nobody knows
-        return had_files or not last
-    return had_files or found.errno not in NOT_THERE
+        return was_there or not last
+    return was_there or not found.is_missing
 
 
 def _archive_candidates(config: Config) -> tuple[Area, ...]:

@@ -5,25 +5,28 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
+import anyio
+
 from jwqlscan.config.loader import Config
 from jwqlscan.config.useless_patterns import useless_patterns
-from jwqlscan.errors import ClockError, JwqlscanError, StoreError
+from jwqlscan.errors import ClockError, JwqlscanError, StoreError, StoreMissingError
 from jwqlscan.monitoring.check import gather
 from jwqlscan.naming.jwst import FILETYPES, INSTRUMENT_LABELS
 from jwqlscan.operations import preflight
-from jwqlscan.operations.areas import choose_areas, survey_paths
+from jwqlscan.operations.areas import choose_areas, missing_areas, survey_paths
+from jwqlscan.operations.earlier_areas import earlier_areas
 from jwqlscan.operations.preflight_metrics import check_metrics, check_metrics_outside
 from jwqlscan.scanning.measure import survey_seconds
 from jwqlscan.scanning.readers import available_readers
 from jwqlscan.scanning.supervisor import Scanner
 from jwqlscan.settings import JWST
 from jwqlscan.state.local_state import look_at_state
-from jwqlscan.store import Tables, open_store
+from jwqlscan.store import LastArea, Tables, open_store
 from jwqlscan.store.invalid_rows import gaps
 from jwqlscan.store.jwql_columns import missing_labels
 from jwqlscan.store.queries import future_dates, last_products, last_runs
@@ -35,6 +38,8 @@ from jwqlscan.system.mounts import MOUNTINFO, mount_table_problem
 from jwqlscan.system.ownership import distrust
 from jwqlscan.text import shown
 from jwqlscan.units import counted, format_bytes
+
+STORE_TIMEOUT_S = 20.0  # for the areas of earlier runs
 
 ROOM_BYTES = 2**30  # years of snapshots and a report are far less
 
@@ -112,12 +117,31 @@ async def _areas(config: Config) -> str:
         found = await scanner.survey(survey_paths(config), survey_seconds(config.scan))
     finally:
         scanner.close()
-    areas = choose_areas(config, found, None, False)
+    areas = choose_areas(config, found, await _last_areas(config), False)
     if not areas:
         raise JwqlscanError("none: set archive.path or central.path, or run `jwqlscan init`")
     await preflight.check_outside(config, areas, found)
     await check_metrics_outside(config, areas, found)
-    return f"{len(areas)} can be read: " + ", ".join(f"{a.group} {shown(a.name)}" for a in areas)
+    missing = missing_areas(areas, found)
+    readable = [area for area in areas if area not in missing]
+    names = ", ".join(f"{area.group} {shown(area.name)}" for area in readable)
+    gone = ", ".join(f"{area.group} {shown(area.name)} ({shown(area.path)})" for area in missing)
+    return f"{len(readable)} can be read: {names}" + (
+        f"; missing, as accepted with --allow-empty: {gone}" if gone else ""
+    )
+
+
+async def _last_areas(config: Config) -> Mapping[tuple[str, str], LastArea] | None:
+    """Return what the next run compares areas with; None if the store does not answer in time."""
+    try:
+        with anyio.move_on_after(STORE_TIMEOUT_S):
+            store = open_store(config.database_url, Tables.LOOKED_AT)
+            return (await earlier_areas(store, latest_date())).last
+    except StoreMissingError:
+        return {}
+    except StoreError:  # reported as the database
+        pass
+    return None
 
 
 async def _mount_table(config: Config) -> str:

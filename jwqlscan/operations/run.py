@@ -28,17 +28,19 @@ from jwqlscan.errors import (
     single_errors,
 )
 from jwqlscan.model.capped_sums import capped_warnings
-from jwqlscan.model.snapshot import ALL, AreaSnapshot, Capacity, Snapshot, worst_state
+from jwqlscan.model.snapshot import ALL, MISSING, AreaSnapshot, Capacity, Snapshot, worst_state
 from jwqlscan.monitoring.notify import Announcement, Ending, announced
 from jwqlscan.operations import preflight
 from jwqlscan.operations.areas import (
     check_not_emptied,
     choose_areas,
     link_warnings,
+    missing_warnings,
     survey_paths,
     suspicions,
 )
 from jwqlscan.operations.attempt_recorder import Recorder, recorded
+from jwqlscan.operations.earlier_areas import Earlier, earlier_areas
 from jwqlscan.operations.preflight_metrics import metrics_problem
 from jwqlscan.operations.report import report
 from jwqlscan.operations.snapshot_storage import said, store_snapshot, thin
@@ -51,8 +53,6 @@ from jwqlscan.settings import ScanSettings
 from jwqlscan.state.reported_warnings import unreported
 from jwqlscan.state.run_in_progress import noted_progress
 from jwqlscan.store import LastArea, Store, open_store
-from jwqlscan.store.jwql_areas import jwql_areas
-from jwqlscan.store.queries import future_dates
 from jwqlscan.system.capacities import total_capacity, with_mount
 from jwqlscan.system.clock import check_clock, future_warning, latest_date
 from jwqlscan.system.df import DfError, capacity
@@ -241,6 +241,7 @@ async def _attempt(
             warnings.append(report_failure)
     code = most_severe(codes)
     warnings += await recorder.end(code, stored.cause, report_failure, snapshot, store_down=is_down)
+    warnings += missing_warnings(snapshot)
     warnings += link_warnings(snapshot.areas, config.scan)
     warnings += capped_warnings(snapshot.areas)
     roots = [area.path for area in snapshot.areas]
@@ -276,36 +277,16 @@ def _ending(outcome: Outcome) -> Ending:
     return Ending(snapshot.status, outcome.exit_code, "; ".join((took, *totals)))
 
 
-_Areas = Mapping[tuple[str, str], LastArea]
-
-
-async def _before(store: Store, this: _Run) -> tuple[_Areas | None, _Areas, list[datetime]]:
-    """Return what is stored of earlier runs.
-
-    Returns
-    -------
-    last : mapping or None
-        What the last run found or, before there is one, JWQL; None if the store can't be read.
-    complete : mapping
-        What the last complete run found or, before there is one, JWQL.
-    future : list of datetime
-        Dates of runs in the future, which are neither of the two.
-    """
-    until = latest_date(this.started)
+async def _before(store: Store, this: _Run) -> Earlier:
+    """Return what is stored of earlier runs; nothing if the store can't be read."""
     try:
-        async with store:
-            await store.verify()
-            last, complete = await store.last_areas(until), await store.last_complete_areas(until)
-            jwql = {} if last and complete else await jwql_areas(store, until)
-            complete = complete or jwql
-            # What the last run could not read at all is as the last complete run found it.
-            return {**complete, **last}, complete, await future_dates(store, until)
+        return await earlier_areas(store, latest_date(this.started))
     except StoreError as error:
         this.store_was_down = isinstance(error, StoreUnavailableError)
         # If it still is after the scan, that is reported then, once.
         level = logging.INFO if this.store_was_down else logging.WARNING
         log.log(level, "%s; measuring all the same", await said(store, error))
-        return None, {}, []
+        return Earlier(None, {}, [])
 
 
 async def _measure(
@@ -327,7 +308,8 @@ async def _measure(
         this.metrics_problem = await metrics_problem(config, areas, found)
         this.warn(this.metrics_problem)
         display.phase("scanning")
-        display.expect(sum(area.entries for (_, name), area in (last or {}).items() if name == ALL))
+        totals = {(area.group, ALL) for area in areas}
+        display.expect(sum(area.entries for key, area in (last or {}).items() if key in totals))
         started = time.monotonic()
         capacities: dict[str, Capacity | None] = {}
 
@@ -393,15 +375,16 @@ def _snapshot(
     ]
     if archive and not any(one.area.name == ALL for one in archive):
         assert config.archive_path is not None
-        worst = worst_state(one.state for one in archive)
+        there = [one for one in archive if one.state != MISSING] or archive
+        worst = worst_state(one.state for one in there)
         total = AreaSnapshot(
             "archive",
             ALL,
             config.archive_path,
             measurement.union(archive, config.archive_path),
-            total_capacity((devices[a.area.path], capacities.get(a.area.path)) for a in archive),
+            total_capacity((devices[a.area.path], capacities.get(a.area.path)) for a in there),
             worst,
-            next((f"{a.area.name}: {a.note}" for a in archive if a.note and a.state == worst), ""),
+            next((f"{a.area.name}: {a.note}" for a in there if a.note and a.state == worst), ""),
         )
         areas.insert(0, total)
     for area in areas:

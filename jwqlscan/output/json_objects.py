@@ -278,7 +278,7 @@ def _run_status_object(one: RunStatus) -> dict[str, Any]:
         "status": run.status,
         "host": run.host,
         "version": run.version,
-        "incomplete": list(run.incomplete_reasons),
+        "incomplete": [] if run.complete else list(run.incomplete_reasons),
         "totals": [
             {
                 "area": total.area.label,

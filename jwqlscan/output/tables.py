@@ -151,8 +151,10 @@ def print_status(status: Status, console: Terminal) -> None:
             head = ["", "", "", ""]
     console.show(table, expendable=(3, 6, 2, 9, 8))
     print_attempts(status.local, status.failure, console)
-    for reason in status.runs[0].run.incomplete_reasons:
-        console.print(Text(f"{status.runs[0].run.status}: {reason}"), soft_wrap=True)
+    newest = status.runs[0].run
+    for reason in newest.incomplete_reasons:
+        label = "warning" if newest.complete else newest.status
+        console.print(Text(f"{label}: {reason}"), soft_wrap=True)
 
 
 def print_attempts(local: LocalState, failure: Failure | None, console: Terminal) -> None:

@@ -227,7 +227,7 @@ class _Child:
             opened = OpenDirectory(os.open(path, ROOT_FLAGS))
             stat = os.stat(".", dir_fd=opened.fd)  # can be searched, not just read
             with os.scandir(opened.fd) as listing:  # readable, not just there
-                next(listing, None)
+                empty = next(listing, None) is None
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             number = getattr(error, "errno", None) or errno.EINVAL
             self._send({"survey": index, "errno": number})
@@ -239,6 +239,7 @@ class _Child:
                 "device": one.device,
                 "inode": one.inode,
                 "real": one.real,
+                "empty": empty,
             }
         )
         with self._lock:

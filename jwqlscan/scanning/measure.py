@@ -19,7 +19,7 @@ import anyio
 
 from jwqlscan.errors import ScanFailedError, single_errors
 from jwqlscan.model.directory_totals import Directories, rooted
-from jwqlscan.model.snapshot import incomplete_reason, worst_state
+from jwqlscan.model.snapshot import MISSING, incomplete_reason, worst_state
 from jwqlscan.model.tally import ScanError, Tally
 from jwqlscan.scanning.child_process import ScannerProcess
 from jwqlscan.scanning.messages import (
@@ -165,11 +165,12 @@ class Measurement:
         self, area: Area, found: Found, numbers: Mapping[tuple[int, int], int]
     ) -> AreaMeasure:
         if found.errno:
-            note = os.strerror(found.errno)
-            if found.errno != errno.ETIMEDOUT:
-                return AreaMeasure(area, Tally(), "missing", 0, frozenset(), note)
-            note = "no answer from its root directory"
-            return AreaMeasure(area, Tally(), "stalled", 0, frozenset(), note)
+            state, note = "failed", f"its root directory: {os.strerror(found.errno)}"
+            if found.is_missing:
+                state, note = MISSING, os.strerror(found.errno)
+            elif found.errno == errno.ETIMEDOUT:
+                state, note = "stalled", "no answer from its root directory"
+            return AreaMeasure(area, Tally(), state, 0, frozenset(), note)
         number = numbers[found.device, found.inode]
         segments = self._closure(number)
         tally = self._sum(segments)

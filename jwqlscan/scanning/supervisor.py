@@ -40,12 +40,19 @@ class Found(NamedTuple):
     """What a root path turned out to be: a directory's identity, or an errno.
 
     `real` is what the kernel calls it: without symbolic links, as the mount table does.
+    `empty` is whether it has no entries, as the mount point of what is not mounted.
     """
 
     device: int = 0
     inode: int = 0
     errno: int = 0
     real: str = ""
+    empty: bool = False
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is no such directory; other errors leave open what it holds."""
+        return self.errno in (errno.ENOENT, errno.ENOTDIR)
 
 
 class Patience(NamedTuple):

@@ -45,9 +45,12 @@ class LastArea(NamedTuple):
     origin : str
         As `jwqlscan.model.baseline` has it.
     date : datetime or None
-        Of JWQL's row.
+        Of JWQL's row, or of the run if it is not the last one.
     halved : bool
         JWQL counted everything twice then: these are the halves.
+    missing : (str, str) or None
+        Path and reason, as stored, where the area's directory did not exist and the operator
+        accepted that.
     """
 
     files: int
@@ -56,6 +59,7 @@ class LastArea(NamedTuple):
     origin: str = JWQLSCAN
     date: datetime | None = None
     halved: bool = False
+    missing: tuple[str, str] | None = None
 
 
 class Store(Protocol):
@@ -97,22 +101,6 @@ class Store(Protocol):
         """Note in the `monitor` table that a run failed; nothing else is stored.
 
         After an error of any method the store can still be used: this one too.
-        """
-        ...
-
-    async def last_areas(self, until: datetime | None = None) -> Mapping[tuple[str, str], LastArea]:
-        """Return what the newest real (not sample) run up to `until` found, by (group, area).
-
-        Empty before there is one: `store.jwql_areas` says what JWQL found.
-        """
-        ...
-
-    async def last_complete_areas(
-        self, until: datetime | None = None
-    ) -> Mapping[tuple[str, str], LastArea]:
-        """Return what the newest real run up to `until` that is complete and not suspect found.
-
-        Empty before there is one.
         """
         ...
 

@@ -22,7 +22,7 @@ from jwqlscan import __version__
 from jwqlscan.errors import ConfigError, SnapshotRefusedError, StoreError, StoreUnavailableError
 from jwqlscan.model.history import History
 from jwqlscan.model.snapshot import Snapshot
-from jwqlscan.store import MEANWHILE, LastArea, Statement, Tables
+from jwqlscan.store import MEANWHILE, Statement, Tables
 from jwqlscan.store import postgresql_queries as queries
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store.dsn import check_form, default_sslmode, redacted
@@ -178,18 +178,6 @@ class PostgresqlStore:
                 return await queries.copy_fitting(connection, row, catalog)
 
         await self._with_free_ids(work)
-
-    async def last_areas(self, until: datetime | None = None) -> Mapping[tuple[str, str], LastArea]:
-        """Return what the newest real run up to `until` found, by (group, area)."""
-        async with self._transaction(READING) as connection:
-            return await queries.last_areas(connection, until or LATEST)
-
-    async def last_complete_areas(
-        self, until: datetime | None = None
-    ) -> Mapping[tuple[str, str], LastArea]:
-        """Return what the newest complete real run up to `until` found, by (group, area)."""
-        async with self._transaction(READING) as connection:
-            return await queries.last_complete_areas(connection, until or LATEST)
 
     async def select(self, question: str, *values: object) -> list[Sequence[Any]]:
         """Return the rows of a question of `store.questions`."""

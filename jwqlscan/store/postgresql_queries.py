@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from jwqlscan.model.history import FilesystemColumns, History
 from jwqlscan.model.snapshot import Snapshot
-from jwqlscan.store import LastArea, validity
 from jwqlscan.store import rows as table_rows
+from jwqlscan.store import validity
 from jwqlscan.store.jwql_columns import Column, fitting_rows
 from jwqlscan.store.queries import CENTRAL, GENERAL
 from jwqlscan.store.rows import TableRows, Value
@@ -245,29 +245,3 @@ async def _filesystems(
         *span,
     )
     return table_rows.filesystem_columns(rows)
-
-
-async def last_complete_areas(
-    connection: Connection, until: datetime
-) -> Mapping[tuple[str, str], LastArea]:
-    """Return what the newest complete real run up to a date found."""
-    run_id = await connection.fetchval(
-        "SELECT run_id FROM scan_run WHERE NOT sample AND status = 'complete'"
-        " AND date <= $1 ORDER BY date DESC LIMIT 1",
-        until,
-    )
-    return await _areas_of(connection, run_id)
-
-
-async def _areas_of(connection: Connection, run_id: object) -> dict[tuple[str, str], LastArea]:
-    areas = await connection.fetch(table_rows.KNOWN_AREAS + "$1", run_id)
-    return {(group, area): LastArea(*found) for group, area, *found in areas}
-
-
-async def last_areas(connection: Connection, until: datetime) -> Mapping[tuple[str, str], LastArea]:
-    """Return what the newest real run up to a date found."""
-    run_id = await connection.fetchval(
-        "SELECT run_id FROM scan_run WHERE NOT sample AND date <= $1 ORDER BY date DESC LIMIT 1",
-        until,
-    )
-    return await _areas_of(connection, run_id)

@@ -66,6 +66,8 @@ class RunRow:
     ----------
     status : str
         ``complete``; anything else, ``incomplete`` or ``suspect``, is not to be relied on.
+    incomplete_reasons : tuple of str
+        Why it is not complete; of a complete run, which areas were missing, as was accepted.
     accepted : bool
         The operator accepted its totals as they are, however far they fell.
     areas : tuple of AreaRow

@@ -74,7 +74,9 @@ def run_rows(snapshot: Snapshot) -> TableRows:
         "workers": snapshot.workers,
         "seconds": snapshot.seconds,
         "status": "complete" if snapshot.status == "complete" else "incomplete",
-        "incomplete_reasons": _json([harmless(line) for line in snapshot.incomplete_reasons]),
+        "incomplete_reasons": _json(
+            [harmless(line) for line in (*snapshot.incomplete_reasons, *snapshot.missing_areas)]
+        ),
         "sample": snapshot.sample,
         "log_file": shown(snapshot.log_file),
         "suspicions": _json([harmless(line) for line in snapshot.suspicions]),
@@ -164,14 +166,6 @@ def scan_rows(snapshot: Snapshot) -> list[TableRows]:
             ],
         ),
     ]
-
-
-# Without areas of which the run could read nothing: their contents are not known to be none.
-KNOWN_AREAS = (
-    "SELECT area_group, area, files, files + directories + symlinks + other, apparent_bytes"
-    " FROM scan_area WHERE NOT (files = 0 AND state IN ('stopped', 'stalled', 'failed'))"
-    " AND run_id = "
-)
 
 
 def monitor_rows(started: datetime, ended: datetime, status: str, log_file: str) -> TableRows:

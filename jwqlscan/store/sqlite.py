@@ -25,7 +25,7 @@ from jwqlscan.errors import (
 from jwqlscan.model.history import History
 from jwqlscan.model.snapshot import Snapshot
 from jwqlscan.resource_limits import shortage
-from jwqlscan.store import MEANWHILE, LastArea, Statement, Tables, sqlite_recovery
+from jwqlscan.store import MEANWHILE, Statement, Tables, sqlite_recovery
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store import sqlite_queries as queries
 from jwqlscan.store.jwql_columns import Column, fitting_rows
@@ -123,18 +123,6 @@ class SqliteStore:
                 queries.insert(connection, row)
 
         await self._call(work)
-
-    async def last_areas(self, until: datetime | None = None) -> Mapping[tuple[str, str], LastArea]:
-        """Return what the newest real run up to `until` found, by (group, area)."""
-        return await self._call(lambda connection: queries.last_areas(connection, until or LATEST))
-
-    async def last_complete_areas(
-        self, until: datetime | None = None
-    ) -> Mapping[tuple[str, str], LastArea]:
-        """Return what the newest complete real run up to `until` found, by (group, area)."""
-        return await self._call(
-            lambda connection: queries.last_complete_areas(connection, until or LATEST)
-        )
 
     async def select(self, question: str, *values: object) -> list[Sequence[Any]]:
         """Return the rows of a question of `store.questions`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
@@ -12,8 +12,8 @@ from typing import Any
 from jwqlscan.model.history import FilesystemColumns, History, ProductColumns, Samples
 from jwqlscan.model.snapshot import Snapshot
 from jwqlscan.model.tally import Product
-from jwqlscan.store import LastArea, validity
 from jwqlscan.store import rows as table_rows
+from jwqlscan.store import validity
 from jwqlscan.store.jwql_columns import Column
 from jwqlscan.store.queries import CENTRAL, GENERAL
 from jwqlscan.store.rows import TableRows, date_text
@@ -183,43 +183,6 @@ def _jwql_products(
                 [dates[text] for text in texts], list(counts), list(sizes)
             )
     return products
-
-
-def last_complete_areas(
-    connection: sqlite3.Connection, until: datetime
-) -> Mapping[tuple[str, str], LastArea]:
-    """Return what the newest complete real run up to a date found."""
-    with transaction(connection, "DEFERRED"):
-        return _areas_of(
-            connection,
-            connection.execute(
-                "SELECT run_id FROM scan_run WHERE NOT sample AND status = 'complete'"
-                " AND date <= ? ORDER BY date DESC LIMIT 1",
-                (date_text(until),),
-            ).fetchone(),
-        )
-
-
-def _areas_of(
-    connection: sqlite3.Connection, run: tuple[str] | None
-) -> dict[tuple[str, str], LastArea]:
-    areas = connection.execute(table_rows.KNOWN_AREAS + "?", run or (None,))
-    return {(group, area): LastArea(*found) for group, area, *found in areas}
-
-
-def last_areas(
-    connection: sqlite3.Connection, until: datetime
-) -> Mapping[tuple[str, str], LastArea]:
-    """Return what the newest real run up to a date found."""
-    with transaction(connection, "DEFERRED"):
-        return _areas_of(
-            connection,
-            connection.execute(
-                "SELECT run_id FROM scan_run WHERE NOT sample AND date <= ?"
-                " ORDER BY date DESC LIMIT 1",
-                (date_text(until),),
-            ).fetchone(),
-        )
 
 
 def record_insight(connection: sqlite3.Connection, snapshot: Snapshot) -> None:

@@ -78,7 +78,7 @@ def _runs(runs: RunColumns) -> Table:
     order = range(len(runs.date) - 1, max(-1, len(runs.date) - 1 - MOST_RUNS), -1)
     header = (
         *("Date (UTC)", "Status", "Files", "Directories", "Duration", "Files/s", "Errors"),
-        *("Skipped", "Vanished", "Unrecognized", "By", "Why not complete"),
+        *("Skipped", "Vanished", "Unrecognized", "By", "Remarks"),
     )
     rows: list[Sequence[Cell]] = []
     for row in order:
