@@ -333,6 +333,41 @@ def test_outputs_below_a_directory_that_is_not_there_are_a_warning(tmp_path):
     assert f"outputs.path: {tmp_path}/no: No such file or directory" in warning
 
 
+def test_every_directory_of_jwql_that_is_missing_is_a_warning_once(tmp_path):
+    for name in ("archive", "central/preview", "web"):
+        (tmp_path / name).mkdir(parents=True)
+    said = {
+        "filesystem": f"{tmp_path}/archive",
+        "jwql_dir": f"{tmp_path}/central",
+        "log_dir": f"{tmp_path}/central/logs",
+        "outputs": f"{tmp_path}/web/outputs",
+        "preview_image_filesystem": f"{tmp_path}/central/preview",
+        "thumbnail_filesystem": f"{tmp_path}/elsewhere/thumbnails",
+        "working": f"{tmp_path}/central/working",
+    }
+    (tmp_path / "config.json").write_text(json.dumps(said))
+    done = init(tmp_path, "--from-jwql", "config.json", "-c", "c.toml")
+    missing = {
+        "logs": "central/logs",
+        "outputs": "web/outputs",
+        "thumbnails": "elsewhere/thumbnails",
+        "working": "central/working",
+    }
+    expected = [
+        f"jwqlscan: central.areas.{area}: {tmp_path}/{path}: No such file or directory; mount or"
+        " make it before the first run, or correct the configuration: --force writes it again"
+        for area, path in missing.items()
+    ]
+    warnings = [line for line in done.stderr.splitlines() if "outputs.mode" not in line]
+    assert (done.returncode, warnings) == (0, expected)
+    # What is within a directory that is missing is missing for that reason.
+    (tmp_path / "central/preview").rmdir()
+    (tmp_path / "central").rmdir()
+    done = init(tmp_path, "--from-jwql", "config.json", "-c", "d.toml")
+    keys = [line.split(": ")[1] for line in done.stderr.splitlines() if "No such" in line]
+    assert keys == ["central.path", "central.areas.outputs", "central.areas.thumbnails"]
+
+
 def test_force_replaces_a_file_that_is_there(tmp_path):
     (tmp_path / "archive").mkdir()
     (tmp_path / "c.toml").write_text("mine")

@@ -122,22 +122,45 @@ async def missing_directories(values: Values) -> list[str]:
             return error.strerror or ""
         return "" if stat.S_ISDIR(status.st_mode) else os.strerror(errno.ENOTDIR)
 
-    warnings = []
-    for key in ("archive.path", "central.path", "outputs.path"):
-        path = values.get(key)
-        if not isinstance(path, str):
-            continue
-        if key == "outputs.path":  # a run makes it in a directory that is there
-            path = os.path.dirname(path)
+    problems: dict[str, tuple[str, str]] = {}
+
+    async def look_at(key: str, path: str) -> None:
         problem = "no answer"
         with anyio.move_on_after(LOOK_TIMEOUT_S):
             problem = await anyio.to_thread.run_sync(look, path, abandon_on_cancel=True)
         if problem:
+            problems[key] = (path, problem)
+
+    needed = _needed_directories(values)
+    async with anyio.create_task_group() as tasks:
+        for key, path in needed.items():
+            tasks.start_soon(look_at, key, path)
+    warnings = []
+    gone: list[str] = []
+    for key in needed:
+        path, problem = problems.get(key, ("", ""))
+        # A directory within one that is missing is missing for that reason.
+        if problem and not any(path == one or path.startswith(f"{one}/") for one in gone):
+            gone.append(path)
             warnings.append(
                 f"{key}: {shown(path)}: {problem}; mount or make it before the first run, or"
                 " correct the configuration: --force writes it again"
             )
     return warnings
+
+
+def _needed_directories(values: Values) -> dict[str, str]:
+    """Return the directories that a run needs, by key."""
+    needed: dict[str, str] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            needed |= {f"{key}.{name}": path for name, path in value.items()}
+        elif key in ("archive.path", "central.path") and isinstance(value, str):
+            needed[key] = value
+        elif key in ("outputs.path", "log.path") and isinstance(value, str):
+            needed[key] = os.path.dirname(value)  # a run makes it in a directory that is there
+    order = ("archive.path", "central.path")
+    return dict(sorted(needed.items(), key=lambda one: one[0] not in order))
 
 
 def report_is_private(values: Values) -> bool:
