@@ -15,7 +15,7 @@ import anyio.to_thread
 
 from jwqlscan.config.loader import default_state_path, parse_config
 from jwqlscan.config.toml_table import from_here, home
-from jwqlscan.errors import ConfigError
+from jwqlscan.errors import ConfigError, single_errors
 from jwqlscan.system.atomic_files import make_directory, write_atomically
 from jwqlscan.text import shown
 
@@ -132,9 +132,10 @@ async def missing_directories(values: Values) -> list[str]:
             problems[key] = (path, problem)
 
     needed = _needed_directories(values)
-    async with anyio.create_task_group() as tasks:
-        for key, path in needed.items():
-            tasks.start_soon(look_at, key, path)
+    with single_errors():
+        async with anyio.create_task_group() as tasks:
+            for key, path in needed.items():
+                tasks.start_soon(look_at, key, path)
     warnings = []
     gone: list[str] = []
     for key in needed:

@@ -22,7 +22,7 @@ from jwqlscan.operations.areas import choose_areas, missing_areas, survey_paths
 from jwqlscan.operations.earlier_areas import earlier_areas
 from jwqlscan.operations.preflight_metrics import check_metrics, check_metrics_outside
 from jwqlscan.scanning.measure import survey_seconds
-from jwqlscan.scanning.readers import available_readers
+from jwqlscan.scanning.readers import available_readers, native_problem
 from jwqlscan.scanning.supervisor import Scanner
 from jwqlscan.settings import JWST
 from jwqlscan.state.local_state import look_at_state
@@ -214,6 +214,8 @@ async def _jwql_tables(config: Config) -> str:
 
 async def _reader(config: Config) -> str:
     readers = available_readers()
+    if config.scan.reader != "scandir" and (problem := native_problem()):
+        raise JwqlscanError(problem)
     if "native" not in readers and config.scan.reader != "scandir":
         raise JwqlscanError(
             "the compiled reader is not there, so that scans take longer: install a C compiler and"

@@ -48,6 +48,7 @@ from jwqlscan.reporting import warm_up
 from jwqlscan.resource_limits import shortage
 from jwqlscan.scanning.display import Display
 from jwqlscan.scanning.measure import Measurement, measure, survey_seconds
+from jwqlscan.scanning.readers import fallback_warning
 from jwqlscan.scanning.supervisor import Scanner
 from jwqlscan.settings import ScanSettings
 from jwqlscan.state.reported_warnings import unreported
@@ -241,6 +242,8 @@ async def _attempt(
             warnings.append(report_failure)
     code = most_severe(codes)
     warnings += await recorder.end(code, stored.cause, report_failure, snapshot, store_down=is_down)
+    if problem := fallback_warning(config.scan.reader, snapshot.reader):
+        warnings.append(LastingWarning(problem))
     warnings += missing_warnings(snapshot)
     warnings += link_warnings(snapshot.areas, config.scan)
     warnings += capped_warnings(snapshot.areas)

@@ -30,6 +30,7 @@ from jwqlscan.scanning.messages import (
     scan_areas,
 )
 from jwqlscan.scanning.pool import Progress
+from jwqlscan.scanning.readers import fallback_warning
 from jwqlscan.scanning.readers.base import error_kind
 from jwqlscan.scanning.supervisor import Found, Patience, Scanner, Walk
 from jwqlscan.settings import Area, ScanSettings
@@ -366,6 +367,9 @@ async def scan(
                 raise ScanFailedError(
                     f"{shown(area.key)}: {os.strerror(number)}; give directories that you can read"
                 )
-        return await measure(scanner, areas, found, settings, on_progress, started)
+        measurement = await measure(scanner, areas, found, settings, on_progress, started)
     finally:
         scanner.close()
+    if problem := fallback_warning(settings.reader, measurement.reader):
+        log.warning("%s", problem)
+    return measurement

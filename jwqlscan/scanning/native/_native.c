@@ -320,9 +320,15 @@ static PyType_Spec reader_spec = {
     .slots = reader_slots,
 };
 
+/* Of the interface with `readers.native`, raised with each change of it: as CONTRACT there. */
+enum { CONTRACT = 1 };
+
 static int
 module_exec(PyObject *module)
 {
+    if (PyModule_AddIntConstant(module, "CONTRACT", CONTRACT) != 0) {
+        return -1;
+    }
     PyObject *reader = PyType_FromModuleAndSpec(module, &reader_spec, NULL);
     if (reader == NULL) {
         return -1;

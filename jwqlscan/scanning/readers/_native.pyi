@@ -4,6 +4,8 @@ from array import array
 from collections.abc import Callable
 from typing import final
 
+CONTRACT: int
+
 @final
 class Chunk:
     """Some pending work of a native reader; its length is in entries."""
