@@ -121,9 +121,8 @@ def year(options: argparse.Namespace) -> None:
                 for below in ("", f"jw{program:05}", visit):
                     if name == "all":
                         below = f"{part}/{below}".rstrip("/")
-                    path = f"/archive/{'' if name == 'all' else part + '/'}{below}".rstrip("/")
                     table = tally.tree.upper if below.count("/") < 2 else tally.tree.lower
-                    table[path] = table.get(path, DirectorySum()).plus((1, size, size, 1, size))
+                    table[below] = table.get(below, DirectorySum()).plus((1, size, size, 1, size))
 
     def age(tally: Tally) -> None:
         """A part of each cell's files passes into the next age, as a night does to them."""

@@ -63,7 +63,7 @@ def look(area: AreaSnapshot, seed: int, series: int) -> None:
             elif number % 3 == 1:
                 cube.programs[f"{number:05d}"] = [value, value * 7]
             else:
-                tree.upper[f"{area.path}/\udcff\u00e9 {number}"] = DirectorySum(
+                tree.upper[f"\udcff\u00e9 {number}"] = DirectorySum(
                     value, 2**62 + value, 1, value, 2
                 )
 

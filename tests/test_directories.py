@@ -6,11 +6,18 @@ import threading
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from trees import ROOT_FLAGS, Hardlink, Symlink, make_chain, make_tree, walk
 
-from jwqlscan.model.directory_totals import Directories, DirectorySum, Limits, largest
+from jwqlscan.model.directory_totals import (
+    Directories,
+    DirectorySum,
+    Limits,
+    full_path,
+    largest,
+    rooted,
+)
 from jwqlscan.naming.jwst import Classifier
 from jwqlscan.scanning.measure import scan
 from jwqlscan.scanning.pool import Pool
@@ -43,9 +50,14 @@ def by_find(path):
     return {directory: DirectorySum(*numbers) for directory, numbers in sums.items()}
 
 
+def below(sums, top):
+    """Return sums by absolute path as a table of `top` has them: by the path below it."""
+    return {os.path.relpath(path, top).removeprefix("."): total for path, total in sums.items()}
+
+
 def expected(path, limits):
-    sums = by_find(path)
-    depths = {found: found.count("/") - path.count("/") for found in sums}
+    sums = below(by_find(path), path)
+    depths = {found: found.count("/") + 1 if found else 0 for found in sums}
     upper = {found: total for found, total in sums.items() if depths[found] <= limits.depth}
     lower = {
         found: total
@@ -98,10 +110,9 @@ def test_directories_of_all_kinds_are_told(tmp_path, reader, workers, limits):
     found = walk(tmp_path / "t", reader, workers, rules).tree
     assert found == expected(str(tmp_path / "t"), limits)
     if limits is ALL:
-        here = f"{tmp_path}/t"
-        assert found.upper[f"{here}/z"] == DirectorySum(2 + 1)
-        assert found.upper[f"{here}/a"][0::3] == (3, 2)
-        assert f"{here}/z/zero/at all" not in found.lower
+        assert found.upper["z"] == DirectorySum(2 + 1)
+        assert found.upper["a"][0::3] == (3, 2)
+        assert "z/zero/at all" not in found.lower
 
 
 @readers
@@ -126,11 +137,7 @@ def chain_top(tmp_path):
 def test_a_chain_of_a_thousand_directories_is_told(chain_top, reader):
     make_chain(chain_top, 1000, 10)
     tree = walk(chain_top, reader, 2, ScanRules(directories=Limits(1, 10, 2))).tree
-    top = str(chain_top)
-    assert {path: total.files for path, total in tree.upper.items()} == {
-        top: 1000,
-        f"{top}/d": 1000,
-    }
+    assert {path: total.files for path, total in tree.upper.items()} == {"": 1000, "d": 1000}
     assert sorted(total.files for total in tree.lower.values()) == [998, 999]
     assert tree.lower_dropped == 997
 
@@ -145,10 +152,7 @@ def test_without_limits_no_directory_is_told(tmp_path, reader):
 def test_what_is_not_entered_is_not_told(tmp_path, reader):
     make_tree(tmp_path / "t", {".snapshot": {"a": {"f": 1}}, "out": {"f": 1}, "in": {"f": 1}})
     rules = ScanRules(exclude=("out",), directories=ALL)
-    assert set(walk(tmp_path / "t", reader, 2, rules).tree.upper) == {
-        f"{tmp_path}/t",
-        f"{tmp_path}/t/in",
-    }
+    assert set(walk(tmp_path / "t", reader, 2, rules).tree.upper) == {"", "in"}
 
 
 class Halting:
@@ -188,11 +192,11 @@ def test_a_scan_that_is_stopped_tells_what_was_read_until_then(tmp_path, reader,
     tally = pool.segments[0].tally
     upper = dict(Directories.from_record(pool.directories(0)).upper)
     assert 0 < tally.files < 4000
-    assert upper[path][:2] == (tally.files, tally.apparent_bytes)
-    assert upper[path][3:] == (tally.fits_files, tally.fits_bytes)
+    assert upper[""][:2] == (tally.files, tally.apparent_bytes)
+    assert upper[""][3:] == (tally.fits_files, tally.fits_bytes)
     for depth in (1, 2):
-        below = [total for found, total in upper.items() if found[len(path) :].count("/") == depth]
-        assert sum(total.files for total in below) == tally.files
+        level = [total for found, total in upper.items() if found and found.count("/") == depth - 1]
+        assert sum(total.files for total in level) == tally.files
     halting.go_on.set()
     assert done.wait(30)
     assert Directories.from_record(pool.directories(0)) == expected(path, rules.directories)
@@ -237,6 +241,60 @@ def test_a_path_in_two_tables_is_added_up_and_ends_where_a_database_does():
     assert one.lower == {"/a/b": DirectorySum(2, MOST_BYTES)}
 
 
+DIRECTORIES = ["", "a", "a/b", "a/b/c", "a/bc", "d", "d/e", "d/e/f", "d/e/f/g", "h"]
+
+
+@given(
+    st.dictionaries(st.sampled_from(DIRECTORIES), st.integers(0, 9)),
+    st.sets(st.sampled_from(DIRECTORIES), min_size=1),
+    st.sampled_from(("/top", "/")),
+    st.builds(Limits, st.integers(0, 3), st.integers(1, 12), st.integers(0, 12)),
+)
+def test_an_area_has_the_sums_of_the_roots_in_it(files, roots, area, limits):
+    """Against sums over all files; each root's table has what no root below it has."""
+
+    def table(top, own):
+        sums = {}
+        for path in DIRECTORIES:
+            if covers(top, path) and path in own:
+                sums[path[len(top) :].lstrip("/")] = DirectorySum(
+                    *(sum(files.get(f, 0) for f in own if covers(path, f)) for _ in range(2))
+                )
+        upper = {p: t for p, t in sums.items() if depth(p) <= limits.depth}
+        return table_of(upper, {p: t for p, t in sums.items() if p not in upper and t[1]})
+
+    def root_of(path):
+        return max((root for root in roots if covers(root, path)), key=len, default=None)
+
+    read = [path for path in DIRECTORIES if root_of(path) is not None]
+    files = {path: count for path, count in files.items() if path in read}
+    trees = {}
+    for root in sorted(roots):
+        tree = table(root, [path for path in read if root_of(path) == root])
+        trees[full_path(root, area)] = tree
+    # A deep directory without bytes of its own is in no table: no root below can be added to it.
+    for root in roots - {""}:
+        above = [path for path in read if covers(path, root) and path != root]
+        assume(all(depth(path) <= limits.depth or files.get(path) for path in above))
+    wanted = table("", ["", *(path for path in read if path)])
+    found = rooted(trees, area, limits, whole=True)
+    bounded = table_of(wanted.upper, wanted.lower)
+    bounded.bound(limits)
+    assert found == bounded
+    for path in (wanted.upper | wanted.lower).keys() - found.upper.keys() - found.lower.keys():
+        size = (wanted.upper | wanted.lower)[path].apparent_bytes
+        most = found.untold.upper_bytes if path in wanted.upper else found.untold.lower_bytes
+        assert size <= most
+
+
+def covers(top, path):
+    return not top or path == top or path.startswith(f"{top}/")
+
+
+def depth(path):
+    return path.count("/") + 1 if path else 0
+
+
 def test_a_ledger_keeps_no_more_than_twice_what_it_is_to_tell():
     ledger = Ledger(Limits(0, 5, 3))
     root = Account(ledger, None, "/")
@@ -247,7 +305,7 @@ def test_a_ledger_keeps_no_more_than_twice_what_it_is_to_tell():
     assert time.monotonic() - started < 10
     table = ledger.directories()
     assert sorted(table.lower.values()) == [DirectorySum(1, n) for n in (1997, 1998, 1999)]
-    assert table.upper == {"/": DirectorySum(2000, 1999000)}
+    assert table.upper == {"": DirectorySum(2000, 1999000)}
     assert table.lower_dropped == 1996  # the one of no bytes is none of the largest
 
 
@@ -271,13 +329,12 @@ async def test_areas_that_nest_and_repeat_each_have_their_own_directories(tmp_pa
     found = await scan(paths, ScanSettings(reader=reader, directories=limits))
     for one in found.areas:
         where = os.path.realpath(one.area.path)
-        wanted = expected(where, limits).moved(where, one.area.path)
-        assert one.tally.tree == wanted, one.area.path
+        assert one.tally.tree == expected(where, limits), one.area.path
     union = found.union(found.areas[1:3], str(top)).tree
-    assert union.upper[str(top)] == DirectorySum(*by_find(f"{top}/logs")[f"{top}/logs"]).plus(
+    assert union.upper[""] == DirectorySum(*by_find(f"{top}/logs")[f"{top}/logs"]).plus(
         by_find(f"{top}/out/x/y")[f"{top}/out/x/y"]
     )
-    assert f"{top}/logs/a/b/c" in union.lower
+    assert "logs/a/b/c" in union.lower
 
 
 @readers
@@ -285,7 +342,7 @@ def test_of_a_chain_beyond_any_path_the_far_end_is_not_told_and_takes_no_memory(
     make_chain(chain_top, 400, 10, name="n" * 200)
     limits = Limits(1, 10, 1000)
     tree = walk(chain_top, reader, 2, ScanRules(directories=limits)).tree
-    longest = max(len(os.fsencode(path)) for path in tree.lower)
+    longest = max(len(os.fsencode(f"{chain_top}/{path}")) for path in tree.lower)
     assert longest <= LONGEST_TOLD < longest + 201
     assert len(tree.lower) + tree.lower_dropped == 399
-    assert tree.upper[str(chain_top)].files == 400
+    assert tree.upper[""].files == 400

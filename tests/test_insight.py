@@ -42,10 +42,10 @@ def looked(scale=1, **programs):
     cube.add(CellKey(FileClass("", "log"), 2**31, -1, 8, 0), 5, 50, 512)
     for program, size in programs.items():
         cube.add_program(program.removeprefix("p"), 1, size)
-    tree.upper["/archive/all"] = DirectorySum(10 * scale + 5, 1000 * scale + 50, 4608, 10, 1000)
-    tree.upper["/archive/all/a"] = DirectorySum(1, 1000 * scale, 0, 0, 0)
-    tree.lower[f"/archive/all/a/{HOSTILE}"] = DirectorySum(1, 7, 0, 1, 7)
-    tree.lower[f"/archive/all/a/{LONG}"] = DirectorySum(2**63 - 1, 2**63 - 1)
+    tree.upper[""] = DirectorySum(10 * scale + 5, 1000 * scale + 50, 4608, 10, 1000)
+    tree.upper["a"] = DirectorySum(1, 1000 * scale, 0, 0, 0)
+    tree.lower[f"a/{HOSTILE}"] = DirectorySum(1, 7, 0, 1, 7)
+    tree.lower[f"a/{LONG}"] = DirectorySum(2**63 - 1, 2**63 - 1)
     return make_tally(cube=cube, tree=tree)
 
 

@@ -96,7 +96,8 @@ def test_no_value_of_an_older_record_is_lost_when_it_is_read(path):
                 *[iter(struct.unpack(f"<{5 * len(tree['paths'])}Q", b64decode(tree["sums"])))] * 5,
                 strict=True,
             )
-            rows = [[path, *numbers] for path, numbers in zip(tree["paths"], sums, strict=True)]
+            paths = [f"{area['path']}/{path}".removesuffix("/") for path in tree["paths"]]
+            rows = [[path, *numbers] for path, numbers in zip(paths, sums, strict=True)]
             tree["upper"], tree["lower"] = rows[: tree["upper_count"]], rows[tree["upper_count"] :]
     assert contains(found, record)
 

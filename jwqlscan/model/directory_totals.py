@@ -12,7 +12,7 @@ import os
 import sys
 from array import array
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
 from typing import Any, NamedTuple
@@ -93,12 +93,15 @@ DEFAULT_DIRECTORIES = Limits()
 
 
 class Directories:
-    """Sums by path.
+    """Sums by path, of a directory (the top of the table) and of those below it.
+
+    A path is relative to the top, which itself is ``""``. One that begins with a slash is absolute:
+    of a directory that belongs to an area, but lies elsewhere.
 
     Attributes
     ----------
     upper : dict of str to DirectorySum
-        Those down to the depth, by absolute path.
+        Those down to the depth.
     lower : dict of str to DirectorySum
         The largest of those below it; none without bytes.
     upper_dropped, lower_dropped : int
@@ -150,17 +153,12 @@ class Directories:
             self.lower = _largest(self.lower, limits.largest)
             self.lower_dropped += dropped
 
-    def moved(self, old: str, new: str) -> Directories:
-        """Return the table with what is below one path below another; itself if none moves."""
-        if old == new:
-            return self
+    def at(self, prefix: str) -> Directories:
+        """Return the table as part of another, in which its top has the path `prefix`."""
         table = Directories()
-        for mine, theirs in ((table.upper, self.upper), (table.lower, self.lower)):
-            for path, total in theirs.items():
-                below = path.removeprefix(old) if path.startswith(old) else None
-                mine[path if below is None else new + below] = total
+        table.upper = _with_prefix(self.upper, prefix)
+        table.lower = _with_prefix(self.lower, prefix)
         table.upper_dropped, table.lower_dropped = self.upper_dropped, self.lower_dropped
-        table.untold = self.untold
         return table
 
     def to_record(self) -> dict[str, Any]:
@@ -172,10 +170,11 @@ class Directories:
         return record
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Directories:
+    def from_record(cls, record: Mapping[str, Any], top: str = "") -> Directories:
         """Return the table that :meth:`to_record` or :func:`columns_record` wrote.
 
-        Records of version 0.1.0 have a row for each directory instead of columns.
+        Records of version 0.1.0 have a row for each directory instead of columns, with an absolute
+        path: `top` is the path of the table's top, for these.
 
         Raises
         ------
@@ -189,8 +188,8 @@ class Directories:
         if "sums" in record:
             table.upper, table.lower = _sums_of_columns(record)
         else:
-            table.upper = _sums_of(record.get("upper", ()))
-            table.lower = _sums_of(record.get("lower", ()))
+            table.upper = _sums_of(record.get("upper", ()), top)
+            table.lower = _sums_of(record.get("lower", ()), top)
         table.upper_dropped, table.lower_dropped = map(int, record.get("dropped", (0, 0)))
         if untold := record.get("untold"):
             depth, upper_bytes, lower_bytes = untold
@@ -212,7 +211,7 @@ def columns_record(
     Parameters
     ----------
     paths : list of str, length n
-        First those of `Directories.upper`, then those of `Directories.lower`.
+        First those of `Directories.upper`, then those of `Directories.lower`; relative, as there.
     numbers : array of int, length 5 n
         The numbers of a `DirectorySum` for each path.
     upper : int
@@ -251,7 +250,7 @@ def _sums_of_columns(
     )
 
 
-def _sums_of(rows: Sequence[Sequence[Any]]) -> dict[str, DirectorySum]:
+def _sums_of(rows: Sequence[Sequence[Any]], top: str) -> dict[str, DirectorySum]:
     """Return the rows of a record by path; column by column, as there may be 20,000."""
     if not rows:
         return {}
@@ -264,7 +263,29 @@ def _sums_of(rows: Sequence[Sequence[Any]]) -> dict[str, DirectorySum]:
     columns += missing * [(0,) * len(rows)]
     if any(set(map(type, column)) != {int} for column in columns):
         columns = [tuple(map(int, column)) for column in columns]
-    return sums_by_path(paths, zip(*columns, strict=True))
+    return sums_by_path(relative_paths(paths, top), zip(*columns, strict=True))
+
+
+def relative_paths(paths: Iterable[str], top: str) -> list[str]:
+    """Return absolute paths as the keys of a table whose top is at `top`."""
+    parent = top.rstrip("/") + "/"
+    start = len(parent)
+    return [
+        path[start:] if path.startswith(parent) else "" if path == top else path for path in paths
+    ]
+
+
+def full_path(path: str, top: str) -> str:
+    """Return the path of a directory in a table whose top is at `top`."""
+    if not path:
+        return top
+    return path if path[0] == "/" or not top else f"{top.rstrip('/')}/{path}"
+
+
+def _with_prefix(sums: Mapping[str, DirectorySum], prefix: str) -> dict[str, DirectorySum]:
+    if not prefix:
+        return dict(sums)
+    return {full_path(path, prefix): total for path, total in sums.items()}
 
 
 def sums_by_path(paths: Iterable[str], rows: Iterable[tuple[int, ...]]) -> dict[str, DirectorySum]:
@@ -280,47 +301,35 @@ def rooted(
     Parameters
     ----------
     trees : mapping of str to Directories
-        By the path of each root. One that is elsewhere, behind a symbolic link say, stays apart.
+        By the absolute path of each root. One that is not below the area, but behind a symbolic
+        link say, keeps its absolute paths.
     area : str
-        The area's own path.
+        The absolute path of the area: the top of the table returned.
     limits : Limits
         The depth counts from the area.
     whole : bool
         Whether the area is more than a root: then it has a sum of its own all the same.
     """
     table = Directories()
-    for tree in trees.values():
-        table.merge(tree)
-    if whole and area not in table.upper:
-        table.upper[area] = DirectorySum()
-    top = area.rstrip("/")
-    has_bound = True
+    prefixes = dict(zip(trees, relative_paths(trees, area), strict=True))
     for root, tree in trees.items():
-        total = tree.upper.get(root)
-        if total is None or not root.startswith(f"{top}/") or root == area:
-            continue
-        above = root
-        while above != area:
-            above = above.rpartition("/")[0]
-            above = area if len(above) <= len(top) else above
-            for sums in (table.upper, table.lower):
-                if above in sums:
-                    sums[above] = sums[above].plus(total)
-            if above not in table.upper and above not in table.lower:
-                # Dropped before a root below it was added: no bound includes that one.
-                has_bound &= not any(f"{above}/".startswith(f"{one}/") for one in trees)
-    for path in _deeper(table.upper, top, limits.depth):
+        table.merge(_part(tree, prefixes[root], limits, prefixes.values()))
+    if whole and "" not in table.upper:
+        table.upper[""] = DirectorySum()
+    has_bound = _add_to_parents(table, {prefixes[root]: tree for root, tree in trees.items()})
+    for path in _deeper(table.upper, limits.depth):
         total = table.upper.pop(path)
         if total.apparent_bytes:
             table.lower[path] = total
-    upper, lower = len(table.upper), len(table.lower)
     table.bound(limits)
     # A root's upper directories may be lower ones of the area.
     upper_bounds = [_least(tree.upper) for tree in trees.values() if tree.upper_dropped]
     lower_bounds = [_least(tree.lower) for tree in trees.values() if tree.lower_dropped]
     lower_bounds += upper_bounds
-    upper_bounds += [_least(table.upper)] if len(table.upper) < upper else []
-    lower_bounds += [_least(table.lower)] if len(table.lower) < lower else []
+    if table.upper_dropped > sum(tree.upper_dropped for tree in trees.values()):
+        upper_bounds.append(_least(table.upper))
+    if table.lower_dropped > sum(tree.lower_dropped for tree in trees.values()):
+        lower_bounds.append(_least(table.lower))
     table.untold = Untold(
         limits.depth,
         max(upper_bounds, default=None),
@@ -329,19 +338,62 @@ def rooted(
     return table
 
 
+def _part(tree: Directories, prefix: str, limits: Limits, roots: Collection[str]) -> Directories:
+    """Return a root's table as part of that of an area, in which the root has the path `prefix`.
+
+    Where no other root is below this one, its sums are final: then what the area has no room for
+    is dropped before the paths are made.
+    """
+    if not prefix or any(other.startswith(f"{prefix}/") for other in roots):
+        return tree.at(prefix)
+    depth = limits.depth if prefix[0] == "/" else limits.depth - prefix.count("/") - 1
+    if depth < 0:
+        return tree.at(prefix)
+    part = Directories()
+    deep = _deeper(tree.upper, depth)
+    part.lower = tree.lower | {path: tree.upper[path] for path in deep if tree.upper[path][1]}
+    part.upper = dict(tree.upper)
+    for path in deep:
+        del part.upper[path]
+    part.upper_dropped, part.lower_dropped = tree.upper_dropped, tree.lower_dropped
+    part.bound(limits)
+    return part.at(prefix)
+
+
+def _add_to_parents(table: Directories, roots: Mapping[str, Directories]) -> bool:
+    """Add the sum of each root to the directories above it.
+
+    Returns
+    -------
+    bool
+        False if one of these was dropped before: then no bound of what is missing is known.
+    """
+    has_bound = True
+    for root, tree in roots.items():
+        total = tree.upper.get("")
+        if total is None or not root or root.startswith("/"):
+            continue
+        above = root
+        while above:
+            above = above.rpartition("/")[0]
+            for sums in (table.upper, table.lower):
+                if above in sums:
+                    sums[above] = sums[above].plus(total)
+            if above not in table.upper and above not in table.lower:
+                has_bound &= not any(
+                    f"{above}/".startswith(f"{one}/" if one else "") for one in roots
+                )
+    return has_bound
+
+
 def _least(sums: Mapping[str, DirectorySum]) -> int:
     """Return the bytes of the smallest directory that was kept: of a dropped one at most."""
     return min((total.apparent_bytes for total in sums.values()), default=MOST_BYTES)
 
 
-def _deeper(paths: Iterable[str], top: str, depth: int) -> list[str]:
-    """Return those that are deeper below an area than that; what is elsewhere is not deep."""
-    slashes, below = top.count("/") + depth, f"{top}/"
-    return [
-        path
-        for path in paths
-        if path.count("/") > slashes and path != "/" and path.startswith(below)
-    ]
+def _deeper(paths: Iterable[str], depth: int) -> list[str]:
+    """Return those that are deeper below the top than that; what is elsewhere is not deep."""
+    return [path for path in paths if path.count("/") >= depth and path and path[0] != "/"]
 
 
 def largest(sums: Mapping[str, DirectorySum], count: int) -> list[tuple[str, DirectorySum]]:
@@ -386,12 +438,21 @@ class Branch(NamedTuple):
     sum: DirectorySum
 
 
-def branches(table: Directories, count: int) -> list[Branch]:
+def branches(table: Directories, count: int, top: str) -> list[Branch]:
     """Return the largest directories as a tree, in each the larger ones first.
 
     All that are above one of them are at least as large and so, by path, among them.
+
+    Parameters
+    ----------
+    table : Directories
+    count : int
+    top : str
+        The absolute path of the table's top.
     """
-    chosen = largest(table.upper | table.lower, count)
+    chosen = [
+        (full_path(path, top), total) for path, total in largest(table.upper | table.lower, count)
+    ]
     known = dict(chosen)
     below: dict[str, list[str]] = {}
     tops = []

@@ -284,7 +284,7 @@ class Snapshot:
                     group=area["group"],
                     name=area["name"],
                     path=area["path"],
-                    tally=Tally.from_record(area["tally"]),
+                    tally=Tally.from_record(area["tally"], area["path"]),
                     capacity=None if area["capacity"] is None else Capacity(**area["capacity"]),
                     state=area["state"],
                     note=area["note"],

@@ -192,10 +192,11 @@ class Tally:
         return record
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Tally:
+    def from_record(cls, record: Mapping[str, Any], path: str = "") -> Tally:
         """Return the tally that :meth:`to_record` wrote.
 
-        A field that is missing is empty, a counter 0: the record is older than the field.
+        A field that is missing is empty, a counter 0: the record is older than the field. `path`
+        is that of the area, which the directories in records of version 0.1.0 begin with.
 
         Raises
         ------
@@ -217,7 +218,7 @@ class Tally:
         if "cube" in record:
             tally.cube = Cube.from_record(record["cube"])
         if "tree" in record:
-            tally.tree = Directories.from_record(record["tree"])
+            tally.tree = Directories.from_record(record["tree"], path)
         return tally
 
     def _trim_error_samples(self) -> None:

@@ -323,7 +323,7 @@ def _shrink_insight(old: Tally, new: Tally, share: float, read: float) -> None:
             new.cube.add_program(program, count, round(apparent * part(program)))
     for mine, theirs in ((new.tree.upper, old.tree.upper), (new.tree.lower, old.tree.lower)):
         for path, total in theirs.items():
-            named = re.search(r"/jw([0-9]{5})", path)
+            named = re.search(r"(?:^|/)jw([0-9]{5})", path)
             mine[path] = DirectorySum(
                 *(round(n * (part(named[1]) if named else share * read)) for n in total)
             )

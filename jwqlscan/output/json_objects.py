@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from jwqlscan.history.rollups import projection
 from jwqlscan.model.capped_sums import is_capped
-from jwqlscan.model.directory_totals import BY_DIRECTORY, largest
+from jwqlscan.model.directory_totals import BY_DIRECTORY, full_path, largest
 from jwqlscan.model.snapshot import area_label
 from jwqlscan.model.tally import error_text
 from jwqlscan.settings import AUTO
@@ -89,7 +89,11 @@ def scan_object(
             | tally_object(one.area.path, one.tally)
             | {f"by_{by}": _projection_object(one.tally.cube, by) for by in cubes}
             | ({"put_together": one.tally.cube.folded} if cubes else {})
-            | ({"by_directory": _largest(one.tally, top)} if BY_DIRECTORY in questions else {})
+            | (
+                {"by_directory": _largest(one.tally, one.area.path, top)}
+                if BY_DIRECTORY in questions
+                else {}
+            )
             for one in measurement.areas
         ],
         "seconds": round(measurement.seconds, 6),
@@ -145,9 +149,12 @@ def _bounds(bounds: Bounds) -> dict[str, list[int]]:
     }
 
 
-def _largest(tally: Tally, top: int) -> list[dict[str, Any]]:
+def _largest(tally: Tally, area_path: str, top: int) -> list[dict[str, Any]]:
     table = tally.tree.upper | tally.tree.lower
-    return [path_fields(path) | total._asdict() for path, total in largest(table, top)]
+    return [
+        path_fields(full_path(path, area_path)) | total._asdict()
+        for path, total in largest(table, top)
+    ]
 
 
 def _projection_object(cube: Cube, by: str) -> list[dict[str, Any]]:

@@ -69,7 +69,10 @@ def print_scan(
         console.print()
         if by == BY_DIRECTORY:
             for one in measurement.areas:
-                console.show(_directories(one.tally, top, console.bar_width), expendable=(3, 2))
+                console.show(
+                    _directories(one.tally, one.area.path, top, console.bar_width),
+                    expendable=(3, 2),
+                )
         else:
             console.show(_projection(union.cube, by, top, console.bar_width))
     for line in (*_incomplete(measurement), *_remarks(union)):
@@ -302,11 +305,11 @@ def _projection(cube: Cube, by: str, top: int, bar_width: int) -> Listing:
     return table
 
 
-def _directories(tally: Tally, top: int, bar_width: int) -> Listing:
+def _directories(tally: Tally, path: str, top: int, bar_width: int) -> Listing:
     """Return the largest directories as a tree: what people know from du, ncdu and dust."""
     headings = [">size", ">share", ">files"] + ([">FITS"] if tally.fits_bytes else [])
     table = Listing("directory", *headings, "", folded=True)
-    lines = branches(tally.tree, top)
+    lines = branches(tally.tree, top, path)
     whole = max((line.sum.apparent_bytes for line in lines), default=0) or 1
     for line in lines:
         size, fits = line.sum.apparent_bytes, line.sum.fits_bytes

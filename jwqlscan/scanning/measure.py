@@ -178,13 +178,11 @@ class Measurement:
         # Where the roots in it lie only the kernel's own paths tell: one may be configured as a
         # symbolic link to what lies in another.
         trees = {
-            real: self._trees[one].moved(path, real)
-            for one, (path, real) in self._paths.items()
-            if one in segments
+            real: self._trees[one] for one, (_, real) in self._paths.items() if one in segments
         }
         if any(trees.values()):
             top = self._paths[number][1]
-            tally.tree = rooted(trees, top, self._limits, whole=False).moved(top, area.path)
+            tally.tree = rooted(trees, top, self._limits, whole=False)
         broken = [self._broken[segment] for segment in sorted(segments & self._broken.keys())]
         state = worst_state(
             ["complete" if tally.complete else "partial", *(walk.state for walk in broken)]

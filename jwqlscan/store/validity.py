@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -162,10 +162,7 @@ def details_of(area: AreaSnapshot) -> dict[str, object]:
 def _numbers(area: AreaSnapshot) -> dict[str, dict[str, Numbers]]:
     cube, tree = area.tally.cube, area.tally.tree
     labels = {one: _labels_text(one) for one in {key.file_class for key in cube.cells}}
-    directories: dict[str, Numbers] = {}
-    for sums in (tree.upper, tree.lower):
-        keys = _directory_texts(sums, area.path)
-        directories.update(zip(keys, _all_fitting(sums.values()), strict=True))
+    sums = tree.upper | tree.lower
     return {
         CELL: {
             _cell_text(labels[key.file_class], key): _fitting(*cell)
@@ -175,7 +172,7 @@ def _numbers(area: AreaSnapshot) -> dict[str, dict[str, Numbers]]:
             _clipped(_ascii(shown(program))): _fitting(*row)
             for program, row in cube.programs.items()
         },
-        DIRECTORY: directories,
+        DIRECTORY: dict(zip(_directory_texts(sums), _all_fitting(sums.values()), strict=True)),
     }
 
 
@@ -221,25 +218,16 @@ def cell_key(text: str) -> CellKey:
     return CellKey(FileClass(instrument, filetype), uid, gid, age, size)
 
 
-def directory_text(path: str, area_path: str) -> str:
-    """Return a directory's key: below the area, safe to print, ASCII for any database."""
-    top = area_path.rstrip("/") + "/"
-    below = "" if path == area_path else path[len(top) :] if path.startswith(top) else path
-    return _clipped(_ascii(shown(below)))
+def directory_text(path: str) -> str:
+    """Return the key of a directory of `Directories`: safe to print, ASCII for any database."""
+    return _clipped(_ascii(shown(path)))
 
 
-def _directory_texts(paths: Iterable[str], area_path: str) -> list[str]:
-    """Return the keys of many directories; of plain paths below the area at once."""
-    given = list(paths)
-    together = "".join(given)
-    if _PLAIN(together) and max(map(len, given), default=0) <= LONGEST_KEY:
-        top = area_path.rstrip("/") + "/"
-        start = len(top)
-        return [
-            path[start:] if path.startswith(top) else directory_text(path, area_path)
-            for path in given
-        ]
-    return [directory_text(path, area_path) for path in given]
+def _directory_texts(paths: Collection[str]) -> Collection[str]:
+    """Return the keys of many directories: nearly always the paths themselves."""
+    if _PLAIN("".join(paths)) and max(map(len, paths), default=0) <= LONGEST_KEY:
+        return paths
+    return [directory_text(path) for path in paths]
 
 
 def plain(key: str) -> str:

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from jwqlscan.model.directory_totals import Directories, DirectorySum, Limits
+from jwqlscan.model.directory_totals import Directories, DirectorySum, Limits, relative_paths
 from jwqlscan.units import MOST_BYTES
 
 # Of a table of directories, before the smallest are dropped.
@@ -44,7 +44,8 @@ class Ledger:
         # Reentrant: garbage collection may end an account anywhere, under the lock too.
         self.lock = threading.RLock()
         self.live: dict[int, _Live] = {}
-        self._finished = Directories()
+        self.top = ""  # the path of the root
+        self._finished = Directories()  # by absolute path
 
     def finish(self, path: str, sums: Sequence[int], *, is_upper: bool) -> None:
         """Keep a finished directory's sums, if there are not that many larger ones."""
@@ -76,6 +77,12 @@ class Ledger:
                     above = self.live[above].parent
             for number, live in self.live.items():
                 table.upper[live.path] = _total(totals[number])
+        table.upper = dict(
+            zip(relative_paths(table.upper, self.top), table.upper.values(), strict=True)
+        )
+        table.lower = dict(
+            zip(relative_paths(table.lower, self.top), table.lower.values(), strict=True)
+        )
         return table
 
 
@@ -107,6 +114,8 @@ class Account:
         else:
             above = 0 if parent is None else id(parent._sums)
             with ledger.lock:
+                if parent is None:
+                    ledger.top = path
                 ledger.live[id(self._sums)] = _Live(path, self._sums, above)
 
     def add(self, own: Sequence[int]) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from jwqlscan.model.cube import NO_EXTENSION, CellKey, Cube, FileClass
-from jwqlscan.model.directory_totals import Directories, columns_record
+from jwqlscan.model.directory_totals import Directories, columns_record, relative_paths
 from jwqlscan.model.tally import Product, ScanError, Tally
 from jwqlscan.naming.jwst import shape
 from jwqlscan.scanning.rate_limit import Pace
@@ -61,6 +61,7 @@ class NativeReader:
         exclusion = Exclusion(rules.exclude) if rules.exclude else None
         self._classifier = classifier
         self._known: dict[bytes, tuple[Product | None, FileClass]] = {}
+        self._tops: dict[int, str] = {}  # the path of each root
         # Programs are counted here where it takes the classifier to tell them.
         self._tells_programs = bool(rules.age_limits) and not classifier.program_digits
         kept = classifier.kept_digits(self._tells_programs)
@@ -91,6 +92,7 @@ class NativeReader:
     def read(self, work: list[Work], meter: Meter) -> Batch:
         """Read some work and what is below it; see `Reader.read`."""
         root = work[0].root
+        self._tops[root.number] = root.path
         chunks: list[Chunk | None] = [item.entries for item in work]
         if meter.place is None:
             meter.place = Place()
@@ -165,6 +167,7 @@ class NativeReader:
         if columns is None:
             return Directories().to_record()
         paths, numbers, upper, dropped = columns
+        paths = relative_paths(paths, self._tops[root])
         return columns_record(paths, array("Q", numbers), upper, dropped)
 
     def _count(self, shapes: list[_Shape], tally: Tally) -> None:
