@@ -10,13 +10,13 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from trees import ROOT_FLAGS, Hardlink, Symlink, make_chain, make_tree, walk
 
+from jwqlscan.model.area_directories import rooted
 from jwqlscan.model.directory_totals import (
     Directories,
     DirectorySum,
     Limits,
     full_path,
     largest,
-    rooted,
 )
 from jwqlscan.naming.jwst import Classifier
 from jwqlscan.scanning.measure import scan

@@ -12,7 +12,7 @@ import os
 import sys
 from array import array
 from binascii import a2b_base64, b2a_base64
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from itertools import chain, islice
 from typing import Any, NamedTuple
@@ -107,7 +107,7 @@ class Directories:
     upper_dropped, lower_dropped : int
         How many more there were.
     untold : Untold or None
-        Bounds of those; None but for the table of an area, as :func:`rooted` returns it.
+        Bounds of those; None but for the table of an area, as `jwqlscan.model.area_directories.rooted` returns it.
     """
 
     __slots__ = ("lower", "lower_dropped", "untold", "upper", "upper_dropped")
@@ -293,109 +293,6 @@ def sums_by_path(paths: Iterable[str], rows: Iterable[tuple[int, ...]]) -> dict[
     return dict(zip(paths, map(_AS_SUM, rows), strict=True))
 
 
-def rooted(
-    trees: Mapping[str, Directories], area: str, limits: Limits, *, whole: bool
-) -> Directories:
-    """Return an area's directories from those of the roots in it, which leave each other out.
-
-    Parameters
-    ----------
-    trees : mapping of str to Directories
-        By the absolute path of each root. One that is not below the area, but behind a symbolic
-        link say, keeps its absolute paths.
-    area : str
-        The absolute path of the area: the top of the table returned.
-    limits : Limits
-        The depth counts from the area.
-    whole : bool
-        Whether the area is more than a root: then it has a sum of its own all the same.
-    """
-    table = Directories()
-    prefixes = dict(zip(trees, relative_paths(trees, area), strict=True))
-    for root, tree in trees.items():
-        table.merge(_part(tree, prefixes[root], limits, prefixes.values()))
-    if whole and "" not in table.upper:
-        table.upper[""] = DirectorySum()
-    has_bound = _add_to_parents(table, {prefixes[root]: tree for root, tree in trees.items()})
-    for path in _deeper(table.upper, limits.depth):
-        total = table.upper.pop(path)
-        if total.apparent_bytes:
-            table.lower[path] = total
-    table.bound(limits)
-    # A root's upper directories may be lower ones of the area.
-    upper_bounds = [_least(tree.upper) for tree in trees.values() if tree.upper_dropped]
-    lower_bounds = [_least(tree.lower) for tree in trees.values() if tree.lower_dropped]
-    lower_bounds += upper_bounds
-    if table.upper_dropped > sum(tree.upper_dropped for tree in trees.values()):
-        upper_bounds.append(_least(table.upper))
-    if table.lower_dropped > sum(tree.lower_dropped for tree in trees.values()):
-        lower_bounds.append(_least(table.lower))
-    table.untold = Untold(
-        limits.depth,
-        max(upper_bounds, default=None),
-        max(lower_bounds, default=0) if has_bound else MOST_BYTES,
-    )
-    return table
-
-
-def _part(tree: Directories, prefix: str, limits: Limits, roots: Collection[str]) -> Directories:
-    """Return a root's table as part of that of an area, in which the root has the path `prefix`.
-
-    Where no other root is below this one, its sums are final: then what the area has no room for
-    is dropped before the paths are made.
-    """
-    if not prefix or any(other.startswith(f"{prefix}/") for other in roots):
-        return tree.at(prefix)
-    depth = limits.depth if prefix[0] == "/" else limits.depth - prefix.count("/") - 1
-    if depth < 0:
-        return tree.at(prefix)
-    part = Directories()
-    deep = _deeper(tree.upper, depth)
-    part.lower = tree.lower | {path: tree.upper[path] for path in deep if tree.upper[path][1]}
-    part.upper = dict(tree.upper)
-    for path in deep:
-        del part.upper[path]
-    part.upper_dropped, part.lower_dropped = tree.upper_dropped, tree.lower_dropped
-    part.bound(limits)
-    return part.at(prefix)
-
-
-def _add_to_parents(table: Directories, roots: Mapping[str, Directories]) -> bool:
-    """Add the sum of each root to the directories above it.
-
-    Returns
-    -------
-    bool
-        False if one of these was dropped before: then no bound of what is missing is known.
-    """
-    has_bound = True
-    for root, tree in roots.items():
-        total = tree.upper.get("")
-        if total is None or not root or root.startswith("/"):
-            continue
-        above = root
-        while above:
-            above = above.rpartition("/")[0]
-            for sums in (table.upper, table.lower):
-                if above in sums:
-                    sums[above] = sums[above].plus(total)
-            if above not in table.upper and above not in table.lower:
-                has_bound &= not any(
-                    f"{above}/".startswith(f"{one}/" if one else "") for one in roots
-                )
-    return has_bound
-
-
-def _least(sums: Mapping[str, DirectorySum]) -> int:
-    """Return the bytes of the smallest directory that was kept: of a dropped one at most."""
-    return min((total.apparent_bytes for total in sums.values()), default=MOST_BYTES)
-
-
-def _deeper(paths: Iterable[str], depth: int) -> list[str]:
-    """Return those that are deeper below the top than that; what is elsewhere is not deep."""
-    return [path for path in paths if path.count("/") >= depth and path and path[0] != "/"]
-
-
 def largest(sums: Mapping[str, DirectorySum], count: int) -> list[tuple[str, DirectorySum]]:
     """Return the largest by apparent bytes, of equal ones the first by path, byte by byte."""
     return sorted(_largest(sums, count).items(), key=_largest_first)
@@ -417,65 +314,3 @@ def _largest(sums: Mapping[str, DirectorySum], count: int) -> dict[str, Director
 
 def _largest_first(item: tuple[str, DirectorySum]) -> tuple[int, bytes]:
     return -item[1].apparent_bytes, os.fsencode(item[0])
-
-
-class Branch(NamedTuple):
-    """A line of a tree of directories.
-
-    Attributes
-    ----------
-    guide : str
-        What is drawn before the name: ``"│  ├─ "``.
-    name : str
-        Of the top its whole path.
-    path : str
-    sum : DirectorySum
-    """
-
-    guide: str
-    name: str
-    path: str
-    sum: DirectorySum
-
-
-def branches(table: Directories, count: int, top: str) -> list[Branch]:
-    """Return the largest directories as a tree, in each the larger ones first.
-
-    All that are above one of them are at least as large and so, by path, among them.
-
-    Parameters
-    ----------
-    table : Directories
-    count : int
-    top : str
-        The absolute path of the table's top.
-    """
-    chosen = [
-        (full_path(path, top), total) for path, total in largest(table.upper | table.lower, count)
-    ]
-    known = dict(chosen)
-    below: dict[str, list[str]] = {}
-    tops = []
-    for path, _ in chosen:
-        parent = path.rpartition("/")[0] or "/"
-        if parent in known and parent != path:
-            below.setdefault(parent, []).append(path)
-        else:
-            tops.append(path)
-    lines: list[Branch] = []
-    waiting = [(path, "", "", path) for path in reversed(tops)]
-    while waiting:
-        path, guide, rest, name = waiting.pop()
-        lines.append(Branch(guide, name, path, known[path]))
-        children = below.get(path, [])
-        for index in reversed(range(len(children))):
-            child, is_last = children[index], index == len(children) - 1
-            waiting.append(
-                (
-                    child,
-                    rest + ("└─ " if is_last else "├─ "),
-                    rest + ("   " if is_last else "│  "),
-                    child.rpartition("/")[2],
-                )
-            )
-    return lines

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from jwqlscan.history.rollups import ACCOUNTS, ORDERED, projection
 from jwqlscan.model.cube import OTHER, Cube, Sum
-from jwqlscan.model.directory_totals import BY_DIRECTORY, branches
+from jwqlscan.model.directory_totals import BY_DIRECTORY
+from jwqlscan.model.directory_tree import branches
 from jwqlscan.model.snapshot import ALL, area_label
 from jwqlscan.output.console import Listing, Terminal
 from jwqlscan.settings import AUTO

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import anyio
 
 from jwqlscan.errors import ScanFailedError, single_errors
-from jwqlscan.model.directory_totals import Directories, rooted
+from jwqlscan.model.area_directories import rooted
+from jwqlscan.model.directory_totals import Directories
 from jwqlscan.model.snapshot import MISSING, incomplete_reason, worst_state
 from jwqlscan.model.tally import ScanError, Tally
 from jwqlscan.scanning.child_process import ScannerProcess
