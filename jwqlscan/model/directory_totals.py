@@ -107,7 +107,7 @@ class Directories:
     upper_dropped, lower_dropped : int
         How many more there were.
     untold : Untold or None
-        Bounds of those; None but for the table of an area, as `jwqlscan.model.area_directories.rooted` returns it.
+        Bounds of those; None but in the table of an area (`model.area_directories.rooted`).
     """
 
     __slots__ = ("lower", "lower_dropped", "untold", "upper", "upper_dropped")
