@@ -48,7 +48,7 @@ M_ARENA_MAX = -8  # malloc.h
 def main() -> None:
     """Run the command line."""
     # Ctrl-C while modules are imported and options read ends in silence, as in a program that
-    # needs no time for it; a command then hears of it (`cli.common.told`).
+    # needs no time for it; a command then hears of it (`cli.error_boundary`).
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     _restart_in_utf8_mode()
@@ -106,8 +106,8 @@ def _scans(arguments: list[str]) -> bool:
 def _run_app() -> int | str | None:
     """Run the command that the arguments name, and return its exit code."""
     from jwqlscan.cli.app import app
-    from jwqlscan.cli.check_metrics import UNKNOWN, unknown_line
-    from jwqlscan.cli.common import tell, usage_problem, wanted_log_format
+    from jwqlscan.cli.check import UNKNOWN, unknown_line
+    from jwqlscan.cli.error_boundary import print_error, usage_problem, wanted_log_format
     from jwqlscan.errors import ExitCode, StandardOutputError
     from jwqlscan.system.standard_streams import discard_output
 
@@ -134,10 +134,10 @@ def _run_app() -> int | str | None:
                 code = UNKNOWN
                 sys.stdout.write(unknown_line(problem))
             else:
-                tell(problem, wanted_log_format(sys.argv[1:], os.environ))
+                print_error(problem, wanted_log_format(sys.argv[1:], os.environ))
         sys.stdout.flush()
     except StandardOutputError as error:
-        tell(str(error), wanted_log_format(sys.argv[1:], os.environ))
+        print_error(str(error), wanted_log_format(sys.argv[1:], os.environ))
         if is_check:
             return UNKNOWN
         ended_by_signal = isinstance(code, int) and code > 128

@@ -9,7 +9,7 @@ import sys
 import pytest
 from trees import make_tree
 
-from jwqlscan.cli.app import By
+from jwqlscan.cli.scan import By
 from jwqlscan.history.rollups import NO_PRODUCT, PROJECTIONS, Row, projection
 from jwqlscan.model.cube import AGE_LABELS, CellKey, Cube, FileClass, Sum
 from jwqlscan.model.directory_totals import BY_DIRECTORY

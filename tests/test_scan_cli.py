@@ -13,7 +13,7 @@ import tomllib
 import pytest
 from trees import Fifo, Hardlink, Symlink, find, make_tree, required
 
-from jwqlscan.cli.common import settings_of_scan
+from jwqlscan.cli.scan import settings_of_scan
 from jwqlscan.config.loader import load_config
 from jwqlscan.scanning.readers import available_readers
 from jwqlscan.settings import ScanOverrides, ScanSettings

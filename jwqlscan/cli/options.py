@@ -1,13 +1,114 @@
-"""The options that `run` and `scan` share: how trees are walked."""
+"""The options that several commands have, each once."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jwqlscan.cli.common import ReaderName, age_in_seconds
+from jwqlscan.system.logs import LogFormat
+
+if TYPE_CHECKING:
+    from jwqlscan.settings import ScanOverrides
+
+
 from jwqlscan.settings import ScanOverrides, parse_workers
+
+ConfigFile = Annotated[
+    str | None,
+    typer.Option(
+        "--config",
+        "-c",
+        metavar="FILE",
+        envvar="JWQLSCAN_CONFIG",
+        help=(
+            "The configuration. Default: ~/.config/jwqlscan/config.toml or, if there is none,"
+            " /etc/jwqlscan/config.toml."
+        ),
+    ),
+]
+
+
+def without_password(context: typer.Context, text: str | None) -> str | None:
+    """Refuse a password among the arguments: ``ps`` shows them to every user of the host."""
+    source = context.get_parameter_source("database")
+    if text is None or source is None or source.name != "COMMANDLINE":
+        return text
+    from jwqlscan.config.loader import holds_password
+
+    if holds_password(text):
+        raise typer.BadParameter(
+            "a password here can be read by every user of this host; keep it in ~/.pgpass, in "
+            "PGPASSWORD, in JWQLSCAN_DATABASE, or in database.url of a file with mode 0600"
+        )
+    return text
+
+
+Database = Annotated[
+    str | None,
+    typer.Option(
+        callback=without_password,
+        metavar="URL",
+        envvar="JWQLSCAN_DATABASE",
+        help="sqlite:///FILE (below the current directory, or //// and an absolute path) or"
+        " postgresql://USER@HOST/DATABASE; password: ~/.pgpass.",
+    ),
+]
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
+
+
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+class ReaderName(StrEnum):
+    """The readers that can be asked for."""
+
+    auto = "auto"
+    native = "native"
+    scandir = "scandir"
+
+
+ReaderOption = Annotated[
+    ReaderName | None,
+    typer.Option(envvar="JWQLSCAN_READER", help="How directories are read. Default: auto."),
+]
+
+
+LogForm = Annotated[
+    LogFormat,
+    typer.Option(
+        "--log-format",
+        envvar="JWQLSCAN_LOG_FORMAT",
+        help="How messages on standard error are written; json: one object a line.",
+    ),
+]
+
+
+def age_in_seconds(text: str | None) -> str | None:
+    """Check a duration, and return it in seconds, as text."""
+    from jwqlscan.units import parse_duration
+
+    try:
+        return text if text is None else str(parse_duration(text).total_seconds())
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def long_ago(seconds: str | None) -> datetime | None:
+    """Return the moment so many seconds ago; None for None."""
+    if seconds is None:
+        return None
+    try:
+        return datetime.now(UTC) - timedelta(seconds=float(seconds))
+    except OverflowError:
+        raise typer.BadParameter("longer ago than dates go back", param_hint="--since") from None
 
 
 def _workers(text: str | None) -> str | None:
@@ -26,6 +127,8 @@ Workers = Annotated[
         help="Threads that read a filesystem, at most. Default: auto, as many as are of use.",
     ),
 ]
+
+
 MaxRate = Annotated[
     int | None,
     typer.Option(
@@ -35,6 +138,8 @@ MaxRate = Annotated[
         help="Metadata operations a second on a filesystem, at most. Default: 0, no limit.",
     ),
 ]
+
+
 Background = Annotated[
     bool | None,
     typer.Option(

@@ -97,3 +97,8 @@ class TerminalDisplay(Display):
         if self._expected:
             parts.append(self._bar.get_renderable())
         return Group(*parts)
+
+
+def display_on_stderr() -> TerminalDisplay:
+    """Return the display of the terminal that standard error is."""
+    return TerminalDisplay(Console(stderr=True))

@@ -1,4 +1,4 @@
-"""The commands that set jwqlscan up on a host: `init`, `doctor` and `schedule`."""
+"""The command `init`: write a configuration."""
 
 from __future__ import annotations
 
@@ -11,24 +11,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jwqlscan.cli.common import (
-    ConfigFile,
-    Database,
-    Debug,
-    Json,
-    LogForm,
-    examples,
-    print_json,
-    print_line,
-    told,
-    without_password,
-)
 from jwqlscan.errors import ConfigError
 from jwqlscan.system.logs import LogFormat
 from jwqlscan.text import shown
 
 if TYPE_CHECKING:
     from jwqlscan.config.template import Values
+
+from jwqlscan.cli.error_boundary import error_boundary
+from jwqlscan.cli.help_text import examples
+from jwqlscan.cli.options import Debug, Json, LogForm, without_password
+from jwqlscan.cli.printing import print_json, print_line
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +83,7 @@ def init(
 
     Without options it asks. A file that is there already stays as it is without --force.
     """
-    with told(debug, log_format):
+    with error_boundary(debug, log_format):
         from jwqlscan.config.from_jwql import read_jwql_config
         from jwqlscan.config.loader import user_file
         from jwqlscan.config.template import (
@@ -152,87 +145,3 @@ def _answer(question: str) -> str:
         sys.stderr.write("\n")
         raise ConfigError("no answer, so nothing is written")
     return line
-
-
-@app.command(
-    epilog=examples(
-        "jwqlscan doctor",
-        "jwqlscan doctor --config /etc/jwqlscan/config.toml --quiet",
-        codes="0 all is well · 1 something is not · 2 the configuration is wrong",
-    )
-)
-def doctor(
-    config: ConfigFile = None,
-    database: Database = None,
-    json: Json = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print failures only.")] = False,
-    log_format: LogForm = LogFormat.text,
-    debug: Debug = False,
-) -> None:
-    """Check everything that a run needs, and say what to do.
-
-    Nothing is measured. Directories and tables that a run would make are made.
-    """
-    with told(debug, log_format):
-        from jwqlscan.config.loader import Overrides, load_config
-        from jwqlscan.operations.doctor import examine
-        from jwqlscan.output.json_objects import doctor_object
-        from jwqlscan.system.signals import run_until_signalled
-
-        settings = load_config(config, Overrides(database=database))
-        found = run_until_signalled(examine, settings)
-        if json:
-            print_json(doctor_object(found))
-        for one in () if json else found:
-            if quiet and one.well:
-                continue
-            # its names are escaped already
-            sys.stdout.write(f"{'ok  ' if one.well else 'FAIL'}  {one.what}: {one.text}\n")
-        raise typer.Exit(0 if all(one.well for one in found) else 1)
-
-
-@app.command(
-    epilog=examples(
-        "(crontab -l; jwqlscan schedule --cron) | crontab -",
-        "jwqlscan schedule --systemd --config /etc/jwqlscan/config.toml",
-        codes="0 printed · 2 usage or configuration",
-    )
-)
-def schedule(
-    cron: Annotated[bool, typer.Option("--cron", help="Print a crontab line.")] = False,
-    systemd: Annotated[
-        bool, typer.Option("--systemd", help="Print a service and a timer unit.")
-    ] = False,
-    config: ConfigFile = None,
-    json: Json = False,
-    log_format: LogForm = LogFormat.text,
-    debug: Debug = False,
-) -> None:
-    """Print a crontab line, or systemd units, for a run every night.
-
-    It is for this installation, this configuration and the account that runs this command. Units
-    go into the files that their first lines name; then: systemctl enable --now jwqlscan.timer
-    """
-    with told(debug, log_format):
-        if cron == systemd:
-            raise ConfigError("give one of --cron and --systemd")
-        from jwqlscan.config.loader import load_config
-        from jwqlscan.operations.schedule import crontab_line, systemd_units
-        from jwqlscan.system.accounts import own_entry
-
-        settings = load_config(config)
-        # -P: nothing is imported from the directory that cron or systemd starts it in.
-        program = [sys.executable, "-P", "-m", "jwqlscan"]
-        if cron:
-            texts = {"crontab": crontab_line(settings, program) + "\n"}
-        elif entry := own_entry():
-            texts = systemd_units(settings, program, entry.pw_name)
-        else:
-            raise ConfigError(
-                f"user {os.geteuid()} is not in the user database, and systemd starts a service"
-                " only as a user who is: run this as the user that the service is to run as"
-            )
-        if json:
-            print_json({"files": texts})
-        else:
-            sys.stdout.write("\n".join(texts.values()))

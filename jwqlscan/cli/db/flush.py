@@ -1,24 +1,11 @@
-"""The `db` commands: what concerns the store alone."""
+"""The command `db flush`: store what waits in the spool."""
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jwqlscan.cli.common import (
-    ConfigFile,
-    Database,
-    Debug,
-    Json,
-    LogForm,
-    examples,
-    print_json,
-    print_line,
-    told,
-)
-from jwqlscan.cli.db_transfer import app as move_app
 from jwqlscan.errors import ExitCode
 from jwqlscan.system.logs import LogFormat
 
@@ -26,15 +13,12 @@ if TYPE_CHECKING:
     from jwqlscan.config.loader import Config
     from jwqlscan.store.spool import Flushed
 
-app = typer.Typer(
-    help="Look after what is stored: migrate, flush, copy, import, prune.", no_args_is_help=True
-)
-app.add_typer(move_app)
+from jwqlscan.cli.error_boundary import error_boundary
+from jwqlscan.cli.help_text import examples
+from jwqlscan.cli.options import ConfigFile, Database, Debug, Json, LogForm
+from jwqlscan.cli.printing import print_json, print_line
 
-
-@app.callback()
-def _db() -> None:
-    """Look after what is stored: migrate, flush, copy, import, prune."""
+app = typer.Typer()
 
 
 @app.command(
@@ -67,7 +51,7 @@ def flush(
 
     They are in the spool, where a run keeps what it can't store; the next run would do the same.
     """
-    with told(debug, log_format, stores=True):
+    with error_boundary(debug, log_format, stores=True):
         import logging
 
         from jwqlscan.config.loader import Overrides, load_config
@@ -85,45 +69,6 @@ def flush(
             print_line(f"snapshots stored: {flushed.stored}")
         if flushed.set_aside:
             raise typer.Exit(ExitCode.INCOMPLETE)
-
-
-@app.command(
-    epilog=examples(
-        "jwqlscan db migrate --database postgresql://owner@dbhost/jwqldb",
-        codes="0 up to date · 1 failed · 2 usage or configuration"
-        " · 4 the database can't be reached",
-    )
-)
-def migrate(
-    config: ConfigFile = None,
-    database: Database = None,
-    json: Json = False,
-    log_format: LogForm = LogFormat.text,
-    debug: Debug = False,
-) -> None:
-    """Make the tables, or bring them up to this version.
-
-    Every command that opens the store does so by itself. This is for a database whose user may
-    not create tables: run it once with --database and one who may.
-    """
-    with told(debug, log_format, stores=True):
-        from jwqlscan.config.loader import Overrides, load_config
-        from jwqlscan.system.signals import run_until_signalled
-
-        settings = load_config(config, Overrides(database=database))
-        location, version = run_until_signalled(_migrate, settings.database_url)
-        if json:
-            print_json({"store": location, "schema": version})
-        else:
-            sys.stdout.write(f"{location}: schema version {version}\n")
-
-
-async def _migrate(database_url: str) -> tuple[str, int]:
-    from jwqlscan.store import open_store
-    from jwqlscan.store.schema import migrations
-
-    async with open_store(database_url) as store:
-        return store.location, migrations("sqlite")[-1].version
 
 
 async def _flush(config: Config, from_others: bool, bad: bool) -> Flushed:

@@ -1,4 +1,4 @@
-"""The commands to try it with: `bench` and `demo`."""
+"""The command `bench`: how fast a directory is scanned."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from typing import Annotated
 
 import typer
 
-from jwqlscan.cli.common import (
+from jwqlscan.cli.error_boundary import error_boundary
+from jwqlscan.cli.help_text import examples
+from jwqlscan.cli.options import (
     Debug,
     Json,
     LogForm,
     Quiet,
     ReaderOption,
+)
+from jwqlscan.cli.printing import (
     display_on_terminal,
-    examples,
     print_json,
-    print_line,
-    told,
 )
 from jwqlscan.settings import parse_workers
 from jwqlscan.system.logs import LogFormat
@@ -52,7 +53,7 @@ def bench(
 
     It is scanned with each reader and number of workers; nothing is stored.
     """
-    with told(debug, log_format):
+    with error_boundary(debug, log_format):
         from jwqlscan.operations.bench import benchmark
         from jwqlscan.scanning.readers import available_readers
         from jwqlscan.system.signals import run_until_signalled
@@ -75,35 +76,3 @@ def bench(
             from jwqlscan.output.tables import print_bench
 
             print_bench(result, Terminal())
-
-
-@app.command(
-    epilog=examples(
-        "jwqlscan demo",
-        "jwqlscan demo /tmp/jwqlscan-demo",
-        codes="0 done · 1 failed · 2 the directory is not its own · 5 done, but the report failed",
-    )
-)
-def demo(
-    directory: Annotated[
-        str, typer.Argument(metavar="DIR", help="Made if it does not exist.")
-    ] = "jwqlscan-demo",
-    json: Json = False,
-    log_format: LogForm = LogFormat.text,
-    debug: Debug = False,
-) -> None:
-    """Try it: make a small archive, run on it, write the report.
-
-    The files are sparse: they look large and occupy next to nothing. The history in the plots is
-    made up, and marked as such.
-    """
-    with told(debug, log_format, stores=True):
-        from jwqlscan.operations.demo import run_demo
-        from jwqlscan.system.signals import run_until_signalled
-
-        made = run_until_signalled(run_demo, directory, str if json else print_line)
-        if json:
-            from jwqlscan.output.json_objects import demo_object
-
-            print_json(demo_object(made))
-        raise typer.Exit(made.exit_code)

@@ -1,4 +1,4 @@
-"""The commands that monitoring calls: `check` and `metrics`."""
+"""The command `check`: a Nagios plugin."""
 
 from __future__ import annotations
 
@@ -12,26 +12,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jwqlscan.cli.common import (
-    LOOKED_CODES,
-    ConfigFile,
-    Database,
-    Debug,
-    Json,
-    LogForm,
-    age_in_seconds,
-    examples,
-    json_text,
-    told,
-    unexpected_problem,
-)
 from jwqlscan.system.logs import LogFormat
 
 if TYPE_CHECKING:
     from jwqlscan.monitoring.check import Finding, Verdict
 
-app = typer.Typer()
+from jwqlscan.cli.error_boundary import error_boundary, unexpected_problem
+from jwqlscan.cli.help_text import examples
+from jwqlscan.cli.options import ConfigFile, Database, Debug, Json, LogForm, age_in_seconds
+from jwqlscan.cli.printing import json_text
 
+app = typer.Typer()
 
 UNKNOWN = 3
 
@@ -73,7 +64,7 @@ def check(
     with performance data is printed. What can't be judged, such as a wrong configuration or a
     database that is down, is UNKNOWN, or WARNING if snapshots wait for that database.
     """
-    with told(debug, log_format, logging.ERROR), _given_up(timeout, json) as on_local:
+    with error_boundary(debug, log_format, logging.ERROR), _given_up(timeout, json) as on_local:
         from jwqlscan.config.loader import Overrides, load_config
         from jwqlscan.errors import JwqlscanError, SignalledError
         from jwqlscan.monitoring.check import check as check_runs
@@ -136,64 +127,3 @@ def _given_up(seconds: str, json: bool) -> Iterator[Callable[[Sequence[Finding]]
         yield keep
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-@app.command(
-    epilog=examples(
-        "jwqlscan metrics",
-        "jwqlscan metrics -o /var/lib/prometheus/node-exporter/jwqlscan.prom",
-        codes=LOOKED_CODES,
-    )
-)
-def metrics(
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE.prom",
-            help="Default: metrics.path of the configuration, else standard output.",
-        ),
-    ] = None,
-    config: ConfigFile = None,
-    database: Database = None,
-    log_format: LogForm = LogFormat.text,
-    debug: Debug = False,
-) -> None:
-    """Write the last run as Prometheus metrics.
-
-    They are in the format of the node exporter's textfile collector. The file is replaced whole,
-    or not at all; a run writes it by itself if metrics.path is set. If the database can't be read,
-    what the state directory knows of the last run is written, and an existing file's other metrics
-    stay.
-    """
-    with told(debug, log_format):
-        from jwqlscan.config.loader import Overrides, load_config
-        from jwqlscan.errors import StoreError
-        from jwqlscan.monitoring.metrics import (
-            check_name,
-            local_metrics,
-            metrics_text,
-            write_metrics,
-        )
-        from jwqlscan.system.signals import run_until_signalled
-
-        settings = load_config(config, Overrides(database=database))
-        path = output or settings.metrics_path
-        if path:
-            check_name(path)
-        problem: StoreError | None = None
-        try:
-            text = run_until_signalled(metrics_text, settings)
-        except StoreError as error:
-            text = run_until_signalled(local_metrics, settings, path or "")
-            if not text:
-                raise
-            written = "only what the state directory knows of the last run is written"
-            problem = type(error)(f"{error}; {written}")
-        if path:
-            run_until_signalled(write_metrics, path, text)
-        else:
-            sys.stdout.write(text)
-        if problem is not None:
-            raise problem
