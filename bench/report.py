@@ -18,14 +18,14 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(ROOT))
 
 import bokeh  # noqa: E402
-from browser import running_browser, visit  # noqa: E402
-from histories import history_of, insight_of  # noqa: E402
 
 from jwqlscan.model.history import History  # noqa: E402
 from jwqlscan.reporting.page import PAGE, render  # noqa: E402
+from tests.support.browser import running_browser, visit  # noqa: E402
+from tests.support.histories import history_of, insight_of  # noqa: E402
 
 TABS = ("Archive", "Products", "Insight", "Central storage", "Capacity", "Quality")
 # The bars: a page of ten years in three seconds, and in eight megabytes.

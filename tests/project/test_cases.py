@@ -1,0 +1,19 @@
+"""Every hostile condition has a test that names it."""
+
+from tests.support import cases
+
+
+def test_the_readme_of_the_tests_is_up_to_date():
+    assert cases.README.read_text(encoding="utf-8") == cases.readme(), (
+        "run python tests/support/cases.py"
+    )
+
+
+def test_every_case_has_a_test():
+    expected = [
+        f"{letter}{n:02}"
+        for letter, most in zip("FPSW", (42, 38, 16, 1), strict=True)
+        for n in range(1, most + 1)
+    ]
+    assert list(cases.CASES) == expected
+    assert set(cases.tests_of_cases()) == set(expected)
