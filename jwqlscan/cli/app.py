@@ -15,6 +15,7 @@ from jwqlscan.cli import (
     demo,
     doctor,
     growth,
+    help,
     history,
     init,
     metrics,
@@ -29,8 +30,8 @@ from jwqlscan.cli.printing import print_line
 from jwqlscan.errors import EXIT_CODE_HELP
 
 ORDER = (
-    "init doctor schedule run scan report status history growth check metrics db bench demo".split()
-)
+    "init doctor schedule run scan report status history growth check metrics db bench demo help"
+).split()
 
 
 class _InOrder(TyperGroup):
@@ -50,6 +51,7 @@ app = typer.Typer(
         "jwqlscan doctor                      see whether all is there that a run needs",
         "jwqlscan run                         measure, store, write the report",
         "jwqlscan run --help                  the options of a command, with examples",
+        "jwqlscan help                        the topics of the documentation",
     )
     + "\n\n"
     + EXIT_CODE_HELP,
@@ -61,7 +63,7 @@ app = typer.Typer(
 )
 for command in (
     *(init, doctor, schedule, run, scan, report, status, history, growth, check, metrics),
-    *(bench, demo),
+    *(bench, demo, help),
 ):
     app.add_typer(command.app)
 app.add_typer(db.app, name="db")

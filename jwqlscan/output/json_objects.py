@@ -1,4 +1,4 @@
-"""The JSON objects that commands print: stable names, documented in the README."""
+"""The JSON objects that commands print: stable names, described by the files in `schemas`."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ ONLY_IN = {
     "bokeh": "reporting.*",
     "asyncpg": "store.postgresql*",
     "sqlite3": "store.sqlite*",
-    "rich": "output.progress output.tables output.console",
+    "rich": "output.progress output.tables output.console output.documentation",
     "typer": "cli.*",
     "aiofiles": "system.atomic_files",
     "pwd": "system.accounts",  # the name service may not answer

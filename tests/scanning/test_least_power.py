@@ -15,7 +15,7 @@ from tests.support import ROOT
 from tests.support.trees import Fifo, Socket, Symlink, make_tree, required, walk_elsewhere
 
 NOBODY = 65534
-README = ROOT / "README.md"
+PAGE = ROOT / "jwqlscan/docs/least-privilege.md"
 
 readers = pytest.mark.parametrize("reader", available_readers())
 only_root = pytest.mark.skipif(os.geteuid() != 0 and not os.environ.get("CI"), reason="not root")
@@ -294,8 +294,8 @@ def test_a_parent_that_looks_at_the_tree_is_caught(place, tmp_path, misdeed):
 
 
 def as_the_readme_says(user):
-    """Return the README's command that lets a scan read everything and do nothing else."""
-    [line] = re.findall(r"^.* (setpriv .*?) /\S*jwqlscan run", README.read_text(), re.M)
+    """Return the documented command that lets a scan read everything and do nothing else."""
+    [line] = re.findall(r"^.* (setpriv .*?) /\S*jwqlscan run", PAGE.read_text(), re.M)
     command = line.replace("=jwqlscan", f"={user}").split(" ")
     return [required("setpriv"), *command[1:]]
 

@@ -1,4 +1,4 @@
-"""Every command in the README runs as it is written there, but for the places it names."""
+"""Every command in the documentation runs as it is written, but for the places it names."""
 
 import json
 import os
@@ -15,7 +15,8 @@ from tests.store.test_copy import without_password
 from tests.store.test_jwql import HISTORY, JWQL
 from tests.support import ROOT
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = [ROOT / "README.md", *sorted((ROOT / "jwqlscan/docs").glob("*.md"))]
+TEXT = "\n".join(page.read_text(encoding="utf-8") for page in PAGES)
 CAL = "jw01018001001_02101_00001_nrcb4_cal.fits"
 
 # What other programs do; where that is seen to.
@@ -29,20 +30,22 @@ ELSEWHERE = {
 MORE = {"jwqlscan bench DIR": "--rounds 1 --workers 2 --reader scandir"}
 CODES = {
     "jwqlscan check": (0, 1, 2),  # the disk of this host may be nearly full
+    "jwqlscan scan --scheme hst": (2,),  # without a directory
+    "jwqlscan scan --by owner": (2,),  # the same
     "jwqlscan init": (2,),  # there is no terminal to ask at
 }
 
 
 def commands():
-    """Return what the README tells to type, in blocks and in running text, each once."""
+    """Return what the documentation tells to type, in blocks and in running text, each once."""
     found = []
-    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", README, re.M | re.S):
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.M | re.S):
         for line in block.replace("\\\n", " ").splitlines():
             if language == "sh":
                 found.append(re.sub(r"\s+# .*", "", line))
             elif re.match(r"[0-9*]+ [0-9*]+ \* \* \*  ", line):  # a crontab
                 found.append(re.split(r"\s{2,}", line, maxsplit=1)[1].removeprefix("root  "))
-    text = re.sub(r"^```.*?^```", "", README, flags=re.M | re.S)
+    text = re.sub(r"^```.*?^```", "", TEXT, flags=re.M | re.S)
     spans = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", text)]
     found += [span for span in spans if re.match(r"(jwqlscan|useradd|apt-get) ", span)]
     return list(dict.fromkeys(line.strip() for line in found if line.strip()))
@@ -104,6 +107,7 @@ def places(home, pg_url):
         "/usr/bin/python3": sys.executable,
         "/etc/jwqlscan/config.toml": config,
         "sqlite:////var/lib/jwqlscan/jwqlscan.db": f"sqlite:///{home}/state/jwqlscan.db",
+        "postgresql://owner@dbhost/jwqldb": url,
         "postgresql://jwql@dbhost/jwqldb": url,
         "postgresql://jwql@dbhost/jwql": url,
         "/data/jwst": f"{home}/archive",
@@ -113,6 +117,7 @@ def places(home, pg_url):
         "DIR...": f"{home}/archive",
         "[DIR]": f"{home}/jwqlscan-demo",
         " DIR": f" {home}/archive",
+        " TOPIC": " numbers",
         "FILE.prom": f"{home}/metrics.prom",
     }
 
@@ -120,7 +125,7 @@ def places(home, pg_url):
 RUN_HERE = [command for command in commands() if not elsewhere(command)]
 
 
-def test_the_readme_has_the_commands_that_there_are():
+def test_the_documentation_has_the_commands_that_there_are():
     words = {tuple(re.findall(r"jwqlscan ((?:db )?[\w-]+)", command)) for command in RUN_HERE}
     told = {name for names in words for name in names}
     group = get_command(app)
@@ -130,7 +135,7 @@ def test_the_readme_has_the_commands_that_there_are():
 
 
 @pytest.mark.parametrize("command", RUN_HERE)
-def test_a_command_of_the_readme_runs(command, home, places, pg_url):
+def test_a_documented_command_runs(command, home, places, pg_url):
     line = command
     for place, here in places.items():
         line = line.replace(place, here)
@@ -181,9 +186,9 @@ def options(command):
     return found
 
 
-def test_every_option_that_the_readme_names_is_one():
+def test_every_option_that_is_named_is_one():
     # without the blocks: other programs have options there too
-    text = re.sub(r"^```.*?^```", "", README, flags=re.M | re.S)
+    text = re.sub(r"^```.*?^```", "", TEXT, flags=re.M | re.S)
     spans = re.findall(r"`([^`]+)`", text)
     named = {
         option
@@ -201,11 +206,11 @@ def test_every_environment_variable_is_told_and_is_one():
             found |= variables(below)
         return found
 
-    told = set(re.findall(r"JWQLSCAN_[A-Z_]+", README))
+    told = set(re.findall(r"JWQLSCAN_[A-Z_]+", TEXT))
     assert told == variables(get_command(app))
 
 
-def test_every_key_that_the_readme_names_is_one():
+def test_every_key_that_is_named_is_one():
     example = (ROOT / "config.example.toml").read_text(encoding="utf-8")
     sections, keys = [], set()
     for line in example.splitlines():
@@ -214,7 +219,7 @@ def test_every_key_that_the_readme_names_is_one():
         elif match := re.match(r"(?:# )?(\w+) = ", line):
             keys.add(f"{sections[0]}.{match[1]}")
     tables = {key.split(".")[0] for key in keys}
-    named = set(re.findall(rf"`((?:{'|'.join(tables)})\.\w+)\b[^`/(]*`", README))
+    named = set(re.findall(rf"`((?:{'|'.join(tables)})\.\w+)\b[^`/(]*`", TEXT))
     assert named and named <= keys
 
 
@@ -223,12 +228,28 @@ def test_every_metric_is_told_and_is_one(home):
     names = {one.name for one in text_string_to_metric_families(written)}
     told = {
         name if name.startswith("jwqlscan") else f"jwqlscan{name}"
-        for name in re.findall(r"`((?:jwqlscan)?_[a-z_]+)`", README)
+        for name in re.findall(r"`((?:jwqlscan)?_[a-z_]+)`", TEXT)
     }
     # here was no error, and after two runs nobody can say when a filesystem is full
     assert told == names | {"jwqlscan_seconds_until_full", "jwqlscan_area_errors"}
 
 
-def test_every_file_that_the_readme_links_to_is_there():
-    links = re.findall(r"\]\(([^)#]+)\)", README)
-    assert links and all((ROOT / link).exists() for link in links)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_file_that_a_page_links_to_is_there(page):
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+    assert all((page.parent / link).exists() for link in links), links
+
+
+def test_the_readme_links_to_every_page_and_help_shows_it(home):
+    listed = run("jwqlscan help", home).stdout
+    assert re.findall(r"^[\w-]+", listed, re.M) == [page.stem for page in PAGES[1:]]
+    readme = PAGES[0].read_text(encoding="utf-8")
+    for page in PAGES[1:]:
+        assert f"[{page.stem}](jwqlscan/docs/{page.name})" in readme
+        assert run(f"jwqlscan help {page.stem}", home).stdout == page.read_text(encoding="utf-8")
+
+
+def test_a_topic_that_is_not_there_is_one_line(home):
+    done = run("jwqlscan help nothing", home)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("jwqlscan: no topic 'nothing'; there are architecture, ")
