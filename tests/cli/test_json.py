@@ -19,7 +19,7 @@ from tests.support.snapshots import make_snapshot
 
 SCHEMAS = files("jwqlscan.output") / "schemas"
 CAL = "jw01018001001_02101_00001_nrcb4_cal.fits"
-OWN_FORMAT = {"metrics"}  # Prometheus' own
+OWN_FORMAT = {"metrics", "help"}  # Prometheus' own, and Markdown
 
 
 def commands(group=None, before=()):
