@@ -4,4 +4,9 @@ import pytest
 
 pytest.register_assert_rewrite("tests.support")
 
-pytest_plugins = ["tests.support.postgres", "tests.support.root"]
+pytest_plugins = [
+    "tests.support.marks",
+    "tests.support.postgres",
+    "tests.support.root",
+    "tests.support.varied_tree",
+]

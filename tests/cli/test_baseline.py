@@ -23,6 +23,7 @@ from jwqlscan.settings import Thresholds
 from jwqlscan.store import open_store
 from jwqlscan.store.rows import TableRows
 from tests.store.test_insight import looked
+from tests.support.marks import STORES
 from tests.support.snapshots import START, make_area, make_snapshot, make_tally
 
 case = pytest.mark.case
@@ -30,7 +31,7 @@ DAY = timedelta(days=1)
 TIB = 2**40
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=STORES)
 def url(request, tmp_path):
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/s.db"

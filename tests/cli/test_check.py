@@ -20,6 +20,7 @@ from jwqlscan.monitoring.metrics import exposition
 from jwqlscan.settings import Thresholds
 from jwqlscan.state.attempts import Attempt, write_attempt
 from jwqlscan.store import open_store
+from tests.support.marks import STORES
 from tests.support.snapshots import CAPACITY, START, make_area, make_snapshot, make_tally
 
 TIB = 2**40
@@ -30,7 +31,7 @@ PERFDATA = re.compile(
 NEVER = Thresholds(None, None, None, None, None, None, None)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=STORES)
 def url(request, tmp_path):
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/s.db"

@@ -216,8 +216,7 @@ async def test_a_command_that_can_not_be_called_is_a_warning(tmp_path, caplog, k
     assert len(caplog.records) == 1
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="root alone is so careful")
-async def test_root_calls_no_command_that_others_can_write(tmp_path, caplog):
+async def test_root_calls_no_command_that_others_can_write(tmp_path, caplog, as_root):
     command = script(tmp_path, f"touch {tmp_path}/called")
     os.chmod(command[0], 0o777)
     await tell(Notices(command=command))

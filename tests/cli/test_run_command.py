@@ -118,7 +118,7 @@ def test_a_configuration_file_is_found_and_flags_override_it(archive, home, tmp_
         (["run", "-c", "/no/such.toml"], "/no/such.toml: No such file"),
         (["run", "--archive", "/no/such/archive"], "/no/such/archive (--archive)"),
         (
-            ["run", "--archive", "/usr", "--database", "mysql://x"],
+            ["run", "--archive", "/dev", "--database", "mysql://x"],
             "--database: the URL scheme mysql is not supported",
         ),
         (["report", "--since", "yesterday"], "not a duration"),

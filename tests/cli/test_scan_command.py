@@ -136,9 +136,9 @@ def test_areas_are_in_the_order_asked_for(tmp_path):
 
 @pytest.mark.parametrize("reader", available_readers())
 @pytest.mark.parametrize("workers", [1, 32])
-def test_a_real_tree_has_the_numbers_of_find(reader, workers):
-    [area] = scan_json("--workers", workers, "--reader", reader, "/usr/share")["areas"]
-    found = find("/usr/share")
+def test_a_real_tree_has_the_numbers_of_find(reader, workers, varied_tree):
+    [area] = scan_json("--workers", workers, "--reader", reader, varied_tree)["areas"]
+    found = find(varied_tree)
     assert area["allocated_bytes"] == found.allocated_bytes
     assert {name: area[name] for name in found.totals._fields} == found.totals._asdict()
 
@@ -443,9 +443,9 @@ def test_debug_shows_the_traceback(tmp_path):
 
 @pytest.mark.case("P07")
 @pytest.mark.parametrize("arguments", [["--json"], []])
-def test_a_reader_that_has_read_enough_ends_it_quietly(arguments):
+def test_a_reader_that_has_read_enough_ends_it_quietly(arguments, varied_tree):
     with subprocess.Popen(
-        [*JWQLSCAN, "scan", *arguments, "/usr/share/doc"],
+        [*JWQLSCAN, "scan", *arguments, varied_tree],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:

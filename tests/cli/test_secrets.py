@@ -412,7 +412,7 @@ def test_names_are_harmless_in_what_a_run_says_and_writes(place, evil, unprivile
         ["scan", "{name}"],
         ["run", "--archive", "{name}"],
         ["run", "-c", "{name}"],
-        ["run", "--archive", "/usr/share/doc", "--outputs", "{name}/out"],
+        ["run", "--archive", "{place}", "--outputs", "{name}/out"],
         ["report", "--outputs", "/dev/null/{name}"],
         ["demo", "/dev/null/{name}"],
     ],
@@ -420,7 +420,7 @@ def test_names_are_harmless_in_what_a_run_says_and_writes(place, evil, unprivile
 )
 def test_an_error_that_names_such_a_path_is_one_harmless_line(place, arguments):
     name = os.fsdecode(os.fsencode(place) + b"/none\n<3>\x1b[31337m\xc2\x9b\xff")
-    arguments = [word.format(name=name) for word in arguments]
+    arguments = [word.format(name=name, place=place) for word in arguments]
     assert jwqlscan("db", "migrate", place=place).returncode == 0  # else there is nothing to report
     done = jwqlscan(*arguments, place=place)
     assert done.returncode in (1, 2, 5)

@@ -14,12 +14,13 @@ import pytest
 from jwqlscan.errors import ConfigError
 from jwqlscan.operations.views import series, status
 from jwqlscan.store import open_store
+from tests.support.marks import STORES
 from tests.support.snapshots import START, make_area, make_snapshot, make_tally
 
 TIB = 2**40
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=STORES)
 def url(request, tmp_path):
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/s.db"

@@ -19,7 +19,7 @@ JWQLSCAN = [sys.executable, "-m", "jwqlscan"]
 SCRIPT = [str(Path(sys.executable).with_name("jwqlscan"))]
 BARE = {"PATH": "/usr/bin:/bin"}
 UNKNOWN_UID = 123_456
-only_root = pytest.mark.skipif(os.geteuid() != 0 and not os.environ.get("CI"), reason="not root")
+only_root = pytest.mark.usefixtures("as_root")
 
 
 def jwqlscan(*arguments, cwd="/", program=JWQLSCAN, before=(), **environment):

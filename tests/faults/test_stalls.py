@@ -10,10 +10,10 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-import jwqlscan
 from jwqlscan.errors import LockedError
 from jwqlscan.scanning.measure import scan
 from jwqlscan.scanning.readers import available_readers
@@ -39,6 +39,12 @@ def central(tmp_path):
 
 def run(tmp_path, *options, archive="archive", **kwargs):
     """Run with a configuration of few seconds' patience; return what became of it."""
+    config = configured(tmp_path, archive)
+    command = [sys.executable, "-m", "jwqlscan", "run", "-c", config, "--json", *options]
+    return ended(command, **kwargs)
+
+
+def configured(tmp_path, archive="archive"):
     config = tmp_path / "config.toml"
     config.write_text(
         f'archive.path = "{tmp_path / archive}"\n'
@@ -48,8 +54,28 @@ def run(tmp_path, *options, archive="archive", **kwargs):
         f'scan.stall_timeout = "{STALL_S:g}s"\n'
         'df.timeout = "1s"\n'
     )
-    command = [sys.executable, "-m", "jwqlscan", "run", "-c", config, "--json", *options]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, **kwargs)
+    return config
+
+
+class Ended(NamedTuple):
+    """A command that ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+    session: int  # a session of its own: all processes that it started are in it
+
+
+def ended(command, **kwargs):
+    """Run a command to its end in a session of its own."""
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, start_new_session=True, **pipes, **kwargs) as process:
+        try:
+            output, error = process.communicate(timeout=120)
+        except BaseException:
+            process.kill()
+            raise
+    return Ended(process.returncode, output, error, process.pid)
 
 
 def stored(tmp_path):
@@ -94,11 +120,14 @@ def test_a_directory_that_hangs_stalls_its_area_and_no_other(tmp_path, central, 
         )
         assert areas["central all"][:2] == ("complete", 2)
         assert areas["central logs"][:2] == ("complete", 1)
-        assert those_that_can_be_ended() == []
+        assert those_that_can_be_ended(done.session) == []
         # No lock is left: the next run is not locked out, though the same directory still hangs.
-        assert run(tmp_path, "--reader", reader).returncode == 3
+        again = run(tmp_path, "--reader", reader)
+        assert again.returncode == 3
         assert server_is_alive(server)
-    assert not scanners(), "once the storage is gone, so is every process"
+    assert not scanners(done.session) + scanners(again.session), (
+        "once the storage is gone, so is every process"
+    )
 
 
 @pytest.mark.case("F07")
@@ -123,27 +152,39 @@ def server_is_alive(pid):
     return True
 
 
-def scanners(wait_s=5.0):
-    """Return the scanning processes of this package that are still there, after a while."""
-    ours = f"scanning.child.*{os.path.dirname(os.path.dirname(jwqlscan.__file__))}$"
+def scanners(session, wait_s=30.0):
+    """Return the scanning processes of a session that are still there, after a while."""
+    command = ["pgrep", "-s", str(session), "-f", "scanning.child"]
     until = time.monotonic() + wait_s
     while True:
-        found = subprocess.run(["pgrep", "-f", ours], capture_output=True, text=True).stdout.split()
+        found = subprocess.run(command, capture_output=True, text=True).stdout.split()
         if not found or time.monotonic() > until:
             return found
         time.sleep(0.05)
 
 
-def those_that_can_be_ended():
-    """Return the scanning processes that do anything else than wait in the kernel."""
+def those_that_can_be_ended(session):
+    """Return the scanning processes of a session that do anything else than wait in the kernel."""
     found = []
-    for number in scanners(0):
+    for number in scanners(session, 0):
         for task in Path(f"/proc/{number}/task").glob("*/stat"):
             with contextlib.suppress(FileNotFoundError, ProcessLookupError):
                 state = task.read_text().rpartition(")")[2].split()[0]
                 if state not in "DZX":
                     found.append((number, state))
     return found
+
+
+def test_the_scanning_process_of_a_run_is_found_while_it_is_there(tmp_path, central):
+    """Else the tests that none is left would prove nothing."""
+    command = [sys.executable, "-m", "jwqlscan", "run", "-c", configured(tmp_path)]
+    with mounted(tmp_path / "archive", {"d": {"dir": True, "hang": ["readdir"]}}):
+        with subprocess.Popen(command, start_new_session=True) as process:
+            while not scanners(process.pid, 0):
+                assert process.poll() is None
+                time.sleep(0.05)
+        assert process.returncode == 3
+        assert scanners(process.pid) == []
 
 
 @pytest.mark.case("F07")
@@ -246,12 +287,10 @@ def test_the_time_allowed_ends_a_run_whose_storage_hangs(tmp_path, central, hang
     with mounted(tmp_path / "archive", nodes, statfs_hangs=hangs == "statfs"):
         began = time.monotonic()
         command = [sys.executable, "-m", "jwqlscan", "run", "-c", config, "--max-runtime", "6s"]
-        done = subprocess.run(
-            [*command, "--no-report"], capture_output=True, text=True, timeout=120
-        )
+        done = ended([*command, "--no-report"])
         assert time.monotonic() - began < 6 + MARGIN_S
         assert done.returncode == 3, done.stderr
-        assert those_that_can_be_ended() == []
+        assert those_that_can_be_ended(done.session) == []
     areas, _ = stored(tmp_path)
     state = {"readdir": "stopped", "statfs": "complete"}.get(hangs, "stalled")
     assert areas["archive all"][0] == state

@@ -43,6 +43,7 @@ from jwqlscan.store.schema import APPLICATION_ID, migrations
 from jwqlscan.store.sqlite import SqliteStore
 from jwqlscan.store.transfer import copy as moving
 from tests.support import ROOT, postgres, stores
+from tests.support.marks import STORES
 from tests.support.proxy import proxied
 from tests.support.snapshots import damage, make_area, make_snapshot, make_tally
 from tests.support.trees import in_mount_namespace, required
@@ -240,7 +241,7 @@ anyio.run(main)
 
 
 @pytest.mark.case("P17")
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("kind", STORES)
 def test_two_processes_that_make_the_schema_at_once_both_store(request, tmp_path, kind):
     url = f"sqlite:///{tmp_path}/s.db" if kind == "sqlite" else request.getfixturevalue("pg_url")
     processes = [
@@ -755,7 +756,7 @@ async def test_a_date_that_is_none_is_a_damaged_file(tmp_path):
 
 
 @pytest.mark.case("P17")
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("kind", STORES)
 async def test_a_newer_schema_gets_nothing_written_and_the_spool_waits(request, tmp_path, kind):
     directory = str(tmp_path / "spool")
     await spool.put(directory, make_snapshot())
@@ -1012,7 +1013,7 @@ def machine(url, directory):
 
 
 @pytest.mark.case("P21")
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("kind", STORES)
 def test_no_snapshot_is_lost_or_doubled_and_their_order_is_kept(request, tmp_path, kind):
     url = f"sqlite:///{tmp_path}/s.db" if kind == "sqlite" else request.getfixturevalue("pg_url")
     limits = settings(

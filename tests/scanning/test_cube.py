@@ -81,8 +81,8 @@ def found(cube):
 
 @readers
 @pytest.mark.parametrize("workers", [1, 32])
-@pytest.mark.parametrize("path", ["/usr/share", "/usr/lib"])
-def test_on_a_real_tree_the_cube_is_what_find_lists(reader, workers, path):
+def test_on_a_real_tree_the_cube_is_what_find_lists(reader, workers, varied_tree):
+    path = str(varied_tree)
     rules = RULES._replace(one_file_system=True, mounts=read_mount_table({path: path}))
     cube = walk(path, reader, workers, rules).cube
     cells, programs = expected(path)

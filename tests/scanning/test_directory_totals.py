@@ -75,8 +75,8 @@ def expected(path, limits):
 @readers
 @pytest.mark.parametrize("workers", [1, 32])
 @pytest.mark.parametrize("limits", [ALL, Limits(0, 3, 5), Limits(1, 2, 0), Limits(3, 40, 100)])
-def test_on_a_real_tree_directories_sum_up_to_what_find_lists(reader, workers, limits):
-    path = "/usr/lib/python3"
+def test_on_a_real_tree_directories_sum_up_to_what_find_lists(varied_tree, reader, workers, limits):
+    path = str(varied_tree)
     rules = ScanRules(
         one_file_system=True, mounts=read_mount_table({path: path}), directories=limits
     )

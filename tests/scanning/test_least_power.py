@@ -18,7 +18,7 @@ NOBODY = 65534
 PAGE = ROOT / "jwqlscan/docs/least-privilege.md"
 
 readers = pytest.mark.parametrize("reader", available_readers())
-only_root = pytest.mark.skipif(os.geteuid() != 0 and not os.environ.get("CI"), reason="not root")
+only_root = pytest.mark.usefixtures("as_root")
 
 TREE = {
     "a.fits": 10,

@@ -335,7 +335,7 @@ async def test_the_process_is_there_while_it_scans_and_gone_afterwards(tree):
 
 
 @pytest.mark.case("P08")
-async def test_a_process_killed_in_the_middle_is_a_failed_scan_and_no_hang():
+async def test_a_process_killed_in_the_middle_is_a_failed_scan_and_no_hang(varied_tree):
     killed = []
     assert children() == []
 
@@ -347,8 +347,8 @@ async def test_a_process_killed_in_the_middle_is_a_failed_scan_and_no_hang():
         assert killed
 
     settings = ScanSettings(workers=1, max_rate=1000)  # so slow that it can't be over
-    with pytest.raises(ScanFailedError, match=r"/usr failed: its .* ended early \(signal 9\)"):
-        await scan(["/usr"], settings, kill)
+    with pytest.raises(ScanFailedError, match=r"/tree failed: its .* ended early \(signal 9\)"):
+        await scan([str(varied_tree)], settings, kill)
     assert killed
     assert children() == []
 
@@ -426,18 +426,18 @@ async def test_a_process_that_can_not_start_is_a_failed_scan(tree, monkeypatch):
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-def test_the_process_does_not_outlive_its_parent_and_dies_in_silence(end):
-    command = [sys.executable, "-m", "jwqlscan", "scan", "-q", "--max-rate", "1000", "/usr"]
+def test_the_process_does_not_outlive_its_parent_and_dies_in_silence(end, varied_tree):
+    command = [sys.executable, "-m", "jwqlscan", "scan", "-q", "--max-rate", "100", varied_tree]
     with subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, process_group=0
     ) as parent:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while not (found := _children_of(parent.pid)):
             assert time.monotonic() < deadline
             time.sleep(0.01)
         time.sleep(0.3)  # it scans by now; were it not, the test would still hold
         os.killpg(parent.pid, end)  # as Ctrl-C does
-        error = parent.communicate(timeout=20)[1]
+        error = parent.communicate(timeout=60)[1]
     while any(_is_alive(pid) for pid in found):
         assert time.monotonic() < deadline, "the scanning process lives on"
         time.sleep(0.01)

@@ -9,12 +9,13 @@ import pytest
 from jwqlscan.store import open_store
 from jwqlscan.store.failures import MAX_CAUSE, Failure, newest_failure, record_failure
 from jwqlscan.store.rows import TableRows
+from tests.support.marks import STORES
 from tests.support.snapshots import START, make_snapshot
 
 DAY = timedelta(days=1)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=STORES)
 def url(request, tmp_path):
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/a.db"

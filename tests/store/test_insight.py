@@ -21,6 +21,7 @@ from jwqlscan.operations import run as job
 from jwqlscan.operations.run import run
 from jwqlscan.operations.views import grown
 from jwqlscan.store import open_store
+from tests.support.marks import STORES
 from tests.support.snapshots import START, make_area, make_snapshot, make_tally
 from tests.support.trees import make_tree
 
@@ -28,7 +29,7 @@ LONG = "x/" * 1500
 HOSTILE = "bad\udcff\nname \u202e\u4e2d"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=STORES)
 def url(request, tmp_path):
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/store/jwqlscan.db"

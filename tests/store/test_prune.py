@@ -18,12 +18,13 @@ from jwqlscan.store.transfer.prune import prune
 from tests.store.test_copy import filled, jwqlscan, told
 from tests.store.test_jwql import DAYS, jwql_url  # noqa: F401
 from tests.support import stores
+from tests.support.marks import STORES
 from tests.support.snapshots import START, make_area, make_snapshot
 
 DAY = timedelta(days=1)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=STORES)
 def url(request, tmp_path):
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/a.db"

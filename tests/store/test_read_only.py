@@ -24,7 +24,7 @@ NOBODY = 65534
 LAST = ("last-attempt.json", 0o640)
 COMMANDS = ("check", "status", "history", "metrics", "growth", "report")
 
-only_root = pytest.mark.skipif(os.geteuid() != 0 and not os.environ.get("CI"), reason="not root")
+only_root = pytest.mark.usefixtures("as_root")
 
 
 def another_user():

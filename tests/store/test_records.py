@@ -17,6 +17,7 @@ from jwqlscan.model.record_fields import is_newer
 from jwqlscan.model.snapshot import RECORD_VERSION, Snapshot
 from jwqlscan.model.tally import COUNTERS, Tally
 from jwqlscan.store import open_store, spool
+from tests.support.marks import STORES
 from tests.support.snapshots import make_snapshot
 
 RECORDS = sorted((Path(__file__).parent / "records").glob("*/*.json"))
@@ -52,7 +53,7 @@ async def flush(tmp_path: Path, url: str, *records: Any) -> spool.Flushed:
 
 
 @pytest.mark.case("P34")
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("kind", STORES)
 @pytest.mark.parametrize("path", RECORDS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 async def test_what_an_older_version_measured_is_stored_whole(tmp_path, request, path, kind):
     url = f"sqlite:///{tmp_path}/s.db" if kind == "sqlite" else request.getfixturevalue("pg_url")

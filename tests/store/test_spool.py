@@ -14,6 +14,7 @@ import pytest
 from jwqlscan.errors import SnapshotRefusedError, StoreError, StoreUnavailableError
 from jwqlscan.store import open_store, spool, spool_contents
 from tests.support import ROOT
+from tests.support.marks import STORES
 from tests.support.snapshots import make_area, make_snapshot, make_tally
 from tests.support.trees import in_mount_namespace
 
@@ -250,7 +251,7 @@ async def test_a_store_that_fails_as_a_whole_leaves_the_rest_waiting(tmp_path, e
     assert not (tmp_path / "bad").exists()
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("kind", STORES)
 async def test_both_stores_tell_a_value_that_does_not_fit_from_a_store_that_is_ill(
     tmp_path, request, kind
 ):

@@ -27,6 +27,7 @@ from jwqlscan.store.postgresql_errors import in_words
 from jwqlscan.store.schema import migrations
 from jwqlscan.store.sqlite import SqliteStore
 from jwqlscan.text import shown
+from tests.support.marks import STORES
 from tests.support.snapshots import (
     BAD_NAME,
     CAPACITY,
@@ -69,7 +70,7 @@ class Backend:
         return [(await self.query(f"SELECT count(*) FROM {table}"))[0][0] for table in TABLES]
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=STORES)
 def backend(request, tmp_path):
     if request.param == "sqlite":
         return Backend(f"sqlite:///{tmp_path}/store/jwqlscan.db")

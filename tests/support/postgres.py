@@ -76,8 +76,9 @@ def pg_server() -> Iterator[str]:
 
 
 @pytest.fixture
-def pg_url(pg_server: str) -> Iterator[str]:
+def pg_url(pg_server: str, request: pytest.FixtureRequest) -> Iterator[str]:
     """Give the URL of a database of the test's own, empty."""
+    assert "postgres" in request.keywords, "mark this test: see tests.support.marks.STORES"
     name = f"test_{secrets.token_hex(8)}"
     _in_loop(_execute(pg_server, f"CREATE DATABASE {name} ENCODING 'UTF8' TEMPLATE template0"))
     yield urlunsplit(urlsplit(pg_server)._replace(path=f"/{name}"))

@@ -15,12 +15,19 @@ THAW_S = 30  # whatever becomes of a test: what waits for a frozen disk can't ev
 
 
 @pytest.fixture
-def frozen(tmp_path: Path) -> Iterator[tuple[Path, Callable[[], AbstractContextManager[None]]]]:
-    """Give a disk of its own, and what stops it from answering those who write to it."""
+def as_root() -> None:
+    """Run a test as root alone."""
     if os.geteuid() != 0:
         if os.environ.get("CI"):
-            pytest.fail("this test needs to mount: run it as root")
-        pytest.skip("only root may mount; with CI set this fails")
+            pytest.fail("this test needs to mount or to give files away: run it as root")
+        pytest.skip("only root can mount or give files away; with CI set this fails")
+
+
+@pytest.fixture
+def frozen(
+    as_root: None, tmp_path: Path
+) -> Iterator[tuple[Path, Callable[[], AbstractContextManager[None]]]]:
+    """Give a disk of its own, and what stops it from answering those who write to it."""
     image, place = tmp_path / "image", tmp_path / "disk"
     place.mkdir(mode=0o755)
     with image.open("wb") as file:
@@ -42,11 +49,3 @@ def frozen(tmp_path: Path) -> Iterator[tuple[Path, Callable[[], AbstractContextM
 
     yield place, freeze
     subprocess.run(["umount", "-l", place], check=True)
-
-
-@pytest.fixture
-def as_root():
-    if os.geteuid() != 0:
-        if os.environ.get("CI"):
-            pytest.fail("this test needs to give directories away: run it as root")
-        pytest.skip("only root can give directories away; with CI set this fails")
