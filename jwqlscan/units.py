@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 TIB_BYTES = 2**40
 
@@ -100,3 +100,18 @@ def parse_duration(text: str) -> timedelta:
         return timedelta(days=float(match[1]) * _DURATION_DAYS[match[2]])
     except OverflowError:
         raise ValueError(f"{text!r} is longer than this program can count") from None
+
+
+def format_time(date: datetime) -> str:
+    """Return a moment for people: ``2026-12-01 03:17 UTC``."""
+    return f"{format_minute(date)} UTC"
+
+
+def format_minute(date: datetime) -> str:
+    """Return a moment where the time zone is stated beside it: ``2026-12-01 03:17``."""
+    return f"{date:%Y-%m-%d %H:%M}"
+
+
+def format_day(date: datetime) -> str:
+    """Return a day: ``2026-12-01``."""
+    return f"{date:%Y-%m-%d}"

@@ -19,7 +19,15 @@ if TYPE_CHECKING:
 
 from jwqlscan.cli.error_boundary import error_boundary, unexpected_problem
 from jwqlscan.cli.help_text import examples
-from jwqlscan.cli.options import ConfigFile, Database, Debug, Json, LogForm, age_in_seconds
+from jwqlscan.cli.options import (
+    ConfigFile,
+    Database,
+    Debug,
+    Json,
+    LogForm,
+    age_in_seconds,
+    load_settings,
+)
 from jwqlscan.cli.printing import json_text
 
 app = typer.Typer()
@@ -42,6 +50,7 @@ def unknown_line(problem: str) -> str:
     )
 )
 def check(
+    context: typer.Context,
     config: ConfigFile = None,
     database: Database = None,
     timeout: Annotated[
@@ -65,14 +74,13 @@ def check(
     database that is down, is UNKNOWN, or WARNING if snapshots wait for that database.
     """
     with error_boundary(debug, log_format, logging.ERROR), _given_up(timeout, json) as on_local:
-        from jwqlscan.config.loader import Overrides, load_config
         from jwqlscan.errors import JwqlscanError, SignalledError
         from jwqlscan.monitoring.check import check as check_runs
         from jwqlscan.monitoring.check import unknown
         from jwqlscan.system.signals import run_until_signalled
 
         try:
-            settings = load_config(config, Overrides(database=database))
+            settings = load_settings(context, config)
             verdict = run_until_signalled(check_runs, settings, on_local)
         except SignalledError:
             raise

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 from jwqlscan.cli.error_boundary import error_boundary
 from jwqlscan.cli.help_text import examples
-from jwqlscan.cli.options import ConfigFile, Database, Debug, Json, LogForm
+from jwqlscan.cli.options import ConfigFile, Database, Debug, Json, LogForm, load_settings
 from jwqlscan.cli.printing import print_json
 
 app = typer.Typer()
@@ -28,6 +28,7 @@ app = typer.Typer()
     )
 )
 def doctor(
+    context: typer.Context,
     config: ConfigFile = None,
     database: Database = None,
     json: Json = False,
@@ -40,12 +41,11 @@ def doctor(
     Nothing is measured. Directories and tables that a run would make are made.
     """
     with error_boundary(debug, log_format):
-        from jwqlscan.config.loader import Overrides, load_config
         from jwqlscan.operations.doctor import examine
         from jwqlscan.output.json_objects import doctor_object
         from jwqlscan.system.signals import run_until_signalled
 
-        settings = load_config(config, Overrides(database=database))
+        settings = load_settings(context, config)
         found = run_until_signalled(examine, settings)
         if json:
             print_json(doctor_object(found))

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 from jwqlscan.cli.error_boundary import error_boundary
 from jwqlscan.cli.help_text import LOOKED_CODES, examples
-from jwqlscan.cli.options import ConfigFile, Database, Debug, Json, LogForm
+from jwqlscan.cli.options import ConfigFile, Database, Debug, Json, LogForm, load_settings
 from jwqlscan.cli.printing import print_json
 
 app = typer.Typer()
@@ -42,6 +42,7 @@ class GrowthBy(StrEnum):
     )
 )
 def growth(
+    context: typer.Context,
     since: Annotated[
         str,
         typer.Option(
@@ -64,11 +65,10 @@ def growth(
 ) -> None:
     """Show what was added, removed and changed most between two runs."""
     with error_boundary(debug, log_format):
-        from jwqlscan.config.loader import Overrides, load_config
         from jwqlscan.operations.views import grown
         from jwqlscan.system.signals import run_until_signalled
 
-        settings = load_config(config, Overrides(database=database))
+        settings = load_settings(context, config)
         start = _start(since)
         found = run_until_signalled(grown, settings.database_url, start, by.value, area, top)
         if json:

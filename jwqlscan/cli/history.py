@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
 from jwqlscan.cli.error_boundary import error_boundary
 from jwqlscan.cli.help_text import LOOKED_CODES, examples
-from jwqlscan.cli.options import ConfigFile, Database, Debug, LogForm, age_in_seconds, long_ago
+from jwqlscan.cli.options import (
+    ConfigFile,
+    Database,
+    Debug,
+    LogForm,
+    age_in_seconds,
+    load_settings,
+    long_ago,
+)
 from jwqlscan.cli.printing import print_json
 
 app = typer.Typer()
@@ -39,6 +47,7 @@ class Format(StrEnum):
     )
 )
 def history(
+    context: typer.Context,
     area: Annotated[
         str,
         typer.Option(metavar="AREA", help="archive, central, archive/public, central/logs, ..."),
@@ -66,11 +75,10 @@ def history(
 ) -> None:
     """Show an area, an instrument or a filetype over time."""
     with error_boundary(debug, log_format):
-        from jwqlscan.config.loader import Overrides, load_config
         from jwqlscan.operations.views import series
         from jwqlscan.system.signals import run_until_signalled
 
-        settings = load_config(config, Overrides(database=database))
+        settings = load_settings(context, config)
         start = long_ago(since)
         found = run_until_signalled(
             series, settings.database_url, area, instrument, filetype, start

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 from jwqlscan.cli.error_boundary import error_boundary
 from jwqlscan.cli.help_text import LOOKED_CODES, examples
-from jwqlscan.cli.options import ConfigFile, Database, Debug, LogForm
+from jwqlscan.cli.options import ConfigFile, Database, Debug, LogForm, load_settings
 
 app = typer.Typer()
 
@@ -27,6 +27,7 @@ app = typer.Typer()
     )
 )
 def metrics(
+    context: typer.Context,
     output: Annotated[
         str | None,
         typer.Option(
@@ -49,7 +50,6 @@ def metrics(
     stay.
     """
     with error_boundary(debug, log_format):
-        from jwqlscan.config.loader import Overrides, load_config
         from jwqlscan.errors import StoreError
         from jwqlscan.monitoring.metrics import (
             check_name,
@@ -59,7 +59,7 @@ def metrics(
         )
         from jwqlscan.system.signals import run_until_signalled
 
-        settings = load_config(config, Overrides(database=database))
+        settings = load_settings(context, config)
         path = output or settings.metrics_path
         if path:
             check_name(path)

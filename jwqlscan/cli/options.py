@@ -11,6 +11,7 @@ import typer
 from jwqlscan.system.logs import LogFormat
 
 if TYPE_CHECKING:
+    from jwqlscan.config.loader import Config
     from jwqlscan.settings import ScanOverrides
 
 
@@ -188,4 +189,28 @@ def scan_overrides(
         max_rate,
         background,
         None if max_runtime is None else float(max_runtime),
+    )
+
+
+def load_settings(
+    context: typer.Context, config: str | None, scan: ScanOverrides | None = None
+) -> Config:
+    """Read the configuration, under the options and environment variables of a command.
+
+    Raises
+    ------
+    ConfigError
+    """
+    from jwqlscan.config.loader import Overrides, load_config
+
+    names = ("archive", "central", "outputs", "database")
+    values = {name: context.params[name] for name in names if name in context.params}
+    variables: dict[str, str] = {}
+    for option in context.command.params:
+        name = option.name or ""
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "ENVIRONMENT":
+            variables[name] = str(option.envvar)
+    return load_config(
+        config, Overrides(**values, scan=scan or ScanOverrides(), variables=variables)
     )

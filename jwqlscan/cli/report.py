@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 from jwqlscan.cli.error_boundary import error_boundary
 from jwqlscan.cli.help_text import examples
-from jwqlscan.cli.options import ConfigFile, Database, Debug, Json, LogForm
+from jwqlscan.cli.options import ConfigFile, Database, Debug, Json, LogForm, load_settings
 from jwqlscan.cli.printing import print_json, print_line, show_in_browser
 
 app = typer.Typer()
@@ -29,6 +29,7 @@ app = typer.Typer()
     )
 )
 def report(
+    context: typer.Context,
     config: ConfigFile = None,
     since: Annotated[
         str | None,
@@ -46,7 +47,6 @@ def report(
 ) -> None:
     """Write the report again, and print where it is."""
     with error_boundary(debug, log_format):
-        from jwqlscan.config.loader import Overrides, load_config
         from jwqlscan.operations.report import report_again
         from jwqlscan.system.signals import run_until_signalled
         from jwqlscan.units import parse_duration
@@ -55,7 +55,7 @@ def report(
             start = datetime.now(UTC) - parse_duration(since) if since else None
         except (ValueError, OverflowError) as error:
             raise typer.BadParameter(str(error), param_hint="--since") from None
-        settings = load_config(config, Overrides(outputs=outputs, database=database))
+        settings = load_settings(context, config)
         written = run_until_signalled(report_again, settings, start)
         if json:
             from jwqlscan.output.json_objects import report_object

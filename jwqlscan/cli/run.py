@@ -31,6 +31,7 @@ from jwqlscan.cli.options import (
     ReaderOption,
     Workers,
     age_in_seconds,
+    load_settings,
     scan_overrides,
 )
 from jwqlscan.cli.printing import display_on_terminal, print_json
@@ -50,6 +51,7 @@ app = typer.Typer()
     + EXIT_CODE_HELP
 )
 def run(
+    context: typer.Context,
     config: ConfigFile = None,
     workers: Workers = None,
     reader: ReaderOption = None,
@@ -112,7 +114,6 @@ def run(
     level = logging.ERROR if quiet else logging.INFO if verbose else logging.WARNING
     run_id = str(uuid.uuid4())
     with error_boundary(debug, log_format, level, run_id, stores=True):
-        from jwqlscan.config.loader import Overrides, load_config
         from jwqlscan.errors import ConfigError
         from jwqlscan.operations.attempt_recorder import record_refusal
         from jwqlscan.operations.run import run as run_job
@@ -120,8 +121,7 @@ def run(
         from jwqlscan.system.signals import run_until_signalled
 
         over = scan_overrides(workers, reader, max_rate, background, max_runtime)
-        overrides = Overrides(archive, central, outputs, database, over)
-        settings = load_config(config, overrides)
+        settings = load_settings(context, config, over)
 
         async def job(display: Display, log_file: str) -> Outcome:
             return await run_job(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 from jwqlscan.cli.error_boundary import error_boundary
 from jwqlscan.cli.help_text import LOOKED_CODES, examples
-from jwqlscan.cli.options import ConfigFile, Database, Debug, Json, LogForm
+from jwqlscan.cli.options import ConfigFile, Database, Debug, Json, LogForm, load_settings
 from jwqlscan.cli.printing import print_json
 
 app = typer.Typer()
@@ -21,6 +21,7 @@ app = typer.Typer()
 
 @app.command(epilog=examples("jwqlscan status", "jwqlscan status -n 14", codes=LOOKED_CODES))
 def status(
+    context: typer.Context,
     runs: Annotated[
         int, typer.Option("--runs", "-n", min=1, max=1000, help="How many runs, at most.")
     ] = 5,
@@ -37,7 +38,6 @@ def status(
     with error_boundary(debug, log_format):
         from dataclasses import replace
 
-        from jwqlscan.config.loader import Overrides, load_config
         from jwqlscan.errors import StoreError
         from jwqlscan.operations.views import status as last
         from jwqlscan.output.console import Terminal
@@ -45,7 +45,7 @@ def status(
         from jwqlscan.state.local_state import look_at_state
         from jwqlscan.system.signals import run_until_signalled
 
-        settings = load_config(config, Overrides(database=database))
+        settings = load_settings(context, config)
         local = run_until_signalled(look_at_state, settings)
         try:
             found = run_until_signalled(last, settings.database_url, runs)

@@ -91,8 +91,9 @@ class Config:
     insight : InsightSettings
     schemes : tuple of Scheme
         All that `scan.scheme` may name.
-    options : frozenset of str
-        The keys whose values come from an option, or its environment variable.
+    sources : mapping of str to str
+        The option or environment variable that a value comes from, by key; the others are in the
+        file, or have their default.
     """
 
     file: str
@@ -115,7 +116,7 @@ class Config:
     notices: Notices = field(default_factory=Notices)
     insight: InsightSettings = field(default_factory=InsightSettings)
     schemes: tuple[Scheme, ...] = tuple(BUILT_IN.values())
-    options: frozenset[str] = frozenset()
+    sources: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def source(self) -> str:
@@ -125,30 +126,40 @@ class Config:
     @property
     def names_database(self) -> bool:
         """Whether the database is the configuration's (its default too), not an option's."""
-        return "database.url" not in self.options
+        return "database.url" not in self.sources
 
     def named(self, key: str) -> str:
-        """Return what a value is set by: its key or, if that was used, an option: ``--archive``."""
+        """Return what sets a value: ``--archive``, ``JWQLSCAN_ARCHIVE`` or, in a file, its key."""
         if self.archive_areas is None and key.startswith("archive.areas."):
             key = "archive.path"  # these follow from it
-        option = "--database" if key == "database.url" else f"--{key.partition('.')[0]}"
-        return option if key in self.options else shown(key)
+        return self.sources.get(key) or shown(key)
 
     def where(self, key: str) -> str:
-        """Return where a value is to be changed: ``KEY in FILE``, or an option."""
+        """Return where a value is to be changed: ``KEY in FILE``, an option or a variable."""
         name = self.named(key)
-        return name if name.startswith("--") else f"{name}{self.source}"
+        return name if name in self.sources.values() else f"{name}{self.source}"
 
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What flags (or environment variables) say; None leaves the file's or the default value."""
+    """Values of options and environment variables; None leaves the file's or the default value.
+
+    Attributes
+    ----------
+    variables : mapping of str to str
+        The environment variables that values come from, by attribute; the others are options'.
+    """
 
     archive: str | None = None
     central: str | None = None
     outputs: str | None = None
     database: str | None = field(default=None, repr=False)
     scan: ScanOverrides = field(default_factory=ScanOverrides)
+    variables: Mapping[str, str] = field(default_factory=dict)
+
+    def source(self, name: str) -> str:
+        """Return the option or environment variable of an attribute."""
+        return self.variables.get(name, f"--{name}")
 
 
 def load_config(file: str | None = None, overrides: Overrides | None = None) -> Config:
@@ -318,7 +329,7 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
         scan=take_scan(scan, over.scan, schemes),
         max_drop_percent=take_percent(scan, "max_drop", DEFAULT_MAX_DROP_PERCENT),
         database_url=(
-            store_url(over.database, "--database")
+            store_url(over.database, over.source("database"))
             if over.database
             else _database_url(stored_url, state_path, file)
         ),
@@ -334,16 +345,11 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
         notices=take_notices(notify),
         insight=take_insight(insight),
         schemes=tuple(schemes.values()),
-        options=frozenset(
-            key
-            for key, value in (
-                ("archive.path", over.archive),
-                ("central.path", over.central),
-                ("outputs.path", over.outputs),
-                ("database.url", over.database),
-            )
-            if value
-        ),
+        sources={
+            key: over.source(key.partition(".")[0])
+            for key in ("archive.path", "central.path", "outputs.path", "database.url")
+            if getattr(over, key.partition(".")[0])
+        },
     )
     parts = (archive, central, scan, database, outputs, df, log, state, check, metrics)
     for part in (*parts, notify, insight):

@@ -15,7 +15,7 @@ from jwqlscan.history.rollups import NO_PROGRAM, PROJECTIONS, projection
 from jwqlscan.model.baseline import JWQLSCAN
 from jwqlscan.model.cube import MOST_PROGRAMS, OTHER, PRODUCT_EXTENSION, Cube, Sum
 from jwqlscan.model.directory_totals import Untold
-from jwqlscan.units import MOST_BYTES
+from jwqlscan.units import MOST_BYTES, format_minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +314,7 @@ _FOLDED = {
 def _notes(by: str, looks: tuple[Look, Look]) -> Iterable[str]:
     what = _FOLDED[by]
     for look in looks:
-        at = f"{look.date:%Y-%m-%d %H:%M}"
+        at = format_minute(look.date)
         if not look.complete:
             yield f"the run of {at} is not complete: what it could not read seems to be gone"
         if number := look.folded.get(what):

@@ -191,8 +191,10 @@ def _attempt(evidence: Evidence, local: LocalState) -> Iterator[Metric]:
         report_failed = bool(last.report_failure)
     text = "1 if the last report could not be written, else 0."
     yield _plain("last_report_failed", text, int(report_failed))
-    text = "Snapshots that wait in the spool for the database."
+    text = "Snapshots that wait in the spool for a database."
     yield _plain("spooled_snapshots", text, local.waiting)
+    text = "Those of them that were measured for another database than the configured one."
+    yield _plain("spooled_snapshots_for_others", text, local.for_others)
     text = "Snapshots that the database refused, in spool/bad."
     yield _plain("quarantined_snapshots", text, local.quarantined)
     if evidence.runs or run_failed:

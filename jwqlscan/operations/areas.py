@@ -17,7 +17,7 @@ from jwqlscan.settings import Area, ScanSettings
 from jwqlscan.store import LastArea
 from jwqlscan.store.rows import CENTRAL
 from jwqlscan.text import shown
-from jwqlscan.units import counted, format_bytes, format_count
+from jwqlscan.units import counted, format_bytes, format_count, format_day
 
 _FOLLOW = "links are counted apart; scan.follow_file_symlinks counts the files they lead to"
 
@@ -245,11 +245,12 @@ def _found_before(last: Mapping[tuple[str, str], LastArea], group: str, name: st
     if area is None or not area.files:
         return ""
     if area.origin != JWQL:
-        run = "the last run" if area.date is None else f"the run of {area.date:%Y-%m-%d}"
+        run = "the last run" if area.date is None else f"the run of {format_day(area.date)}"
         return f"{run} found {area.files:,}"
+    assert area.date is not None  # JWQL's rows have dates
     if group == CENTRAL:  # JWQL kept bytes only
-        return f"JWQL's monitor found some on {area.date:%Y-%m-%d}"
-    return f"JWQL's monitor counted {area.files:,} on {area.date:%Y-%m-%d}"
+        return f"JWQL's monitor found some on {format_day(area.date)}"
+    return f"JWQL's monitor counted {area.files:,} on {format_day(area.date)}"
 
 
 def _links(measures: Sequence[AreaMeasure]) -> str:
@@ -337,8 +338,9 @@ def suspicions(
 def _who_found(last: LastArea) -> str:
     if last.origin != JWQL:
         return "the last complete run found"
+    assert last.date is not None  # JWQL's rows have dates
     twice = ", halved as it counted everything twice then," if last.halved else ""
-    return f"JWQL's monitor of {last.date:%Y-%m-%d}, which follows links,{twice} found"
+    return f"JWQL's monitor of {format_day(last.date)}, which follows links,{twice} found"
 
 
 def _may_be_there(

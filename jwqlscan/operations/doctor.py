@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -37,7 +37,7 @@ from jwqlscan.system.log_file import make_log_directory
 from jwqlscan.system.mounts import MOUNTINFO, mount_table_problem
 from jwqlscan.system.ownership import distrust
 from jwqlscan.text import shown
-from jwqlscan.units import counted, format_bytes
+from jwqlscan.units import counted, format_bytes, format_time
 
 STORE_TIMEOUT_S = 20.0  # for the areas of earlier runs
 
@@ -62,6 +62,7 @@ async def examine(config: Config) -> list[Diagnosis]:
         Failures are among them, none is raised. What a run would make (the state and output
         directories, the database's tables) is made.
     """
+    found = [Diagnosis("configuration", True, shown(config.file) or "none, only defaults")]
     checks: list[tuple[str, Callable[[Config], Awaitable[str]]]] = [
         ("directories a run writes to", _places),
         ("areas", _areas),
@@ -75,9 +76,8 @@ async def examine(config: Config) -> list[Diagnosis]:
         ("who is told", _notices),
         ("clock", _clock),
         ("last run", _last_run),
-        ("spool", _spool),
+        ("spool", partial(_spool, found)),
     ]
-    found = [Diagnosis("configuration", True, shown(config.file) or "none, only defaults")]
     for what, look in checks:
         try:
             found.append(Diagnosis(what, True, await look(config)))
@@ -174,7 +174,7 @@ async def _database(config: Config) -> str:
         if obstacles := await store.obstacles():
             raise JwqlscanError(f"{store.location}: {'; '.join(obstacles)}")
         runs = await last_runs(store, 1)
-        newest = f"last run {runs[0].date:%Y-%m-%d %H:%M} UTC" if runs else "no run yet"
+        newest = f"last run {format_time(runs[0].date)}" if runs else "no run yet"
         return f"{store.location}, schema up to date, {newest}"
 
 
@@ -264,14 +264,14 @@ async def _clock(config: Config) -> str:
     written = datetime.fromtimestamp(os.stat(config.state_path).st_mtime, UTC)
     if written > now + timedelta(days=1):
         raise ClockError(
-            f"the system clock reads {now:%Y-%m-%d %H:%M} UTC, and {shown(config.state_path)} was"
-            f" changed on {written:%Y-%m-%d %H:%M} UTC: set the clock or enable NTP"
+            f"the system clock reads {format_time(now)}, and {shown(config.state_path)} was"
+            f" changed on {format_time(written)}: set the clock or enable NTP"
         )
     with contextlib.suppress(StoreError):  # reported as the database
         async with open_store(config.database_url, Tables.LOOKED_AT) as store:
             if warning := future_warning(await future_dates(store, latest_date(now))):
                 raise ClockError(warning)
-    return f"{now:%Y-%m-%d %H:%M} UTC"
+    return format_time(now)
 
 
 async def _last_run(config: Config) -> str:
@@ -287,10 +287,14 @@ async def _last_run(config: Config) -> str:
     last = local.last
     if last is None:
         return "none on this host yet"
-    return f"{last.started:%Y-%m-%d %H:%M} UTC, exit code {last.exit_code}"
+    return f"{format_time(last.started)}, exit code {last.exit_code}"
 
 
-async def _spool(config: Config) -> str:
-    if lines := (await look_at_state(config)).lines:
+async def _spool(found: Sequence[Diagnosis], config: Config) -> str:
+    local = await look_at_state(config)
+    for one in found:
+        if one.what == "database" and not one.well:
+            local = local.without_cause(one.text)
+    if lines := local.lines:
         raise JwqlscanError("; ".join(lines))
     return "no snapshot waits"

@@ -37,6 +37,7 @@ from jwqlscan.store.queries import (
 )
 from jwqlscan.system.clock import latest_date
 from jwqlscan.text import shown
+from jwqlscan.units import format_minute, format_time
 
 # Among so many runs before one there is a complete one to compare it with, or it is compared with
 # none.
@@ -245,8 +246,8 @@ async def grown(
         if isinstance(since, datetime):
             if since >= found[-1].date:
                 raise ConfigError(
-                    f"no run is newer than {since:%Y-%m-%d %H:%M} UTC: the newest is of"
-                    f" {found[-1].date:%Y-%m-%d %H:%M}"
+                    f"no run is newer than {format_time(since)}: the newest is of"
+                    f" {format_minute(found[-1].date)}"
                 )
             # An incomplete run that was asked for by its date is compared with all the same.
             nearest = min(found[:-1], key=lambda look: abs(look.date - since))
@@ -255,7 +256,7 @@ async def grown(
             base = before
         else:
             raise ConfigError(
-                f"{store.location}: no run before that of {found[-1].date:%Y-%m-%d %H:%M} UTC is"
+                f"{store.location}: no run before that of {format_time(found[-1].date)} is"
                 " complete; give --since DATE to compare with the run nearest to a date"
             )
         both = (base, found[-1])

@@ -247,6 +247,7 @@ def status_object(status: Status) -> dict[str, Any]:
         "failure": None if failure is None else _failure_object(failure),
         "running": None if running is None else _running_object(running),
         "spooled": status.local.waiting,
+        "spooled_for_others": status.local.for_others,
         "quarantined": status.local.quarantined,
         "future": [date.isoformat() for date in status.future],
     }

@@ -17,7 +17,15 @@ from jwqlscan.output.console import Listing, Terminal
 from jwqlscan.settings import AUTO
 from jwqlscan.system.clock import future_warning
 from jwqlscan.text import shown
-from jwqlscan.units import counted, format_age, format_bytes, format_count, format_seconds
+from jwqlscan.units import (
+    counted,
+    format_age,
+    format_bytes,
+    format_count,
+    format_minute,
+    format_seconds,
+    format_time,
+)
 
 if TYPE_CHECKING:
     from jwqlscan.history.insight import Growth
@@ -135,7 +143,7 @@ def print_status(status: Status, console: Terminal) -> None:
     )
     for one in status.runs:
         head: list[str | Text] = [
-            f"{one.run.date:%Y-%m-%d %H:%M}",
+            format_minute(one.run.date),
             Text(one.run.status, style="" if one.run.complete else "bold red"),
             format_age(one.age.total_seconds()),
             format_seconds(one.run.seconds),
@@ -190,15 +198,15 @@ def print_series(series: Series, console: Terminal) -> None:
             known = format_bytes if name in sizes else format_count
             cells.append("" if value is None else known(value))
         status = f"{point.status or 'JWQL'}{', in the future' if series.is_future(point) else ''}"
-        table.add_row(f"{point.date:%Y-%m-%d %H:%M}", status, *cells)
+        table.add_row(format_minute(point.date), status, *cells)
     console.show(table, expendable=range(len(table.headings) - 1, 3, -1))
 
 
 def print_growth(found: Growth, console: Terminal) -> None:
     """Print what changed most between two runs, and what a reader of that must know."""
     console.print(
-        f"{shown(area_label(found.group, found.name))} from {found.since:%Y-%m-%d %H:%M} to"
-        f" {found.until:%Y-%m-%d %H:%M} UTC: {_change(found.before, found.after, found.exact)}",
+        f"{shown(area_label(found.group, found.name))} from {format_minute(found.since)} to"
+        f" {format_time(found.until)}: {_change(found.before, found.after, found.exact)}",
         highlight=False,
         markup=False,
         soft_wrap=True,

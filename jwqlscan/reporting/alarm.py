@@ -23,6 +23,7 @@ from jwqlscan.store.failures import Failure
 from jwqlscan.system.atomic_files import READ_FLAGS, write_atomically
 from jwqlscan.system.ownership import distrust_way
 from jwqlscan.text import harmless, shown
+from jwqlscan.units import format_minute
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,7 @@ def _html(alarm: Alarm | None) -> str:
     if alarm is None:
         return ""
     code = "" if alarm.exit_code is None else f" · exit code {alarm.exit_code}"
-    at = f"{alarm.at:%Y-%m-%d %H:%M:%S}"
+    at = format_minute(alarm.at)
     return _BLOCK.format(alarm.title, alarm.at.isoformat(), at, code, harmless(alarm.cause))
 
 

@@ -15,7 +15,7 @@ from jwqlscan.reporting.plots.theme import label_text
 from jwqlscan.reporting.tabs.base import Cell, Size
 from jwqlscan.reporting.tabs.capacity import interval, told
 from jwqlscan.text import harmless
-from jwqlscan.units import TIB_BYTES, format_seconds
+from jwqlscan.units import TIB_BYTES, format_seconds, format_time
 
 _SPANS = (7, 30)  # days
 # A run found for "30 days ago" is at most a third of that off; else there was none.
@@ -105,7 +105,7 @@ class Glance:
     @property
     def time(self) -> str:
         """The newest run's time, as people read it."""
-        return f"{self.newest:%Y-%m-%d %H:%M:%S} UTC" if self.newest else ""
+        return format_time(self.newest) if self.newest else ""
 
 
 def glance(history: History) -> Glance:
@@ -119,7 +119,7 @@ def glance(history: History) -> Glance:
     remark = f"took {format_seconds(runs.seconds[-1])}" if ours else ""
     facts, of = _facts(history)
     if of is not None and of != newest:
-        remark += f"{'; ' if remark else ''}the numbers here are of {of:%Y-%m-%d %H:%M} UTC"
+        remark += f"{'; ' if remark else ''}the numbers here are of {format_time(of)}"
     steps = [(b - a).total_seconds() for a, b in pairwise(dates)]
     usual = median(steps[-_RECENT_RUNS:]) if steps else 0.0
     return Glance(

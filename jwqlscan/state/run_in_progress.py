@@ -15,7 +15,7 @@ from jwqlscan.scanning.display import Display
 from jwqlscan.scanning.pool import Progress
 from jwqlscan.system.lock import LOCK_FILE, holder_line, is_held
 from jwqlscan.text import harmless
-from jwqlscan.units import format_count
+from jwqlscan.units import format_count, format_time
 
 # A reader wants to know whether the run moves; a write takes microseconds.
 WRITE_INTERVAL_S = 1.0
@@ -57,7 +57,7 @@ class RunInProgress:
         """Since when, and how far: one line."""
         parts = ["a run is in progress"]
         if self.since is not None:
-            parts[0] += f" since {self.since:%Y-%m-%d %H:%M} UTC"
+            parts[0] += f" since {format_time(self.since)}"
         if self.phase:
             parts.append(self.phase)
         if self.entries:

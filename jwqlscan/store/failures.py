@@ -12,6 +12,7 @@ from jwqlscan.store.rows import EARLIEST, TableRows
 from jwqlscan.store.transfer.rows import FAILURES, neutral
 from jwqlscan.system.clock import latest_date
 from jwqlscan.text import harmless
+from jwqlscan.units import format_time
 
 # A message names a path, which is at most 4096 bytes long, and says what to do next.
 MAX_CAUSE = 5000
@@ -61,7 +62,7 @@ class Failure(NamedTuple):
 
     @property
     def _at(self) -> str:
-        return f"{self.started:%Y-%m-%d %H:%M} UTC"
+        return format_time(self.started)
 
     @property
     def _code(self) -> str:

@@ -283,7 +283,7 @@ class PostgresqlStore:
             return False
         raise SnapshotRefusedError(
             f"{self.location}: another run is stored under the date"
-            f" {snapshot.timestamp.isoformat()}: run again"
+            f" {table_rows.date_text(snapshot.timestamp)}: run again"
         )
 
     async def _migrate(self) -> None:

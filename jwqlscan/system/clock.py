@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 from jwqlscan.errors import ClockError
-from jwqlscan.units import counted
+from jwqlscan.units import counted, format_minute, format_time
 
 # This version was released later: a clock that reads an earlier date was never set.
 EARLIEST_CLOCK = datetime(2026, 1, 1, tzinfo=UTC)
@@ -29,7 +29,7 @@ def check_clock(now: datetime) -> None:
     """
     if now < EARLIEST_CLOCK:
         raise ClockError(
-            f"the system clock reads {now:%Y-%m-%d %H:%M} UTC, before this version was released:"
+            f"the system clock reads {format_time(now)}, before this version was released:"
             " set it or enable NTP, then run again"
         )
 
@@ -55,7 +55,7 @@ def future_warning(dates: Sequence[datetime]) -> str:
     """
     if not dates:
         return ""
-    listed = ", ".join(f"{date:%Y-%m-%d %H:%M}" for date in dates[:_MAX_LISTED])
+    listed = ", ".join(format_minute(date) for date in dates[:_MAX_LISTED])
     more = ", ..." if len(dates) > _MAX_LISTED else ""
     verb = "is" if len(dates) == 1 else "are"
     them = "it" if len(dates) == 1 else "them"

@@ -15,6 +15,7 @@ import anyio
 from jwqlscan.errors import ConfigError, LockedError
 from jwqlscan.system.process_exit import before_leaving, call_in_time
 from jwqlscan.text import shown
+from jwqlscan.units import format_time
 
 LOCK_FILE = "lock"
 
@@ -122,7 +123,7 @@ def _holder(fd: int) -> str:
     line = holder_line(fd)
     process, since, date = line.partition(" since ")
     with contextlib.suppress(ValueError):
-        line = f"{process}{since}{datetime.fromisoformat(date):%Y-%m-%d %H:%M} UTC"
+        line = f"{process}{since}{format_time(datetime.fromisoformat(date))}"
     return shown(line) or "unknown"
 
 

@@ -1,6 +1,7 @@
 """`jwqlscan db flush` as a user has it: whole processes."""
 
 import fcntl
+import json
 import os
 import re
 import socket
@@ -91,6 +92,9 @@ def test_flush_leaves_what_waits_for_another_database_until_told(state):
     for command in ("status", "check"):
         shown = " ".join(run(state, command).stdout.split())
         assert line in shown and f"2 snapshots wait in {state}/spool: " in shown, shown
+    found = json.loads(run(state, "status", "--json").stdout)
+    assert (found["spooled"], found["spooled_for_others"]) == (3, 1)
+    assert "\njwqlscan_spooled_snapshots_for_others 1\n" in run(state, "metrics").stdout
     done = flush(state)
     assert (done.returncode, done.stdout) == (0, "snapshots stored: 2\n")
     assert theirs in done.stderr and "`jwqlscan db flush --from-others`" in done.stderr

@@ -53,10 +53,16 @@ def test_a_database_that_is_down_is_told_and_the_rest_is_looked_at(tmp_path, fil
         taken.bind(("127.0.0.1", 0))
         url = f"postgresql://u@127.0.0.1:{taken.getsockname()[1]}/jwql"
         done = doctor(file, "--database", url)
-    assert done.returncode == 1
-    [line] = failures(done)
-    assert line.startswith("FAIL  database: ") and "check the server" in line
-    assert "ok    clock" in done.stdout
+        assert done.returncode == 1
+        [line] = failures(done)
+        assert line.startswith("FAIL  database: ") and "check the server" in line
+        assert "ok    clock" in done.stdout
+        # A snapshot that waits for it does not repeat why.
+        command = [sys.executable, "-m", "jwqlscan", "run", "-c", file, "--database", url]
+        assert subprocess.run(command, stderr=subprocess.DEVNULL).returncode == 4
+        done = doctor(file, "--database", url)
+        assert done.stdout.count("Connection refused") == 1
+        assert len(failures(done)) == 2 and "1 snapshot waits" in failures(done)[1]
 
 
 def test_outputs_that_can_not_be_made_are_told(tmp_path, file):

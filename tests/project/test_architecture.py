@@ -1,6 +1,7 @@
 """Imports point one way, and nothing heavy is imported by who has no use for it."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -191,6 +192,18 @@ def test_the_scanning_process_needs_nothing_but_the_standard_library():
 def test_no_module_is_too_long_to_read():
     lengths = {module: len(path.read_text().splitlines()) for module, path in MODULES.items()}
     assert not {module: lines for module, lines in lengths.items() if lines > 450}
+
+
+def test_dates_for_people_have_one_form():
+    """`units` has it; names of files, JSON and the axes of plots have others."""
+    for module, path in MODULES.items():
+        if module.startswith("reporting.plots."):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                is_form = re.search(r"%[Yymd].*[ -]%[mdHM]", node.value) is not None
+                is_name = "T%H%M%S" in node.value or node.value == "%Y-%m-%dT%H:%M:%S"
+                assert not is_form or is_name or module == "units", f"{module}:{node.lineno}"
 
 
 # What runs what it reads (S14), and what copies a process that may hold threads and locks (P23).

@@ -363,6 +363,36 @@ def test_a_wrong_url_of_an_option_is_not_blamed_on_the_file(load):
     assert str(caught.value).startswith("--database: ")
 
 
+VARIABLES = {
+    "JWQLSCAN_ARCHIVE": ("/nowhere", "run"),
+    "JWQLSCAN_CENTRAL": ("/nowhere", "run"),
+    "JWQLSCAN_OUTPUTS": ("/proc/nowhere", "run"),
+    "JWQLSCAN_DATABASE": ("mysql://host/jwql", "status"),
+}
+
+
+@pytest.mark.parametrize("variable", VARIABLES)
+@pytest.mark.parametrize("by", ["variable", "option"])
+def test_a_wrong_value_is_reported_with_what_set_it(tmp_path, variable, by):
+    value, command = VARIABLES[variable]
+    (tmp_path / "archive").mkdir()
+    (tmp_path / "archive/f").write_text("x")
+    (tmp_path / "c.toml").write_text("archive.path = 'archive'\nstate.path = 'state'\n")
+    option = f"--{variable.removeprefix('JWQLSCAN_').lower()}"
+    set_by = {"variable": ({variable: value}, []), "option": ({}, [option, value])}
+    environment, arguments = set_by[by]
+    done = subprocess.run(
+        [sys.executable, "-m", "jwqlscan", command, "-c", tmp_path / "c.toml", *arguments],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    right, wrong = (variable, option) if by == "variable" else (option, variable)
+    assert done.returncode == 2
+    assert right in done.stderr and wrong not in done.stderr, done.stderr
+
+
 @pytest.mark.parametrize("text", ["1s", "23h"])
 def test_what_thins_out_by_age_keeps_a_day_at_least(load, text):
     with pytest.raises(ConfigError, match=r"insight\.thin_after: expected 1d or more"):

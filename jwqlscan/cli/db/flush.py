@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 from jwqlscan.cli.error_boundary import error_boundary
 from jwqlscan.cli.help_text import examples
-from jwqlscan.cli.options import ConfigFile, Database, Debug, Json, LogForm
+from jwqlscan.cli.options import ConfigFile, Database, Debug, Json, LogForm, load_settings
 from jwqlscan.cli.printing import print_json, print_line
 
 app = typer.Typer()
@@ -30,6 +30,7 @@ app = typer.Typer()
     )
 )
 def flush(
+    context: typer.Context,
     from_others: Annotated[
         bool,
         typer.Option(
@@ -54,10 +55,9 @@ def flush(
     with error_boundary(debug, log_format, stores=True):
         import logging
 
-        from jwqlscan.config.loader import Overrides, load_config
         from jwqlscan.system.signals import run_until_signalled
 
-        settings = load_config(config, Overrides(database=database))
+        settings = load_settings(context, config)
         flushed = run_until_signalled(_flush, settings, from_others, bad)
         for warning in flushed.warnings:
             logging.getLogger(__name__).warning("%s", warning)

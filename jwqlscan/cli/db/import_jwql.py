@@ -22,6 +22,7 @@ from jwqlscan.cli.options import (
     Debug,
     Json,
     LogForm,
+    load_settings,
 )
 
 app = typer.Typer()
@@ -34,6 +35,7 @@ app = typer.Typer()
     )
 )
 def import_jwql(
+    context: typer.Context,
     url: Annotated[
         str,
         typer.Argument(
@@ -59,14 +61,14 @@ def import_jwql(
     are not taken again. In a database that jwqlscan shares with JWQL there is nothing to import.
     """
     with error_boundary(debug, log_format, stores=True):
-        from jwqlscan.config.loader import Overrides, load_config, store_url
+        from jwqlscan.config.loader import store_url
         from jwqlscan.store.transfer.import_jwql import zone_of
         from jwqlscan.system.signals import run_until_signalled
 
         if url.startswith("sqlite:"):
             raise typer.BadParameter("JWQL's database is a PostgreSQL", param_hint="URL")
         zone = zone_of(time_zone)
-        settings = load_config(config, Overrides(database=database))
+        settings = load_settings(context, config)
         moved = run_until_signalled(_import, store_url(url), settings.database_url, zone)
         print_moved(moved, json)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 from jwqlscan.cli.error_boundary import error_boundary
 from jwqlscan.cli.help_text import examples
-from jwqlscan.cli.options import ConfigFile, Database, Debug, Json, LogForm
+from jwqlscan.cli.options import ConfigFile, Database, Debug, Json, LogForm, load_settings
 from jwqlscan.cli.printing import print_json
 
 app = typer.Typer()
@@ -28,6 +28,7 @@ app = typer.Typer()
     )
 )
 def migrate(
+    context: typer.Context,
     config: ConfigFile = None,
     database: Database = None,
     json: Json = False,
@@ -40,10 +41,9 @@ def migrate(
     not create tables: run it once with --database and one who may.
     """
     with error_boundary(debug, log_format, stores=True):
-        from jwqlscan.config.loader import Overrides, load_config
         from jwqlscan.system.signals import run_until_signalled
 
-        settings = load_config(config, Overrides(database=database))
+        settings = load_settings(context, config)
         location, version = run_until_signalled(_migrate, settings.database_url)
         if json:
             print_json({"store": location, "schema": version})

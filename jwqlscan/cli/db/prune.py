@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
 from jwqlscan.cli.error_boundary import error_boundary
 from jwqlscan.cli.help_text import examples
-from jwqlscan.cli.options import ConfigFile, Database, Debug, Json, LogForm, age_in_seconds
+from jwqlscan.cli.options import (
+    ConfigFile,
+    Database,
+    Debug,
+    Json,
+    LogForm,
+    age_in_seconds,
+    load_settings,
+)
 from jwqlscan.cli.printing import print_json, print_line
 
 app = typer.Typer()
@@ -35,6 +43,7 @@ _MAX_AGE_S = 3.2e11
     )
 )
 def prune(
+    context: typer.Context,
     keep: Annotated[
         str | None,
         typer.Option(
@@ -71,7 +80,6 @@ def prune(
     again.
     """
     with error_boundary(debug, log_format, stores=True):
-        from jwqlscan.config.loader import Overrides, load_config
         from jwqlscan.system.signals import run_until_signalled
 
         if keep is None and weekly_after is None and not future:
@@ -79,7 +87,7 @@ def prune(
         for option, age in (("--keep", keep), ("--weekly-after", weekly_after)):
             if age is not None and float(age) < LEAST_KEPT_S:
                 raise typer.BadParameter(f"expected {LEAST_KEPT} or more", param_hint=option)
-        settings = load_config(config, Overrides(database=database))
+        settings = load_settings(context, config)
         ages = (_age(keep), _age(weekly_after))
         pruned = run_until_signalled(_prune, settings, *ages, future, dry_run)
         if json:

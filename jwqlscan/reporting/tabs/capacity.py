@@ -13,7 +13,7 @@ from jwqlscan.reporting.filesystems import Filesystem, filesystems
 from jwqlscan.reporting.plots import theme
 from jwqlscan.reporting.plots.series import Curve, Future, PlotData, ms, plot_data
 from jwqlscan.reporting.tabs.base import Card, Choice, Size, Tab, Table
-from jwqlscan.units import TIB_BYTES
+from jwqlscan.units import TIB_BYTES, format_day
 
 _DAY_MS = 86_400_000.0
 # The band is drawn to its limit and a little beyond, but not farther than three years: a wide
@@ -64,15 +64,15 @@ def told(full: Reached | None) -> str:
         return ""
     if full.over:
         return "full already"
-    return f"full about {full.date:%Y-%m-%d}" if full.date else "full in more than 20 years"
+    return f"full about {format_day(full.date)}" if full.date else "full in more than 20 years"
 
 
 def interval(full: Reached | None) -> str:
     """Say between which days; "" where nothing can be said."""
     if full is None or full.earliest is None:
         return ""
-    end = f"to {full.latest:%Y-%m-%d}" if full.latest else "or later, if it grows at all"
-    return f"{full.earliest:%Y-%m-%d} {end}"
+    end = f"to {format_day(full.latest)}" if full.latest else "or later, if it grows at all"
+    return f"{format_day(full.earliest)} {end}"
 
 
 def _plot(history: History, one: Filesystem) -> PlotData:

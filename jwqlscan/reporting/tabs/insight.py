@@ -25,7 +25,7 @@ from jwqlscan.reporting.tabs.treemap import (
     program_nodes,
     safe,
 )
-from jwqlscan.units import counted
+from jwqlscan.units import counted, format_minute, format_time
 
 MOST_AREAS = 12
 MOST_NODES = 5_000  # of all areas' directories: 400 kB before they are packed
@@ -85,7 +85,7 @@ def _area(area: AreaInsight, label: str, most: int) -> Json:
     untold -= sum(not node.rest for node in directories)
     return {
         "label": label,
-        "date": f"{area.date:%Y-%m-%d %H:%M} UTC",
+        "date": format_time(area.date),
         "complete": area.complete,
         "total": _sum(area.total),
         "trees": {"directory": _tree(directories), "program": _tree(program_nodes(area))},
@@ -177,8 +177,8 @@ def _growth(growth: Growth, area: int, incomplete: Container[datetime]) -> Json:
         "area": area,
         "by": growth.by,
         "window": growth.window,
-        "since": f"{growth.since:%Y-%m-%d %H:%M}",
-        "until": f"{growth.until:%Y-%m-%d %H:%M}",
+        "since": format_minute(growth.since),
+        "until": format_minute(growth.until),
         "exact": growth.exact,
         "notes": [safe(note) for note in growth.notes],
         "before": _sum(growth.before),

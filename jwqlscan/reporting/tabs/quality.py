@@ -10,7 +10,7 @@ from jwqlscan.reporting.plots.series import Curve, PlotData, plot_data
 from jwqlscan.reporting.plots.theme import Unit, label_text
 from jwqlscan.reporting.tabs.base import Card, Cell, Tab, Table, card
 from jwqlscan.text import harmless
-from jwqlscan.units import format_seconds
+from jwqlscan.units import format_minute, format_seconds
 
 SECTION = "Quality"
 MOST_RUNS = 366  # rows of the table, the newest; the plots have them all
@@ -86,7 +86,7 @@ def _runs(runs: RunColumns) -> Table:
         more = f"; and {len(reasons) - _MOST_REASONS} more" if len(reasons) > _MOST_REASONS else ""
         rows.append(
             (
-                f"{runs.date[row]:%Y-%m-%d %H:%M:%S}",
+                format_minute(runs.date[row]),
                 harmless(runs.status[row]),
                 runs.files[row],
                 runs.directories[row],

@@ -12,7 +12,7 @@ from jwqlscan.store import MONITOR_NAME, OLD_MONITOR_NAME, Statement, Store
 from jwqlscan.store.invalid_rows import SPAN, dated
 from jwqlscan.store.transfer.rows import FAILURES, KEYS, MONITOR, RUNS, date_column, neutral_rows
 from jwqlscan.system.clock import check_clock, latest_date
-from jwqlscan.units import counted
+from jwqlscan.units import counted, format_day, format_time
 
 _MONITOR_NAMES = (MONITOR_NAME, OLD_MONITOR_NAME)
 
@@ -161,7 +161,7 @@ def _check_clock_of(now: datetime, every_run: Sequence[_Run], past: Sequence[_Ru
     ahead = len(every_run) - len(past)
     if ahead and (ahead > len(past) or not any(run.complete for run in past)):
         raise ClockError(
-            f"nothing was removed: by this host's clock, {now:%Y-%m-%d %H:%M} UTC,"
+            f"nothing was removed: by this host's clock, {format_time(now)},"
             f" {ahead:,} of {counted(len(every_run), 'run')} would go, and a complete run has to"
             " stay: the clock may be behind; set it or enable NTP, then run this again"
         )
@@ -174,7 +174,7 @@ def _check_gap(runs: Sequence[_Run], *ages: timedelta | None) -> None:
     gap = runs[-1].date - runs[-2].date
     if any(age is not None and gap > max(age, _LEAST_GAP) for age in ages):
         raise ClockError(
-            f"nothing was removed: the newest run is of {runs[-1].date:%Y-%m-%d},"
+            f"nothing was removed: the newest run is of {format_day(runs[-1].date)},"
             f" {counted(gap.days, 'day')} after the one before; if the clock was ahead, set it"
             " and run `jwqlscan db prune --future`, else prune again after the next run"
         )
