@@ -143,7 +143,7 @@ def test_what_an_option_said_is_told_by_the_option_and_a_key_by_its_file(archive
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("jwqlscan: /gone (--central): ")
     done = jwqlscan("run", "-c", config, env={**home, "JWQLSCAN_ARCHIVE": "/gone"})
-    assert done.stderr.startswith("jwqlscan: /gone (--archive): ")
+    assert done.stderr.startswith("jwqlscan: /gone (JWQLSCAN_ARCHIVE): ")
     (archive / "public/out").mkdir()
     done = jwqlscan("run", "--archive", archive, "--outputs", archive / "public/out", env=home)
     assert "--outputs: " in done.stderr and f"is inside {archive}/public (--archive)" in done.stderr
