@@ -651,7 +651,7 @@ def test_the_runs_are_a_row_each_the_newest_first():
     history = history_of(400, filetypes=1, incomplete=[399])
     table = quality_tab(history).tables[-1]
     assert len(table.rows) == MOST_RUNS
-    assert table.rows[0][:2] == (f"{NEWEST:%Y-%m-%d %H:%M:%S}", "incomplete")
+    assert table.rows[0][:2] == (f"{NEWEST:%Y-%m-%d %H:%M}", "incomplete")
     assert table.marked == {0}
 
 
