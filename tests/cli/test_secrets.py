@@ -347,7 +347,7 @@ def unprivileged(monkeypatch):
     # without capabilities root, too, is bound by the mode of what it owns
     if os.geteuid() == 0:
         drop = [required("setpriv"), "--bounding-set=-all", "--inh-caps=-all"]
-        monkeypatch.setattr("test_secrets.JWQLSCAN", [*drop, *JWQLSCAN])
+        monkeypatch.setattr(f"{__name__}.JWQLSCAN", [*drop, *JWQLSCAN])
 
 
 @pytest.mark.case("F27")
