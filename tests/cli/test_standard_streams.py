@@ -61,6 +61,7 @@ ARGUMENTS = {
     ("run",): ["--no-report", "--json"],
     ("scan",): ["archive"],
     ("report",): [],
+    ("help",): ["failures"],
     ("status",): [],
     ("history",): [],
     ("growth",): [],
