@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from enum import IntEnum
 
 from jwqlscan.resource_limits import shortage
-from jwqlscan.text import harmless
+from jwqlscan.text import escape_controls
 
 
 class ExitCode(IntEnum):
@@ -135,7 +135,7 @@ def cause_of(error: BaseException) -> str:
     if isinstance(error, BaseExceptionGroup):
         return cause_of(first_cause(error))
     if isinstance(error, JwqlscanError):
-        return harmless(str(error))
+        return escape_controls(str(error))
     return shortage(error) or f"a bug: {type(error).__name__}"
 
 

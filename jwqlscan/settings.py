@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field, fields, replace
 
-from jwqlscan.model.cube import MOST_CLASSES, MOST_OWNERS, MOST_PROGRAMS
+from jwqlscan.model.cube import MAX_CLASSES, MAX_OWNERS, MAX_PROGRAMS
 from jwqlscan.model.directory_totals import DEFAULT_DIRECTORIES, NO_DIRECTORIES
 from jwqlscan.model.directory_totals import Limits as DirectoryLimits
 
@@ -22,8 +22,8 @@ DEFAULT_STALL_TIMEOUT_S = 600.0
 
 # What removes stored values by age keeps those of this last time: less is a slip of the keyboard,
 # and would remove almost everything.
-LEAST_KEPT = "1d"
-LEAST_KEPT_S = 86_400.0
+MIN_KEPT = "1d"
+MIN_KEPT_S = 86_400.0
 
 DEFAULT_OUTPUT_MODE = 0o600
 DEFAULT_SNAPSHOT_NAMES = (".snapshot", "~snapshot", ".snapshots", ".snapdir", ".zfs")
@@ -195,9 +195,9 @@ class InsightSettings:
 
     enabled: bool = True
     directories: DirectoryLimits = DEFAULT_DIRECTORIES
-    max_classes: int = MOST_CLASSES
-    max_owners: int = MOST_OWNERS
-    max_programs: int = MOST_PROGRAMS
+    max_classes: int = MAX_CLASSES
+    max_owners: int = MAX_OWNERS
+    max_programs: int = MAX_PROGRAMS
     thin_after_s: float = 0.0
 
 
@@ -231,7 +231,7 @@ class Thresholds:
 
 
 @dataclass(frozen=True, slots=True)
-class Notices:
+class Notifications:
     """Who is told of a run; the keys of ``[notify]``.
 
     Attributes

@@ -2,7 +2,7 @@
 
 A path is a ``str`` as :func:`os.fsdecode` gives it, end to end: bytes that are not UTF-8 are kept
 as lone surrogates and come back exactly with :func:`os.fsencode`. Such a string must never reach
-a terminal, a log, a page or a database as it is; :func:`shown` makes it safe there.
+a terminal, a log, a page or a database as it is; :func:`escape` makes it safe there.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ def _escaped(match: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x80 else f"\\u{code:04x}"
 
 
-def shown(path: str) -> str:
+def escape(path: str) -> str:
     r"""Return a path as text that is safe to print: ``bad\xff\x0aname``; reversible."""
     return _UNSAFE.sub(_escaped, path)
 
 
-def harmless(text: str) -> str:
+def escape_controls(text: str) -> str:
     r"""Return text that was to be safe already, such as a stored name, as safe to print.
 
-    Unlike :func:`shown` it leaves a backslash as it is: what was shown once is not escaped again.
+    Unlike :func:`escape` it leaves a backslash as it is: what was shown once is not escaped again.
     """
     if text.isascii() and text.isprintable():  # most are, and a report has 100,000 of them
         return text
@@ -45,7 +45,7 @@ def harmless(text: str) -> str:
 
 def path_fields(path: str, key: str = "path") -> dict[str, str]:
     """Return the JSON fields for a path: as shown and, where not UTF-8, as base64 too."""
-    fields = {key: shown(path)}
+    fields = {key: escape(path)}
     try:
         path.encode()
     except UnicodeEncodeError:

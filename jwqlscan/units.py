@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 TIB_BYTES = 2**40
 
 # Databases have signed 64-bit integers: a sum beyond this is stored as this.
-MOST_BYTES = 2**63 - 1
+MAX_BYTES = 2**63 - 1
 
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(s|min|h|d|w|mo|y)")
 _DURATION_DAYS = {
@@ -30,9 +30,9 @@ def tib(size_bytes: int) -> float:
 def format_bytes(size_bytes: float) -> str:
     """Return a size as people read it, in binary units: ``1.46 TiB``.
 
-    `MOST_BYTES` is the least that it can be: sums are stored up to that.
+    `MAX_BYTES` is the least that it can be: sums are stored up to that.
     """
-    if size_bytes >= MOST_BYTES:
+    if size_bytes >= MAX_BYTES:
         return "8 EiB or more"
     size = float(size_bytes)
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):

@@ -22,7 +22,7 @@ from jwqlscan.errors import (
 from jwqlscan.resource_limits import shortage
 from jwqlscan.system.logs import LogFormat, json_line, logging_to_stderr
 from jwqlscan.system.standard_streams import discard_output
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 
 if TYPE_CHECKING:
     pass
@@ -41,7 +41,7 @@ def usage_problem(error: Exception) -> tuple[str, str]:
     command = context.command_path if context else "jwqlscan"
     problem = str(error.format_message()) if hasattr(error, "format_message") else str(error)
     problem = " ".join(problem.split()).rstrip(".")
-    return f"{shown(problem)}; see `{command} --help`", command
+    return f"{escape(problem)}; see `{command} --help`", command
 
 
 def unexpected_problem(error: Exception) -> str:

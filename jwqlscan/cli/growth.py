@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     pass
 
 from jwqlscan.cli.error_boundary import error_boundary
-from jwqlscan.cli.help_text import LOOKED_CODES, examples
+from jwqlscan.cli.help_text import READ_CODES, examples
 from jwqlscan.cli.options import ConfigFile, Database, Debug, Json, LogForm, load_settings
 from jwqlscan.cli.printing import print_json
 
@@ -38,7 +38,7 @@ class GrowthBy(StrEnum):
         "jwqlscan growth",
         "jwqlscan growth --since 7d --by program",
         "jwqlscan growth --since last",
-        codes=LOOKED_CODES,
+        codes=READ_CODES,
     )
 )
 def growth(
@@ -65,12 +65,12 @@ def growth(
 ) -> None:
     """Show what was added, removed and changed most between two runs."""
     with error_boundary(debug, log_format):
-        from jwqlscan.operations.views import grown
+        from jwqlscan.operations.views import compare_runs
         from jwqlscan.system.signals import run_until_signalled
 
         settings = load_settings(context, config)
         start = _start(since)
-        found = run_until_signalled(grown, settings.database_url, start, by.value, area, top)
+        found = run_until_signalled(compare_runs, settings.database_url, start, by.value, area, top)
         if json:
             from jwqlscan.output.json_objects import growth_object
 

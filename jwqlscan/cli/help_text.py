@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 # Exit codes of the commands that show what is stored.
-LOOKED_CODES = (
+READ_CODES = (
     "0 shown · 1 the store can't be read · 2 usage or configuration"
     " · 4 the database can't be reached"
 )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from jwqlscan.operations.views import Series
 
 from jwqlscan.cli.error_boundary import error_boundary
-from jwqlscan.cli.help_text import LOOKED_CODES, examples
+from jwqlscan.cli.help_text import READ_CODES, examples
 from jwqlscan.cli.options import (
     ConfigFile,
     Database,
@@ -43,7 +43,7 @@ class Format(StrEnum):
         "jwqlscan history",
         "jwqlscan history --area central/logs --since 30d",
         "jwqlscan history --instrument nircam --filetype cal --since 2y --format csv",
-        codes=LOOKED_CODES,
+        codes=READ_CODES,
     )
 )
 def history(

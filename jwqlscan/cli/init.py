@@ -13,7 +13,7 @@ import typer
 
 from jwqlscan.errors import ConfigError
 from jwqlscan.system.logs import LogFormat
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 
 if TYPE_CHECKING:
     from jwqlscan.config.template import Values
@@ -109,14 +109,14 @@ def init(
         run_until_signalled(partial(write_config, path, values, replace=force))
         warnings = run_until_signalled(missing_directories, values)
         if report_is_private(values):
-            warnings.append(PRIVATE_REPORT.format(path=shown(str(values["outputs.path"]))))
+            warnings.append(PRIVATE_REPORT.format(path=escape(str(values["outputs.path"]))))
         for warning in warnings:
             log.warning("%s", warning)
         if json:
-            print_json({"written": shown(path), "set": sorted(values), "warnings": warnings})
+            print_json({"written": escape(path), "set": sorted(values), "warnings": warnings})
         else:
             print_line(f"written: {path}")
-            option = "" if path == user_file() else f" --config {shown(shlex.quote(path))}"
+            option = "" if path == user_file() else f" --config {escape(shlex.quote(path))}"
             sys.stdout.write(f"next: jwqlscan doctor{option}\n")
 
 
@@ -126,7 +126,7 @@ def _mode_of_report(values: Values) -> dict[str, str]:
 
     if not (report_is_private(values) and sys.stdin.isatty() and sys.stderr.isatty()):
         return {}
-    place = shown(str(values["outputs.path"]))
+    place = escape(str(values["outputs.path"]))
     question = f"May all users read the report in {place}, such as a web server? [y/N] "
     answer = _answer(question).strip().lower()
     return {"outputs.mode": OPEN_MODE if answer in ("y", "yes") else PRIVATE_MODE}

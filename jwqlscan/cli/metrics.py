@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     pass
 
 from jwqlscan.cli.error_boundary import error_boundary
-from jwqlscan.cli.help_text import LOOKED_CODES, examples
+from jwqlscan.cli.help_text import READ_CODES, examples
 from jwqlscan.cli.options import ConfigFile, Database, Debug, LogForm, load_settings
 
 app = typer.Typer()
@@ -23,7 +23,7 @@ app = typer.Typer()
     epilog=examples(
         "jwqlscan metrics",
         "jwqlscan metrics -o /var/lib/prometheus/node-exporter/jwqlscan.prom",
-        codes=LOOKED_CODES,
+        codes=READ_CODES,
     )
 )
 def metrics(

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 
 if TYPE_CHECKING:
     from jwqlscan.scanning.display import Display
@@ -18,7 +18,7 @@ SCHEMA_VERSION = 1  # of the JSON objects: raised if a field is renamed or remov
 
 def print_line(text: str) -> None:
     """Print a line of text to standard output."""
-    sys.stdout.write(shown(text) + "\n")
+    sys.stdout.write(escape(text) + "\n")
 
 
 def json_text(data: Mapping[str, object]) -> str:

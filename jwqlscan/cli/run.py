@@ -156,7 +156,7 @@ def run(
 
 def _summarize(outcome: Outcome) -> None:
     """Say to a person at the terminal how it went."""
-    from jwqlscan.text import shown
+    from jwqlscan.text import escape
     from jwqlscan.units import counted, format_bytes, format_seconds
 
     snapshot = outcome.snapshot
@@ -168,7 +168,7 @@ def _summarize(outcome: Outcome) -> None:
             )
     sys.stderr.write(
         f"{snapshot.status} in {format_seconds(snapshot.seconds)}, stored in "
-        f"{shown(outcome.store)}\n"
+        f"{escape(outcome.store)}\n"
     )
     if outcome.written:
-        sys.stderr.write(f"report: {shown(outcome.written[0])}\n")
+        sys.stderr.write(f"report: {escape(outcome.written[0])}\n")

@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     pass
 
 from jwqlscan.cli.error_boundary import error_boundary
-from jwqlscan.cli.help_text import LOOKED_CODES, examples
+from jwqlscan.cli.help_text import READ_CODES, examples
 from jwqlscan.cli.options import ConfigFile, Database, Debug, Json, LogForm, load_settings
 from jwqlscan.cli.printing import print_json
 
 app = typer.Typer()
 
 
-@app.command(epilog=examples("jwqlscan status", "jwqlscan status -n 14", codes=LOOKED_CODES))
+@app.command(epilog=examples("jwqlscan status", "jwqlscan status -n 14", codes=READ_CODES))
 def status(
     context: typer.Context,
     runs: Annotated[
@@ -42,11 +42,11 @@ def status(
         from jwqlscan.operations.views import status as last
         from jwqlscan.output.console import Terminal
         from jwqlscan.output.tables import print_attempts, print_status
-        from jwqlscan.state.local_state import look_at_state
+        from jwqlscan.state.local_state import read_state
         from jwqlscan.system.signals import run_until_signalled
 
         settings = load_settings(context, config)
-        local = run_until_signalled(look_at_state, settings)
+        local = run_until_signalled(read_state, settings)
         try:
             found = run_until_signalled(last, settings.database_url, runs)
         except StoreError as error:

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 
 from jwqlscan.config.template import Values
 from jwqlscan.errors import ConfigError
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 
 AREAS = {
     "logs": "log_dir",
@@ -44,12 +44,12 @@ def read_jwql_config(path: str) -> Values:
             said = json.loads(file.read().decode("utf-8-sig"))  # with a byte order mark or without
     except OSError as error:
         raise ConfigError(
-            f"{shown(path)}: {error.strerror}; name JWQL's config.json with --from-jwql"
+            f"{escape(path)}: {error.strerror}; name JWQL's config.json with --from-jwql"
         ) from None
     except (ValueError, RecursionError):  # the text, which may hold a password, is not repeated
-        raise ConfigError(f"{shown(path)}: not JSON; name JWQL's config.json") from None
+        raise ConfigError(f"{escape(path)}: not JSON; name JWQL's config.json") from None
     if not isinstance(said, dict):
-        raise ConfigError(f"{shown(path)}: not the configuration of JWQL, which is a JSON object")
+        raise ConfigError(f"{escape(path)}: not the configuration of JWQL, which is a JSON object")
     paths = {
         key: _path(path, said, key) for key in ("filesystem", "jwql_dir", *sorted(AREAS.values()))
     }
@@ -59,7 +59,7 @@ def read_jwql_config(path: str) -> Values:
 def _values(file: str, paths: Mapping[str, str], url: str) -> Values:
     archive, central, outputs = paths["filesystem"], paths["jwql_dir"], paths["outputs"]
     if not (archive or central):
-        raise ConfigError(f"{shown(file)}: names neither a filesystem nor a jwql_dir to measure")
+        raise ConfigError(f"{escape(file)}: names neither a filesystem nor a jwql_dir to measure")
     areas = {area: paths[key] for area, key in AREAS.items() if paths[key]}
     values: dict[str, str | bool | Mapping[str, str]] = {
         "archive.path": archive,
@@ -82,7 +82,7 @@ def _values(file: str, paths: Mapping[str, str], url: str) -> Values:
 def _path(file: str, said: Mapping[str, Any], key: str) -> str:
     value = _text(file, said, key)
     if value and not os.path.isabs(value):
-        raise ConfigError(f"{shown(file)}: {key}: expected an absolute path, not {shown(value)}")
+        raise ConfigError(f"{escape(file)}: {key}: expected an absolute path, not {escape(value)}")
     return os.path.normpath(value) if value else ""
 
 
@@ -93,7 +93,7 @@ def _text(file: str, said: Mapping[str, Any], key: str, label: str = "") -> str:
     if isinstance(value, int) and key.lower() == "port" and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or "\0" in value:
-        raise ConfigError(f"{shown(file)}: {label or key}: expected a string")
+        raise ConfigError(f"{escape(file)}: {label or key}: expected a string")
     return value
 
 
@@ -106,7 +106,7 @@ def _database_url(file: str, said: Mapping[str, Any]) -> str:
         for key in label.split("."):
             parts = parts.get(key) or {}
             if not isinstance(parts, dict):
-                raise ConfigError(f"{shown(file)}: {label}: expected an object")
+                raise ConfigError(f"{escape(file)}: {label}: expected an object")
         if url := _from_parts(file, label, parts):
             return url
     return ""
@@ -122,7 +122,7 @@ def _from_connection_string(file: str, text: str) -> str:
     scheme = scheme.partition("+")[0]  # SQLAlchemy names its driver there: postgresql+psycopg2
     if scheme not in ("postgresql", "postgres", "sqlite") or not separator:
         raise ConfigError(
-            f"{shown(file)}: connection_string: expected postgresql://... or sqlite:///...;"
+            f"{escape(file)}: connection_string: expected postgresql://... or sqlite:///...;"
             " empty it, and give the database with --database"
         )
     account, at, where = rest.partition("@")
@@ -146,7 +146,7 @@ def _from_parts(file: str, label: str, parts: Mapping[str, Any]) -> str:
         return f"sqlite:///{name}"
     if engine and not engine.startswith("postgres"):
         raise ConfigError(
-            f"{shown(file)}: {label}.engine: expected postgresql or sqlite, not {shown(engine)};"
+            f"{escape(file)}: {label}.engine: expected postgresql or sqlite, not {escape(engine)};"
             " empty it, and give the database with --database"
         )
     where = f"[{host}]" if ":" in host else quote(host, safe="")  # a path is a socket's directory

@@ -16,7 +16,7 @@ from jwqlscan.config.sections import (
     take_duration,
     take_insight,
     take_mode,
-    take_notices,
+    take_notifications,
     take_number,
     take_outputs,
     take_percent,
@@ -31,7 +31,7 @@ from jwqlscan.naming.schemes import BUILT_IN
 from jwqlscan.settings import (
     Area,
     InsightSettings,
-    Notices,
+    Notifications,
     Outputs,
     ScanOverrides,
     ScanSettings,
@@ -39,9 +39,9 @@ from jwqlscan.settings import (
     Thresholds,
 )
 from jwqlscan.system.accounts import user_name
-from jwqlscan.system.ownership import distrust, distrust_way
+from jwqlscan.system.ownership import untrusted_ancestor, untrusted_reason
 from jwqlscan.system.process_exit import CALL_TIMEOUT_S, call_in_time
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 
 Result = TypeVar("Result")
 
@@ -86,7 +86,7 @@ class Config:
         What `jwqlscan check` compares with.
     metrics_path : str or None
         Where a run writes its metrics.
-    notices : Notices
+    notifications : Notifications
         Who is told of a run.
     insight : InsightSettings
     schemes : tuple of Scheme
@@ -113,7 +113,7 @@ class Config:
     max_drop_percent: int = DEFAULT_MAX_DROP_PERCENT
     thresholds: Thresholds = field(default_factory=Thresholds)
     metrics_path: str | None = None
-    notices: Notices = field(default_factory=Notices)
+    notifications: Notifications = field(default_factory=Notifications)
     insight: InsightSettings = field(default_factory=InsightSettings)
     schemes: tuple[Scheme, ...] = tuple(BUILT_IN.values())
     sources: Mapping[str, str] = field(default_factory=dict)
@@ -121,7 +121,7 @@ class Config:
     @property
     def source(self) -> str:
         """`` in FILE``, for messages that name a key; "" without a file."""
-        return f" in {shown(self.file)}" if self.file else ""
+        return f" in {escape(self.file)}" if self.file else ""
 
     @property
     def names_database(self) -> bool:
@@ -132,7 +132,7 @@ class Config:
         """Return what sets a value: ``--archive``, ``JWQLSCAN_ARCHIVE`` or, in a file, its key."""
         if self.archive_areas is None and key.startswith("archive.areas."):
             key = "archive.path"  # these follow from it
-        return self.sources.get(key) or shown(key)
+        return self.sources.get(key) or escape(key)
 
     def where(self, key: str) -> str:
         """Return where a value is to be changed: ``KEY in FILE``, an option or a variable."""
@@ -221,11 +221,11 @@ def default_state_path() -> str:
 
 def _parse(path: str) -> dict[str, Any]:
     try:
-        return _in_time(shown(path), partial(_read, path))
+        return _in_time(escape(path), partial(_read, path))
     except OSError as error:
-        raise ConfigError(f"{shown(path)}: {error.strerror}; {_remedy(error)}") from None
+        raise ConfigError(f"{escape(path)}: {error.strerror}; {_remedy(error)}") from None
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number or nest too large
-        raise ConfigError(f"{shown(path)}: not valid TOML: {shown(str(error))}") from None
+        raise ConfigError(f"{escape(path)}: not valid TOML: {escape(str(error))}") from None
 
 
 def _remedy(error: OSError) -> str:
@@ -262,12 +262,15 @@ def _read(path: str) -> dict[str, Any]:
 
 def _check_trust(path: str, status: os.stat_result) -> None:
     """Refuse a file that others than root decide on, when this is root."""
-    place, reason = distrust_way(path)
+    place, reason = untrusted_ancestor(path)
     if not reason:
-        place, reason = path, distrust(path, status)  # what was opened, whatever is there now
+        place, reason = (
+            path,
+            untrusted_reason(path, status),
+        )  # what was opened, whatever is there now
     if reason:
-        way = "" if place == path else f", on the way to {shown(path)},"
-        raise ConfigError(f"{shown(place)}{way} {reason}")
+        way = "" if place == path else f", on the way to {escape(path)},"
+        raise ConfigError(f"{escape(place)}{way} {reason}")
 
 
 def _check_secret(path: str, status: os.stat_result, table: Mapping[str, Any]) -> None:
@@ -278,8 +281,8 @@ def _check_secret(path: str, status: os.stat_result, table: Mapping[str, Any]) -
         return
     if status.st_mode & (0o007 if status.st_uid == 0 else 0o077):
         raise ConfigError(
-            f"{shown(path)}: database.url: holds a password that others can read: "
-            f"chmod 600 {shown(path)}, or keep the password in ~/.pgpass"
+            f"{escape(path)}: database.url: holds a password that others can read: "
+            f"chmod 600 {escape(path)}, or keep the password in ~/.pgpass"
         )
 
 
@@ -342,7 +345,7 @@ def _build(table: Table, over: Overrides, file: str) -> Config:
         state_group=state.text("group"),
         thresholds=take_thresholds(check),
         metrics_path=metrics.directory("path"),
-        notices=take_notices(notify),
+        notifications=take_notifications(notify),
         insight=take_insight(insight),
         schemes=tuple(schemes.values()),
         sources={
@@ -385,7 +388,7 @@ def _database_url(url: str | None, state_path: str, file: str, what: str = "data
         return f"sqlite:///{os.path.abspath(os.path.join(os.path.dirname(file), path))}"
     if url.startswith(("postgresql://", "postgres://")):
         return url
-    where = f"{shown(file)}: " if file else ""
+    where = f"{escape(file)}: " if file else ""
     # The URL itself may hold a password: no more of it than its scheme is repeated.
     scheme = re.match(r"([A-Za-z][A-Za-z0-9+.-]{0,30})://", url)
     problem = f"the URL scheme {scheme[1]} is not supported: " if scheme else ""

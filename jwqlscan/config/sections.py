@@ -9,19 +9,19 @@ from dataclasses import fields
 from urllib.parse import urlsplit
 
 from jwqlscan.config.toml_table import Table, expanded, from_here
-from jwqlscan.model.cube import MOST_CLASSES, MOST_OWNERS, MOST_PROGRAMS
+from jwqlscan.model.cube import MAX_CLASSES, MAX_OWNERS, MAX_PROGRAMS
 from jwqlscan.model.directory_totals import Limits as DirectoryLimits
 from jwqlscan.naming.schemes import BUILT_IN, LABEL, make_classifier
 from jwqlscan.settings import (
     AUTO,
     DEFAULT_OUTPUT_MODE,
     JWST,
-    LEAST_KEPT,
-    LEAST_KEPT_S,
+    MIN_KEPT,
+    MIN_KEPT_S,
     READERS,
     InsightSettings,
     Limits,
-    Notices,
+    Notifications,
     Outputs,
     ScanOverrides,
     ScanSettings,
@@ -29,11 +29,11 @@ from jwqlscan.settings import (
     Thresholds,
     parse_workers,
 )
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 from jwqlscan.units import parse_duration
 
-MOST_DEPTH = 16
-MOST_DIRECTORIES = 100_000  # of 9 areas they make 130 MB in the spool, which takes 256 MiB
+MAX_DEPTH = 16
+MAX_DIRECTORIES = 100_000  # of 9 areas they make 130 MB in the spool, which takes 256 MiB
 
 
 def take_schemes(table: Table) -> dict[str, Scheme]:
@@ -56,7 +56,7 @@ def take_schemes(table: Table) -> dict[str, Scheme]:
         try:
             make_classifier(scheme)
         except ValueError as error:
-            raise one.error("patterns", shown(str(error))) from None
+            raise one.error("patterns", escape(str(error))) from None
         schemes[name] = scheme
     return schemes
 
@@ -67,18 +67,18 @@ def take_scan(table: Table, over: ScanOverrides, schemes: Mapping[str, Scheme]) 
     try:
         workers = parse_workers(str(table.take("workers", (int, str), "auto or a number", AUTO)))
     except ValueError as error:
-        raise table.error("workers", shown(str(error))) from None
+        raise table.error("workers", escape(str(error))) from None
     max_rate: int = table.take("max_rate", int, "a number of operations a second", 0)
     if max_rate < 0:
         raise table.error("max_rate", f"expected 0 (no limit) or more, not {max_rate}")
     reader = table.text("reader") or defaults.reader
     if reader not in READERS:
-        raise table.error("reader", f"expected one of {', '.join(READERS)}, not {shown(reader)}")
+        raise table.error("reader", f"expected one of {', '.join(READERS)}, not {escape(reader)}")
     extra = table.texts("extra_filetypes", ())
     name = table.text("scheme") or JWST
     if name not in schemes:
-        known = ", ".join(map(shown, schemes))
-        raise table.error("scheme", f"there is no scheme {shown(name)}; there are {known}")
+        known = ", ".join(map(escape, schemes))
+        raise table.error("scheme", f"there is no scheme {escape(name)}; there are {known}")
     if extra and name != JWST:
         raise table.error("extra_filetypes", f"only for the scheme {JWST}: see scan.scheme")
     try:
@@ -116,16 +116,14 @@ def take_insight(table: Table) -> InsightSettings:
     return InsightSettings(
         enabled=table.flag("enabled", defaults.enabled),
         directories=DirectoryLimits(
-            number("depth", depth, MOST_DEPTH),
-            number("max_directories", most, MOST_DIRECTORIES),
-            number("largest_directories", largest, MOST_DIRECTORIES),
+            number("depth", depth, MAX_DEPTH),
+            number("max_directories", most, MAX_DIRECTORIES),
+            number("largest_directories", largest, MAX_DIRECTORIES),
         ),
-        max_classes=number("max_extensions", defaults.max_classes, MOST_CLASSES),
-        max_owners=number("max_owners", defaults.max_owners, MOST_OWNERS),
-        max_programs=number("max_programs", defaults.max_programs, MOST_PROGRAMS),
-        thin_after_s=take_duration(
-            table, "thin_after", None, least_s=LEAST_KEPT_S, least=LEAST_KEPT
-        ),
+        max_classes=number("max_extensions", defaults.max_classes, MAX_CLASSES),
+        max_owners=number("max_owners", defaults.max_owners, MAX_OWNERS),
+        max_programs=number("max_programs", defaults.max_programs, MAX_PROGRAMS),
+        thin_after_s=take_duration(table, "thin_after", None, least_s=MIN_KEPT_S, least=MIN_KEPT),
     )
 
 
@@ -141,7 +139,7 @@ def take_thresholds(table: Table) -> Thresholds:
     )
 
 
-def take_notices(table: Table) -> Notices:
+def take_notifications(table: Table) -> Notifications:
     """Take who is told of a run."""
     url = table.text("ping_url")
     if url is not None and not _is_ping_url(url):
@@ -150,7 +148,7 @@ def take_notices(table: Table) -> Notices:
     command = table.texts("command", ())
     if command and not (command[0] and os.path.isabs(expanded(command[0]))):
         raise table.error("command", "the program must be named by its absolute path")
-    return Notices(
+    return Notifications(
         url,
         (expanded(command[0]), *command[1:]) if command else (),
         take_duration(table, "timeout", "10s"),
@@ -182,7 +180,7 @@ def _limits(table: Table, key: str, default: Limits | None, *, ages: bool = Fals
     try:
         read = [parse_duration(v).total_seconds() if ages else float(v) for v in values]
     except (ValueError, OverflowError) as error:
-        raise table.error(key, shown(str(error))) from None
+        raise table.error(key, escape(str(error))) from None
     warning, critical = read
     if not all(0 <= value < float("inf") for value in read):
         raise table.error(key, "expected numbers that are not negative")

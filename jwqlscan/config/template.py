@@ -17,7 +17,7 @@ from jwqlscan.config.loader import default_state_path, parse_config
 from jwqlscan.config.toml_table import from_here, home
 from jwqlscan.errors import ConfigError, single_errors
 from jwqlscan.system.atomic_files import make_directory, write_atomically
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 
 EXAMPLE = "config.example.toml"
 MODE = 0o600  # it may hold a password
@@ -144,7 +144,7 @@ async def missing_directories(values: Values) -> list[str]:
         if problem and not any(path == one or path.startswith(f"{one}/") for one in gone):
             gone.append(path)
             warnings.append(
-                f"{key}: {shown(path)}: {problem}; mount or make it before the first run, or"
+                f"{key}: {escape(path)}: {problem}; mount or make it before the first run, or"
                 " correct the configuration: --force writes it again"
             )
     return warnings
@@ -204,7 +204,7 @@ async def write_config(path: str, values: Values, *, replace: bool = False) -> N
         raise _exists(path) from None
     except OSError as error:
         raise ConfigError(
-            f"{shown(path)}: {error.strerror}; name a file you can write with --config"
+            f"{escape(path)}: {error.strerror}; name a file you can write with --config"
         ) from None
 
 
@@ -221,7 +221,7 @@ def check_new(path: str) -> None:
 
 def _exists(path: str) -> ConfigError:
     return ConfigError(
-        f"{shown(path)} is there already and stays as it is: edit it, replace it with --force, or"
+        f"{escape(path)} is there already and stays as it is: edit it, replace it with --force, or"
         " name another with --config"
     )
 
@@ -236,5 +236,5 @@ def _quoted(text: str) -> str:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ConfigError(f"{shown(text)}: a configuration file can hold UTF-8 only") from None
+        raise ConfigError(f"{escape(text)}: a configuration file can hold UTF-8 only") from None
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -11,7 +11,7 @@ from jwqlscan.errors import ConfigError
 from jwqlscan.model.snapshot import ALL
 from jwqlscan.settings import Area
 from jwqlscan.system.accounts import NO_HOME, own_entry
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 
 
 def _kind(value: object) -> str:
@@ -33,7 +33,7 @@ class Table:
     def error(self, key: str, problem: str) -> ConfigError:
         """Return the error to be raised for a key."""
         label = f"{self._name}.{key}" if self._name else key
-        return ConfigError(f"{shown(self._file)}: {shown(label)}: {problem}")
+        return ConfigError(f"{escape(self._file)}: {escape(label)}: {problem}")
 
     def take(self, key: str, kind: type | tuple[type, ...], what: str, default: object) -> Any:  # noqa: ANN401 - what TOML has
         """Take a value of a type, or the default where there is none."""

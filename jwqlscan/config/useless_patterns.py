@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from jwqlscan.settings import ScanSettings
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 
 
 def useless_patterns(scan: ScanSettings, roots: Sequence[str], source: str = "") -> str:
@@ -25,7 +25,7 @@ def useless_patterns(scan: ScanSettings, roots: Sequence[str], source: str = "")
     }
     return "; ".join(
         f"{key}{source}: can match nothing: "
-        + ", ".join(f"'{shown(one)}' ({why})" for one, why in reasons.items() if why)
+        + ", ".join(f"'{escape(one)}' ({why})" for one, why in reasons.items() if why)
         for key, reasons in problems.items()
         if any(reasons.values())
     )
@@ -45,13 +45,13 @@ def exclude_problem(pattern: str, roots: Sequence[str]) -> str:
     for root in sorted(roots, key=len, reverse=True):  # the innermost one first
         below = pattern.removeprefix(root.rstrip("/") + "/")
         if below != pattern and below.strip("/"):
-            return f"it is compared with the path below {shown(root)}: write '{shown(below)}'"
+            return f"it is compared with the path below {escape(root)}: write '{escape(below)}'"
     if pattern.startswith("/"):
         rest = pattern.strip("/")
         if not rest:
             return "it names no entry"
         advice = rest if "/" in rest else f"{rest}/"
-        return f"it is compared with paths below an area's directory: write '{shown(advice)}'"
+        return f"it is compared with paths below an area's directory: write '{escape(advice)}'"
     if pattern.startswith("~/"):
         return "~ is not the home directory here; paths below an area's directory are compared"
     if {".", ".."} & set(pattern.split("/")) or "//" in pattern:

@@ -117,7 +117,7 @@ class AreaRows:
             change.apparent_bytes += sign * row[5]
             change.allocated_bytes += sign * row[6]
             if sign < 0:
-                change.was_told = True
+                change.was_reported = True
         return changes
 
     def total(self, date_us: int) -> Sum:
@@ -168,7 +168,7 @@ class Change:
     files: int = 0
     apparent_bytes: int = 0
     allocated_bytes: int = 0
-    was_told: bool = False
+    was_reported: bool = False
 
     def before(self, after: Sum) -> Sum:
         """Return what there was, of what there is."""

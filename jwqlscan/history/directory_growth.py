@@ -15,7 +15,7 @@ from functools import cached_property
 
 from jwqlscan.history.insight import Bounds, GrowthRow
 from jwqlscan.model.cube import Sum
-from jwqlscan.model.directory_totals import Untold
+from jwqlscan.model.directory_totals import MissingBounds
 
 _CLIPPED = re.compile(r"\.\.\. [0-9a-f]{16}\Z")  # as `store.intervals` cuts long keys
 
@@ -29,7 +29,7 @@ class DirectoryTable:
         By path below the area.
     total : Sum
         The whole area, which is the directory "".
-    untold : Untold or None
+    untold : MissingBounds or None
         None: every directory was kept.
     parts : mapping of str to DirectoryTable
         Of areas below this one, by their paths below it: their tables go deeper.
@@ -39,7 +39,7 @@ class DirectoryTable:
         self,
         sums: Mapping[str, Sum],
         total: Sum,
-        untold: Untold | None,
+        untold: MissingBounds | None,
         parts: Mapping[str, DirectoryTable],
     ) -> None:
         self._sums = {**sums, "": total}

@@ -24,11 +24,11 @@ FloatArray = npt.NDArray[np.float64]
 
 # Shorter and one busy week is taken for the trend; longer and the trend is that of a year ago.
 WINDOW = timedelta(days=90)
-LEAST_SPAN = timedelta(days=7)
-LEAST_POINTS = 5
+MIN_SPAN = timedelta(days=7)
+MIN_POINTS = 5
 FARTHEST = timedelta(days=20 * 365.25)  # beyond that a forecast says nothing
 # All pairs of so many points are 45,000 slopes, 1 ms; more points are thinned evenly.
-_MOST_POINTS = 300
+_MAX_POINTS = 300
 _NORMAL_95 = 1.6449  # 5 % on each side: the interval holds 90 %
 _MAD_TO_SIGMA = 1.4826
 
@@ -97,9 +97,9 @@ def trend(dates: Sequence[datetime], values: Sequence[float]) -> Trend | None:
     values : sequence of float
     """
     rows = [row for row, date in enumerate(dates) if date >= dates[-1] - WINDOW]
-    if len(rows) > _MOST_POINTS:
-        rows = [rows[n] for n in np.linspace(0, len(rows) - 1, _MOST_POINTS).round().astype(int)]
-    if len(rows) < LEAST_POINTS or dates[rows[-1]] - dates[rows[0]] < LEAST_SPAN:
+    if len(rows) > _MAX_POINTS:
+        rows = [rows[n] for n in np.linspace(0, len(rows) - 1, _MAX_POINTS).round().astype(int)]
+    if len(rows) < MIN_POINTS or dates[rows[-1]] - dates[rows[0]] < MIN_SPAN:
         return None
     start = dates[-1]
     x = np.array([(dates[row] - start) / timedelta(days=1) for row in rows])
@@ -113,7 +113,7 @@ def trend(dates: Sequence[datetime], values: Sequence[float]) -> Trend | None:
     stray = _NORMAL_95 * math.sqrt(n * (n - 1) * (2 * n + 5) / 18)
     low = slopes[max(0, math.floor((len(slopes) - stray) / 2))]
     high = slopes[min(len(slopes) - 1, math.ceil((len(slopes) + stray) / 2))]
-    newest = (y - slope * x)[-max(LEAST_POINTS, n // 4) :]
+    newest = (y - slope * x)[-max(MIN_POINTS, n // 4) :]
     level = float(np.median(newest))
     scatter = float(_MAD_TO_SIGMA * np.median(np.abs(newest - level)))
     return Trend(start, level, slope, float(low), float(high), scatter, float(x[-1] - x[0]))

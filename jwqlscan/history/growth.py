@@ -13,9 +13,9 @@ from jwqlscan.history.directory_growth import DirectoryTable, directory_rows
 from jwqlscan.history.insight import AreaInsight, Bounds, DirectoryRow, Growth, GrowthRow
 from jwqlscan.history.rollups import NO_PROGRAM, PROJECTIONS, projection
 from jwqlscan.model.baseline import JWQLSCAN
-from jwqlscan.model.cube import MOST_PROGRAMS, OTHER, PRODUCT_EXTENSION, Cube, Sum
-from jwqlscan.model.directory_totals import Untold
-from jwqlscan.units import MOST_BYTES, format_minute
+from jwqlscan.model.cube import MAX_PROGRAMS, OTHER, PRODUCT_EXTENSION, Cube, Sum
+from jwqlscan.model.directory_totals import MissingBounds
+from jwqlscan.units import MAX_BYTES, format_minute
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Look:
     least_bytes : int
         What a directory that is not told had at most.
     product_extension : str
-    untold : Untold or None
+    untold : MissingBounds or None
         Bounds of the directories that are missing; None in runs of older versions.
     """
 
@@ -50,7 +50,7 @@ class Look:
     folded: Mapping[str, int]
     least_bytes: int
     product_extension: str = PRODUCT_EXTENSION
-    untold: Untold | None = None
+    untold: MissingBounds | None = None
 
     @property
     def origin(self) -> str:
@@ -119,7 +119,7 @@ def growth(
     since, until = looks
     complete = since.complete and until.complete
     notes = list(_notes(by, looks))
-    if any(rows.total(look.date_us).apparent_bytes >= MOST_BYTES for look in looks):
+    if any(rows.total(look.date_us).apparent_bytes >= MAX_BYTES for look in looks):
         complete = False
         notes.append("sums beyond 2**63 - 1 bytes are stored as that: some file has a wrong size")
     if by == "directory":
@@ -181,7 +181,7 @@ def _directory_table(
 ) -> DirectoryTable:
     untold = look.untold
     if untold is None and look.folded.get("directories"):  # nothing more is known of older runs
-        untold = Untold(0, MOST_BYTES, MOST_BYTES)
+        untold = MissingBounds(0, MAX_BYTES, MAX_BYTES)
     top = look.path.rstrip("/") + "/"
     below = {
         part.path.removeprefix(top): _directory_table(part, found, ())
@@ -214,7 +214,7 @@ def _projected(
         if label == OTHER:
             other = other[0] + before, other[1] + after
             continue
-        is_kept = change.was_told or any(before), label in sums
+        is_kept = change.was_reported or any(before), label in sums
         both = list(zip(hidden, is_kept, strict=True))
         less, more = (
             Sum() if one is None or (kept and one.is_whole) else one.sum for one, kept in both
@@ -260,7 +260,7 @@ def _collapsed(by: str, look: Look, rows: AreaRows) -> _Collapsed | None:
     sums = rows.sums(by, look.date_us)
     other = sums.get(OTHER, Sum())
     # Beyond this limit some are collapsed while the scan goes on, and may be met again.
-    is_whole = kind_of(by) == PROGRAMS and len(sums) + number <= MOST_PROGRAMS
+    is_whole = kind_of(by) == PROGRAMS and len(sums) + number <= MAX_PROGRAMS
     if is_whole:
         kept = (one.apparent_bytes for label, one in sums.items() if label != OTHER)
         other = other._replace(apparent_bytes=min(other.apparent_bytes, *kept))
@@ -318,7 +318,7 @@ def _notes(by: str, looks: tuple[Look, Look]) -> Iterable[str]:
         if not look.complete:
             yield f"the run of {at} is not complete: what it could not read seems to be gone"
         if number := look.folded.get(what):
-            has_bound = by == "directory" and look.least_bytes < MOST_BYTES
+            has_bound = by == "directory" and look.least_bytes < MAX_BYTES
             least = f", of up to {look.least_bytes:,} bytes" if has_bound else ""
             yield f"the run of {at} had no room for the {number:,} smallest {what}{least}"
         if look.sample:

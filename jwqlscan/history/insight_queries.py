@@ -24,11 +24,11 @@ from jwqlscan.history.growth import (
 from jwqlscan.history.insight import GROWTH_BY, AreaChange, Growth, Insight
 from jwqlscan.model.baseline import COMPLETE, baseline
 from jwqlscan.model.cube import PRODUCT_EXTENSION, CellKey, FileClass, Sum
-from jwqlscan.model.directory_totals import Untold
+from jwqlscan.model.directory_totals import MissingBounds
 from jwqlscan.store.queries import Asked
 from jwqlscan.store.validity import cell_key, plain
 from jwqlscan.system.clock import LATEST, latest_date
-from jwqlscan.text import harmless
+from jwqlscan.text import escape_controls
 
 # What the report tells of each area: three windows, so many rows of each, so many points a row.
 WINDOWS = {"last": None, "7d": timedelta(days=7), "30d": timedelta(days=30)}
@@ -130,7 +130,9 @@ async def area_changes(store: Asked, area: Area, both: tuple[Look, Look]) -> lis
     dates = [look.date_us for look in both]
     found: dict[Area, list[tuple[Sum, bool]]] = {}
     for group, name, files, size, state in await store.select(_AREA_TOTALS, *area, *dates):
-        found.setdefault((group, harmless(name)), []).append((Sum(files, size), state == COMPLETE))
+        found.setdefault((group, escape_controls(name)), []).append(
+            (Sum(files, size), state == COMPLETE)
+        )
     return [
         AreaChange(*other, rows[0][0], rows[1][0], rows[0][1] and rows[1][1])
         for other, rows in sorted(found.items(), key=lambda item: _order(item[0]))
@@ -144,18 +146,18 @@ async def read_looks(store: Asked, until: datetime | None = None) -> dict[Area, 
     rows = await store.select(_LOOKS, until or latest_date())
     for group, area, date_us, complete, status, sample, path, details in rows:
         told = json.loads(details)
-        looks.setdefault((group, harmless(area)), []).append(
+        looks.setdefault((group, escape_controls(area)), []).append(
             Look(
                 date_us,
                 datetime.fromtimestamp(0, UTC) + timedelta(microseconds=date_us),
                 bool(complete),
                 status,
                 bool(sample),
-                harmless(path or ""),
+                escape_controls(path or ""),
                 told["folded"],
                 told["least_bytes"],
                 told.get("product_extension", PRODUCT_EXTENSION),
-                Untold(*told["untold"]) if "untold" in told else None,
+                MissingBounds(*told["untold"]) if "untold" in told else None,
             )
         )
     return looks
@@ -269,9 +271,9 @@ def _order(area: Area) -> tuple[bool, str, bool, str]:
 @cache
 def _cell(text: str) -> CellKey:
     key = cell_key(text)
-    return key._replace(file_class=FileClass(*map(harmless, key.file_class)))
+    return key._replace(file_class=FileClass(*map(escape_controls, key.file_class)))
 
 
 @cache
 def _text(text: str) -> str:
-    return harmless(plain(text))
+    return escape_controls(plain(text))

@@ -8,10 +8,10 @@ from jwqlscan.model.directory_totals import (
     Directories,
     DirectorySum,
     Limits,
-    Untold,
+    MissingBounds,
     relative_paths,
 )
-from jwqlscan.units import MOST_BYTES
+from jwqlscan.units import MAX_BYTES
 
 
 def rooted(
@@ -51,10 +51,10 @@ def rooted(
         upper_bounds.append(_least(table.upper))
     if table.lower_dropped > sum(tree.lower_dropped for tree in trees.values()):
         lower_bounds.append(_least(table.lower))
-    table.untold = Untold(
+    table.untold = MissingBounds(
         limits.depth,
         max(upper_bounds, default=None),
-        max(lower_bounds, default=0) if has_bound else MOST_BYTES,
+        max(lower_bounds, default=0) if has_bound else MAX_BYTES,
     )
     return table
 
@@ -109,7 +109,7 @@ def _add_to_parents(table: Directories, roots: Mapping[str, Directories]) -> boo
 
 def _least(sums: Mapping[str, DirectorySum]) -> int:
     """Return the bytes of the smallest directory that was kept: of a dropped one at most."""
-    return min((total.apparent_bytes for total in sums.values()), default=MOST_BYTES)
+    return min((total.apparent_bytes for total in sums.values()), default=MAX_BYTES)
 
 
 def _deeper(paths: Iterable[str], depth: int) -> list[str]:

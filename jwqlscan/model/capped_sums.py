@@ -9,19 +9,19 @@ from collections.abc import Iterable
 
 from jwqlscan.model.snapshot import ALL, AreaSnapshot, area_label
 from jwqlscan.model.tally import COUNTERS
-from jwqlscan.units import MOST_BYTES
+from jwqlscan.units import MAX_BYTES
 
 
 def is_capped(size_bytes: int | None) -> bool:
     """Tell whether a stored sum may have been more."""
-    return size_bytes is not None and size_bytes >= MOST_BYTES
+    return size_bytes is not None and size_bytes >= MAX_BYTES
 
 
 def capped_warnings(areas: Iterable[AreaSnapshot]) -> list[str]:
     """Return a line for each group with sums that are stored as less than they are."""
     warnings = []
     for area in areas:
-        names = [name for name in COUNTERS if getattr(area.tally, name) > MOST_BYTES]
+        names = [name for name in COUNTERS if getattr(area.tally, name) > MAX_BYTES]
         if names and area.name == ALL:  # what is in its parts is in it, too
             warnings.append(
                 f"{area_label(area.group, area.name)}: {', '.join(names)} beyond 2**63 - 1 bytes,"

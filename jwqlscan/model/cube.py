@@ -40,10 +40,10 @@ EXTENSION_MARKS = "_-+~"
 
 # An archive has some thousand cells. On a hostile filesystem, of which every file has an extension
 # of its own, classes beyond so many are put together; a cell takes some 300 bytes.
-MOST_CELLS = 100_000
-MOST_CLASSES = 1_000
-MOST_OWNERS = 1_000
-MOST_PROGRAMS = 100_000
+MAX_CELLS = 100_000
+MAX_CLASSES = 1_000
+MAX_OWNERS = 1_000
+MAX_PROGRAMS = 100_000
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -115,7 +115,7 @@ class Cube:
     __slots__ = ("_bound_at", "cells", "folded", "product_extension", "programs")
 
     def __init__(self) -> None:
-        self._bound_at = MOST_CELLS, MOST_PROGRAMS
+        self._bound_at = MAX_CELLS, MAX_PROGRAMS
         self.cells: dict[CellKey, list[int]] = {}
         self.programs: dict[str, list[int]] = {}
         self.folded: dict[str, int] = {}
@@ -168,15 +168,15 @@ class Cube:
             # The classes and owners that there is room for may make more cells than that: to look
             # again at each merge would hold up all workers.
             self._bound_at = (
-                max(MOST_CELLS, 2 * len(self.cells)),
-                max(MOST_PROGRAMS, 2 * len(self.programs)),
+                max(MAX_CELLS, 2 * len(self.cells)),
+                max(MAX_PROGRAMS, 2 * len(self.programs)),
             )
 
     def bound(
         self,
-        classes: int = MOST_CLASSES,
-        owners: int = MOST_OWNERS,
-        programs: int = MOST_PROGRAMS,
+        classes: int = MAX_CLASSES,
+        owners: int = MAX_OWNERS,
+        programs: int = MAX_PROGRAMS,
     ) -> None:
         """Put the smallest classes, owners and programs beyond so many together."""
         other = OTHER_CLASS

@@ -18,7 +18,7 @@ from itertools import chain, islice
 from typing import Any, NamedTuple
 
 from jwqlscan.model.record_fields import check_fields
-from jwqlscan.units import MOST_BYTES
+from jwqlscan.units import MAX_BYTES
 
 DEFAULT_DEPTH = 2
 DEFAULT_MOST = 20_000
@@ -42,16 +42,16 @@ class DirectorySum(NamedTuple):
     fits_bytes: int = 0
 
     def plus(self, other: Iterable[int]) -> DirectorySum:
-        """Return both together; no sum grows beyond `MOST_BYTES`."""
+        """Return both together; no sum grows beyond `MAX_BYTES`."""
         return DirectorySum(
-            *(min(a + b, MOST_BYTES) for a, b in zip(self, other, strict=True)),
+            *(min(a + b, MAX_BYTES) for a, b in zip(self, other, strict=True)),
         )
 
 
 _AS_SUM = partial(tuple.__new__, DirectorySum)  # as its `_make` does, in half the time
 
 
-class Untold(NamedTuple):
+class MissingBounds(NamedTuple):
     """Upper bounds of the directories that a complete table of an area does not have.
 
     Attributes
@@ -61,7 +61,7 @@ class Untold(NamedTuple):
     upper_bytes : int or None
         Apparent bytes of any directory down to `depth` that is missing; None: none is missing.
     lower_bytes : int
-        Apparent bytes of any deeper directory that is missing; `MOST_BYTES`: no bound is known.
+        Apparent bytes of any deeper directory that is missing; `MAX_BYTES`: no bound is known.
     """
 
     depth: int
@@ -106,14 +106,14 @@ class Directories:
         The largest of those below it; none without bytes.
     upper_dropped, lower_dropped : int
         How many more there were.
-    untold : Untold or None
+    untold : MissingBounds or None
         Bounds of those; None but in the table of an area (`model.area_directories.rooted`).
     """
 
     __slots__ = ("lower", "lower_dropped", "untold", "upper", "upper_dropped")
 
     def __init__(self) -> None:
-        self.untold: Untold | None = None
+        self.untold: MissingBounds | None = None
         self.upper: dict[str, DirectorySum] = {}
         self.lower: dict[str, DirectorySum] = {}
         self.upper_dropped = 0
@@ -194,7 +194,7 @@ class Directories:
         if untold := record.get("untold"):
             depth, upper_bytes, lower_bytes = untold
             upper_bytes = None if upper_bytes is None else int(upper_bytes)
-            table.untold = Untold(int(depth), upper_bytes, int(lower_bytes))
+            table.untold = MissingBounds(int(depth), upper_bytes, int(lower_bytes))
         return table
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from jwqlscan.model.record_fields import NewerRecordError, check_fields
 from jwqlscan.model.tally import Tally
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 from jwqlscan.units import counted
 
 # The state of an area, best first: everything was read; something in it could not be read; the
@@ -45,7 +45,7 @@ def incomplete_reason(label: str, state: str, note: str, tally: Tally) -> str:
         parts.append(counted(errors, "error"))
     if tally.error_samples:
         such = min(tally.error_samples)
-        parts.append(f"such as {shown(such.path)} ({such.kind})")
+        parts.append(f"such as {escape(such.path)} ({such.kind})")
     return ", ".join(parts)
 
 
@@ -183,7 +183,7 @@ class Snapshot:
         """
         labels: dict[str, list[str]] = {}
         for area in self.areas:
-            label = f"{area.group} {shown(area.name)}"
+            label = f"{area.group} {escape(area.name)}"
             parts = [one for one in self.areas if one.group == area.group and one is not area]
             whole = area.name == ALL
             is_wrong = area.state not in ("complete", MISSING)
@@ -205,7 +205,7 @@ class Snapshot:
             whole = area.name == ALL and any(part.state == MISSING for part in parts)
             if area.state == MISSING and not whole:
                 reason = f": {MISSING} ({area.note}), accepted by --allow-empty"
-                labels.setdefault(reason, []).append(f"{area.group} {shown(area.name)}")
+                labels.setdefault(reason, []).append(f"{area.group} {escape(area.name)}")
         return [", ".join(names) + reason for reason, names in labels.items()]
 
     @property

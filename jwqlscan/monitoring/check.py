@@ -18,7 +18,7 @@ from jwqlscan.errors import StoreError
 from jwqlscan.model.baseline import COMPLETE, baseline
 from jwqlscan.model.snapshot import ALL, MISSING
 from jwqlscan.settings import Limits, Thresholds
-from jwqlscan.state.local_state import LocalState, look_at_state
+from jwqlscan.state.local_state import LocalState, read_state
 from jwqlscan.store import Tables, open_store
 from jwqlscan.store.failures import Failure, newest_failure
 from jwqlscan.store.queries import (
@@ -200,7 +200,7 @@ async def check(
         Called with what the state directory knows before the store is asked, which may not answer.
     """
     now = datetime.now(UTC)
-    local = await look_at_state(config)
+    local = await read_state(config)
     limits = config.thresholds
     without_store = attempt_findings(local, None, limits.max_age_s, now)
     on_local(without_store)
@@ -215,7 +215,7 @@ async def check(
 async def gather(database_url: str, now: datetime | None = None) -> Evidence:
     """Ask the store for what `judge` needs; where there is none yet, none is made."""
     until = latest_date(now)
-    async with open_store(database_url, Tables.LOOKED_AT) as store:
+    async with open_store(database_url, Tables.IF_PRESENT) as store:
         future = await future_dates(store, until)
         runs = await last_runs(store, RUNS, until)
         if not runs:

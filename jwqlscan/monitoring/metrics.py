@@ -15,10 +15,10 @@ from jwqlscan import __version__
 from jwqlscan.config.loader import Config
 from jwqlscan.errors import ConfigError, ExitCode
 from jwqlscan.monitoring.check import Evidence, gather
-from jwqlscan.state.local_state import LocalState, look_at_state
+from jwqlscan.state.local_state import LocalState, read_state
 from jwqlscan.store.queries import AreaRow
 from jwqlscan.system.atomic_files import write_atomically
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 
 METRICS_MODE = 0o644  # the node exporter is another user
 
@@ -84,7 +84,7 @@ async def write_metrics(path: str, text: str) -> None:
         await write_atomically(os.path.abspath(path), text, METRICS_MODE, None, among_others=True)
     except OSError as error:
         raise ConfigError(
-            f"metrics: {shown(path)}: {error.strerror}; name a file in a directory you can write"
+            f"metrics: {escape(path)}: {error.strerror}; name a file in a directory you can write"
         ) from None
 
 
@@ -113,7 +113,7 @@ def _earlier(path: str) -> str:
 def check_name(path: str) -> None:
     """Refuse a name that the textfile collector would pass over."""
     if not path.endswith(".prom"):
-        raise ConfigError(f"metrics: {shown(path)}: the node exporter reads only *.prom files")
+        raise ConfigError(f"metrics: {escape(path)}: the node exporter reads only *.prom files")
 
 
 async def metrics_text(config: Config) -> str:
@@ -123,7 +123,7 @@ async def metrics_text(config: Config) -> str:
     ------
     StoreError
     """
-    return exposition(await gather(config.database_url), await look_at_state(config))
+    return exposition(await gather(config.database_url), await read_state(config))
 
 
 async def local_metrics(config: Config, path: str = "") -> str:
@@ -135,7 +135,7 @@ async def local_metrics(config: Config, path: str = "") -> str:
     path : str, optional
         Of a file whose other metrics are kept.
     """
-    local = await look_at_state(config)
+    local = await read_state(config)
     if local.last is None:
         return ""
     text = exposition(Evidence((), None), local)

@@ -29,9 +29,9 @@ from anyio.abc import Process
 from jwqlscan import __version__
 from jwqlscan.errors import ExitCode, LockedError, single_errors
 from jwqlscan.resource_limits import shortage
-from jwqlscan.settings import Notices
-from jwqlscan.system.ownership import distrust
-from jwqlscan.text import shown
+from jwqlscan.settings import Notifications
+from jwqlscan.system.ownership import untrusted_reason
+from jwqlscan.text import escape
 
 log = logging.getLogger(__name__)
 
@@ -64,17 +64,17 @@ class Ending:
     summary: str
 
 
-class Announcement:
+class Notifier:
     """What others are told of one run.
 
     Parameters
     ----------
-    notices : Notices
+    notifications : Notifications
     run_id : str
     """
 
-    def __init__(self, notices: Notices, run_id: str) -> None:
-        self._notices = notices
+    def __init__(self, notifications: Notifications, run_id: str) -> None:
+        self._notifications = notifications
         self._run_id = run_id
         self._pinging: threading.Thread | None = None
         self._ping_problems: list[str] = []
@@ -90,27 +90,27 @@ class Announcement:
         with single_errors():
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(self._end_ping, ending)
-                if self._notices.command:
+                if self._notifications.command:
                     tasks.start_soon(self._call, ending)
         for problem in (*self._ping_problems, *self._call_problems):
             log.warning("%s; the run is none the worse", problem)
 
     async def _end_ping(self, ending: Ending) -> None:
         bad = ending.exit_code not in (ExitCode.COMPLETE, ExitCode.INCOMPLETE) or (
-            ending.exit_code == ExitCode.INCOMPLETE and self._notices.incomplete_is_failure
+            ending.exit_code == ExitCode.INCOMPLETE and self._notifications.incomplete_is_failure
         )
         self._ping("/fail" if bad else "", ending.summary)
-        with anyio.move_on_after(self._notices.timeout_s):
+        with anyio.move_on_after(self._notifications.timeout_s):
             while self._pinging is not None and self._pinging.is_alive():
                 await anyio.sleep(POLL_S)
             return
         if not self._ping_problems:  # what became of the start says as much
-            problem = f"{self._label('')}: no answer within {self._notices.timeout_s:g} s"
+            problem = f"{self._label('')}: no answer within {self._notifications.timeout_s:g} s"
             self._ping_problems.append(problem)
 
     def _ping(self, suffix: str, body: str) -> None:
         """Ping in a thread: a name server that hangs can't be cancelled, but left behind."""
-        url, timeout_s = self._notices.ping_url, self._notices.timeout_s
+        url, timeout_s = self._notifications.ping_url, self._notifications.timeout_s
         if url is None:
             return
         before = self._pinging
@@ -130,11 +130,11 @@ class Announcement:
 
     def _label(self, suffix: str) -> str:
         """Return which ping it is; of the URL, which is as good as a password, only the host."""
-        host = urlsplit(self._notices.ping_url or "").hostname or ""
-        return f"notify.ping_url: {shown(host)}{' at the start' if suffix == '/start' else ''}"
+        host = urlsplit(self._notifications.ping_url or "").hostname or ""
+        return f"notify.ping_url: {escape(host)}{' at the start' if suffix == '/start' else ''}"
 
     async def _call(self, ending: Ending) -> None:
-        program = self._notices.command[0]
+        program = self._notifications.command[0]
         environment = {
             "PATH": "/usr/local/bin:/usr/bin:/bin",
             **{name: os.environ[name] for name in PASSED_ON if name in os.environ},
@@ -143,29 +143,31 @@ class Announcement:
             "JWQLSCAN_EXIT_CODE": str(int(ending.exit_code)),
             "JWQLSCAN_SUMMARY": ending.summary,
         }
-        problem = await call(self._notices.command, environment, self._notices.timeout_s)
+        problem = await call(
+            self._notifications.command, environment, self._notifications.timeout_s
+        )
         if problem:
-            self._call_problems.append(f"notify.command: {shown(program)}: {problem}")
+            self._call_problems.append(f"notify.command: {escape(program)}: {problem}")
 
 
 @contextlib.asynccontextmanager
-async def announced(notices: Notices, run_id: str) -> AsyncIterator[Announcement]:
-    """Tell how what is done meanwhile ended: by `Announcement.ending`, or by an exception.
+async def notified(notifications: Notifications, run_id: str) -> AsyncIterator[Notifier]:
+    """Tell how what is done meanwhile ended: by `Notifier.ending`, or by an exception.
 
     A run that another one keeps out is none. One that a signal ends has no time to tell of it: the
     switch finds out by itself.
     """
-    announcement = Announcement(notices, run_id)
+    notifier = Notifier(notifications, run_id)
     try:
-        yield announcement
+        yield notifier
     except LockedError:
         raise
     except Exception as error:  # whatever ended the run is told, and goes on
         code = getattr(error, "exit_code", ExitCode.FAILED)
-        await announcement.end(Ending("failed", code, f"failed with exit code {int(code)}"))
+        await notifier.end(Ending("failed", code, f"failed with exit code {int(code)}"))
         raise
-    if announcement.ending is not None:
-        await announcement.end(announcement.ending)
+    if notifier.ending is not None:
+        await notifier.end(notifier.ending)
 
 
 def ping(url: str, body: str, timeout_s: float) -> str:
@@ -205,7 +207,7 @@ def _reason(error: Exception) -> str:
     if isinstance(reason, TimeoutError):
         return "no answer"
     if isinstance(reason, OSError) and reason.strerror:
-        return shown(reason.strerror)
+        return escape(reason.strerror)
     return f"no answer in HTTP ({type(error).__name__})"
 
 
@@ -217,7 +219,7 @@ async def call(command: tuple[str, ...], environment: dict[str, str], timeout_s:
     try:
         with anyio.fail_after(timeout_s):
             status = await anyio.to_thread.run_sync(os.stat, command[0], abandon_on_cancel=True)
-        if reason := distrust(command[0], status):
+        if reason := untrusted_reason(command[0], status):
             return f"not called: it {reason}"
         process = await anyio.open_process(
             command,

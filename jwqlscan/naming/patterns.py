@@ -72,9 +72,9 @@ def read_pattern(text: str) -> Pattern:
     except RecursionError:
         raise ValueError("is nested too deep") from None
     automaton.check_ways()
-    kept = ALL_DIGITS if automaton.tells_digits(NEEDED_GROUPS) else NO_DIGITS
+    kept = ALL_DIGITS if automaton.depends_on_digits(NEEDED_GROUPS) else NO_DIGITS
     with_program = kept
-    if kept == NO_DIGITS and automaton.tells_digits(GROUPS):
+    if kept == NO_DIGITS and automaton.depends_on_digits(GROUPS):
         with_program = _place(tree, regex.groupindex["program"])
     return Pattern(regex, kept, with_program)
 

@@ -9,7 +9,7 @@ unbounded ones, and optional parts and alternatives as if each could always be t
 Python's matcher tries, at worst, every way in which the automaton can read the start of a name.
 Those ways are exponential in number if inside one repetition two of them begin and end at the same
 place: that is refused. Else they are no more than the product of the ways to choose alternatives,
-to be at places in a repetition, and to leave it: that must be below `MOST_WAYS`. See Weber and
+to be at places in a repetition, and to leave it: that must be below `MAX_WAYS`. See Weber and
 Seidl, "On the degree of ambiguity of finite automata" (1991), which calls the two EDA and IDA.
 """
 
@@ -27,9 +27,9 @@ NAME_LENGTH = 255
 
 # In how many ways a name may be read, at most: of patterns near it none that was tried took a name
 # longer than 2.5 ms. What people write has up to a hundred; stars that overlap, `.*_.*`, have 255.
-MOST_WAYS = 10_000
-MOST_POSITIONS = 1000
-MOST_REPEATED = 100  # positions in one repetition: they are looked at in pairs
+MAX_WAYS = 10_000
+MAX_POSITIONS = 1000
+MAX_REPEATED = 100  # positions in one repetition: they are looked at in pairs
 
 # A run of so many digits is one whose digits the compiled reader leaves out of a name's shape.
 _LONG_RUN = 3
@@ -91,8 +91,8 @@ class Automaton:
         raise ValueError("look-around, back-references and conditions can't be used")
 
     def _position(self, taken: int) -> _Part:
-        if len(self._taken) == MOST_POSITIONS:
-            raise ValueError(f"is too long: it has more than {MOST_POSITIONS} characters to match")
+        if len(self._taken) == MAX_POSITIONS:
+            raise ValueError(f"is too long: it has more than {MAX_POSITIONS} characters to match")
         self._taken.append(both_cases(taken) if self._ignoring_case else taken)
         self._groups.append(frozenset(self._within))
         self._follow.append(Counter())
@@ -176,7 +176,7 @@ class Automaton:
                 if self._is_next(self._after(self._loops[other]), loop)
             )
             ways.append(before * self._ways_in(loop) * self._ways_out(number))
-        if self._ways * max(1, sum(ways)) > MOST_WAYS:
+        if self._ways * max(1, sum(ways)) > MAX_WAYS:
             raise ValueError(
                 "can take too long on a hostile name: say what each repeated or optional part "
                 "may hold so that it can't hold what comes after it, as in [a-z0-9]+_[a-z]+"
@@ -214,8 +214,8 @@ class Automaton:
         runs_away = ValueError(
             "can run away: a repeated part can match the same text in more than one way"
         )
-        if len(loop) > MOST_REPEATED:
-            raise ValueError(f"repeats too much: more than {MOST_REPEATED} characters to match")
+        if len(loop) > MAX_REPEATED:
+            raise ValueError(f"repeats too much: more than {MAX_REPEATED} characters to match")
         if any(self._follow[one][other] > 1 for one, other in product(loop, loop)):
             raise runs_away
         before: dict[tuple[int, int], list[tuple[int, int]]] = {}
@@ -274,7 +274,7 @@ class Automaton:
                     waiting.append(position)
         return reached
 
-    def tells_digits(self, groups: Iterable[str]) -> bool:
+    def depends_on_digits(self, groups: Iterable[str]) -> bool:
         """Tell whether it matters which digits stand in runs of 3 or more.
 
         They do to a position that takes some digits but not others, and in what these groups say.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 LABEL = re.compile(r"[a-z0-9][a-z0-9_.+-]{0,39}", re.ASCII)
 
 # A pattern may take any word for a filetype, and a hostile tree have any number of them.
-MOST_PRODUCTS = 1000
+MAX_PRODUCTS = 1000
 
 _HST_LETTERS = {
     "f": "fgs",
@@ -180,7 +180,7 @@ class PatternClassifier:
         self.product_extension = " or ".join(extensions).lower()
         self._patterns = [_numbered(text, at) for at, text in enumerate(scheme.patterns, 1)]
         self._instruments = dict(scheme.instruments)
-        self._tells_programs = any("program" in p.regex.groupindex for p in self._patterns)
+        self._reads_programs = any("program" in p.regex.groupindex for p in self._patterns)
         # By what a name says; a dict is changed by single, atomic operations.
         self._products: dict[tuple[str, str], Product] = {}
 
@@ -193,7 +193,7 @@ class PatternClassifier:
         product = self._products.get(said)
         if product is None:
             product = self._product(*said)
-            if product is not None and len(self._products) < MOST_PRODUCTS:
+            if product is not None and len(self._products) < MAX_PRODUCTS:
                 self._products[said] = product
             elif product not in self._products.values():
                 return None
@@ -205,7 +205,7 @@ class PatternClassifier:
 
     def program(self, name: str) -> str | None:
         """Return the program that a name says its file is of."""
-        if not self._tells_programs:
+        if not self._reads_programs:
             return None
         match = self._match(name)
         said = None if match is None else match.groupdict().get("program")

@@ -12,11 +12,11 @@ from jwqlscan.errors import ConfigError, LastingWarning, ScanFailedError
 from jwqlscan.model.baseline import JWQL
 from jwqlscan.model.snapshot import ALL, AreaSnapshot, Snapshot
 from jwqlscan.scanning.measure import AreaMeasure
-from jwqlscan.scanning.supervisor import Found
+from jwqlscan.scanning.supervisor import RootInfo
 from jwqlscan.settings import Area, ScanSettings
 from jwqlscan.store import LastArea
 from jwqlscan.store.rows import CENTRAL
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 from jwqlscan.units import counted, format_bytes, format_count, format_day
 
 _FOLLOW = "links are counted apart; scan.follow_file_symlinks counts the files they lead to"
@@ -35,7 +35,7 @@ class _Problem(NamedTuple):
     remedy: str
 
 
-def _remedy(root: Found) -> str:
+def _remedy(root: RootInfo) -> str:
     """Return what to do about an area that can't be read.
 
     To take it as empty is right only where it was removed: what can't be read may hold files.
@@ -59,7 +59,7 @@ def _refusal(problems: Sequence[_Problem]) -> str:
     return "; ".join(f"{', '.join(texts)}; {remedy}" for remedy, texts in by_remedy.items())
 
 
-def survey_paths(config: Config) -> list[str]:
+def probe_paths(config: Config) -> list[str]:
     """Return every path that could be an area's root, each once."""
     paths = [area.path for area in (*_archive_candidates(config), *config.central_areas)]
     if config.archive_path:
@@ -69,7 +69,7 @@ def survey_paths(config: Config) -> list[str]:
 
 def choose_areas(
     config: Config,
-    found: Mapping[str, Found],
+    found: Mapping[str, RootInfo],
     last: Mapping[tuple[str, str], LastArea] | None,
     allow_empty: bool,
 ) -> list[Area]:
@@ -110,14 +110,14 @@ def choose_areas(
     return areas
 
 
-def missing_areas(areas: Sequence[Area], found: Mapping[str, Found]) -> list[Area]:
+def missing_areas(areas: Sequence[Area], found: Mapping[str, RootInfo]) -> list[Area]:
     """Return the areas whose directories do not exist."""
     return [area for area in areas if found[area.path].is_missing]
 
 
 def _problem(
     area: Area,
-    root: Found,
+    root: RootInfo,
     last: Mapping[tuple[str, str], LastArea] | None,
     config: Config,
 ) -> _Problem | None:
@@ -126,13 +126,13 @@ def _problem(
     One that hangs can: the others are measured all the same. So can one whose directory was missing
     in the last run for the same reason: the operator accepted that then.
     """
-    where = f"{shown(area.path)} ({config.where(area.key)})"
+    where = f"{escape(area.path)} ({config.where(area.key)})"
     before = last.get((area.group, area.name)) if last is not None else None
     if root.errno == errno.ETIMEDOUT:
         return None
     if root.errno:
         reason = os.strerror(root.errno)
-        if before is not None and before.missing == (shown(area.path), shown(reason)):
+        if before is not None and before.missing == (escape(area.path), escape(reason)):
             return None
         if root.is_missing and last is None:
             reason += ", and the store can't be asked whether that was accepted"
@@ -144,7 +144,7 @@ def _problem(
 
 def _empty_groups(
     areas: Sequence[Area],
-    found: Mapping[str, Found],
+    found: Mapping[str, RootInfo],
     last: Mapping[tuple[str, str], LastArea],
     problems: Mapping[Area, _Problem],
 ) -> dict[Area, _Problem]:
@@ -154,14 +154,14 @@ def _empty_groups(
         parts = [area for area in areas if area.group == group]
         had = _found_before(last, group, ALL)
         if had and all(found[part.path].empty and part not in problems for part in parts):
-            where = ", ".join(shown(part.path) for part in parts)
+            where = ", ".join(escape(part.path) for part in parts)
             empty[parts[0]] = _Problem(f"{where}: no files, and {had}", _NEXT)
     return empty
 
 
 def _missing_roots(
     config: Config,
-    found: Mapping[str, Found],
+    found: Mapping[str, RootInfo],
     problems: Mapping[Area, _Problem],
     areas: Sequence[Area],
 ) -> list[tuple[str, _Problem]]:
@@ -175,7 +175,7 @@ def _missing_roots(
             continue
         inside = [area for area in areas if _is_in(area.path, path)]
         if not inside or any(area in problems for area in inside):
-            text = f"{shown(path)} ({config.where(key)}): {os.strerror(found[path].errno)}"
+            text = f"{escape(path)} ({config.where(key)}): {os.strerror(found[path].errno)}"
             roots.append((path, _Problem(text, "mount it, or name another")))
     return roots
 
@@ -208,11 +208,11 @@ def check_not_emptied(
             if last is not None:
                 before = _found_before(last, group, one.area.name)
             if before and _is_empty([one]):
-                where = f"{shown(one.area.path)} ({config.where(one.area.key)})"
+                where = f"{escape(one.area.path)} ({config.where(one.area.key)})"
                 emptied.append(_emptiness(where, [one], before))
         total = _found_before(last or {}, group, ALL)
         if not emptied and total and _is_empty(parts):
-            where = ", ".join(shown(one.area.path) for one in parts)
+            where = ", ".join(escape(one.area.path) for one in parts)
             emptied.append(_emptiness(where, parts, total))
         problems += emptied
     if problems:
@@ -234,7 +234,7 @@ def _emptiness(where: str, measures: Sequence[AreaMeasure], before: str) -> _Pro
     errors = counted(sum(sum(one.tally.errors.values()) for one in measures), "error")
     return _Problem(
         f"{where}: no files that can be read{_links(measures)}, and {before}; {errors}, such as"
-        f" {shown(such.path)}: {os.strerror(such.errno)}",
+        f" {escape(such.path)}: {os.strerror(such.errno)}",
         _NEXT if such.errno in (errno.ENOENT, errno.ENOTDIR) else _reading_remedy(such.errno),
     )
 
@@ -329,7 +329,7 @@ def suspicions(
         if fallen:
             found_now, found_then, drops = map(" and ".join, zip(*fallen, strict=True))
             found.append(
-                f"{area.group} {shown(area.name)}: {found_now} where {_who_found(last)}"
+                f"{area.group} {escape(area.name)}: {found_now} where {_who_found(last)}"
                 f" {found_then}, down by {drops}"
             )
     return tuple(found)
@@ -344,7 +344,7 @@ def _who_found(last: LastArea) -> str:
 
 
 def _may_be_there(
-    found: Found, last: Mapping[tuple[str, str], LastArea] | None, area: Area
+    found: RootInfo, last: Mapping[tuple[str, str], LastArea] | None, area: Area
 ) -> bool:
     """Tell whether one of the usual areas is to be measured: if it is there, or was."""
     before = (last or {}).get((area.group, area.name), LastArea(0, 0))

@@ -38,7 +38,7 @@ from jwqlscan.store.failures import Failure, record_failure
 from jwqlscan.store.run_row import run_row
 from jwqlscan.system.process_exit import before_leaving
 from jwqlscan.system.signals import received
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ class Recorder:
             datetime.now(UTC),
             host=socket.gethostname(),
             version=__version__,
-            log_file=shown(log_file),
+            log_file=escape(log_file),
             database=open_store(config.database_url).location,
             page=report_path(config.outputs),
         )
@@ -228,7 +228,7 @@ class Recorder:
             await self._in_time(work)
         except (OSError, TimeoutError) as error:
             reason = getattr(error, "strerror", None) or "no answer from the disk"
-            where = shown(self._config.state_path)
+            where = escape(self._config.state_path)
             # Of a run that is refused for the same reason one line is enough.
             level = logging.WARNING if self._holds_lock else logging.DEBUG
             log.log(level, "%s: %s: `jwqlscan check` will not know of this run", where, reason)
@@ -240,7 +240,7 @@ class Recorder:
     async def _store(self, failure: Failure, monitored: bool = False) -> bool:
         """Store a failed run, and return whether that was done; no SQLite file is made for it."""
         try:
-            async with open_store(self._config.database_url, Tables.LOOKED_AT) as store:
+            async with open_store(self._config.database_url, Tables.IF_PRESENT) as store:
                 if monitored and failure.ended is not None:
                     await store.record_failure(failure.started, failure.ended, failure.log_file)
                 await record_failure(store, failure)
@@ -316,7 +316,7 @@ async def record_report(config: Config, report_failure: str) -> None:
         with anyio.fail_after(WRITE_TIMEOUT_S):
             await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
     except (OSError, TimeoutError) as error:
-        log.debug("%s: %s", shown(config.state_path), getattr(error, "strerror", "no answer"))
+        log.debug("%s: %s", escape(config.state_path), getattr(error, "strerror", "no answer"))
 
 
 async def record_refusal(config: Config, run_id: str, error: ConfigError) -> None:

@@ -19,7 +19,7 @@ DEFAULT_WORKERS = (0, 1, 2, 4, 8, 16, 32, 64)
 EQUALLY_FAST = 0.95
 
 # Fewer entries are read in some milliseconds, of which starting the workers is the most.
-LEAST_ENTRIES = 1_000
+MIN_ENTRIES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Benchmark:
     rates : tuple of Rate
     recommended : Rate or None
         The fewest workers of those that are as fast as the fastest; auto before all. None with
-        fewer than `LEAST_ENTRIES`.
+        fewer than `MIN_ENTRIES`.
     """
 
     entries: int
@@ -105,7 +105,7 @@ async def benchmark(
         Rate(one.reader, one.workers, statistics.median(all_), min(all_), max(all_))
         for one, all_ in speeds.items()
     )
-    best = recommended(rates) if entries >= LEAST_ENTRIES else None
+    best = recommended(rates) if entries >= MIN_ENTRIES else None
     return Benchmark(entries, rounds, rates, best)
 
 

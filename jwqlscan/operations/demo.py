@@ -21,7 +21,7 @@ from jwqlscan.model.tally import Amount, Tally
 from jwqlscan.operations.report import report
 from jwqlscan.operations.run import run
 from jwqlscan.store import open_store
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 from jwqlscan.units import TIB_BYTES, counted, format_bytes, format_count
 
 MARKER = ".made-by-jwqlscan-demo"
@@ -131,7 +131,7 @@ async def run_demo(directory: str, say: Callable[[str], object]) -> Demonstratio
         count, size = _make_files(directory)
         say(f"made {counted(count, 'sparse file')} ({format_bytes(size)}) in {directory}")
     config = load_config(os.path.join(directory, "config.toml"))
-    logging.getLogger(__name__).debug("demo in %s", shown(directory))
+    logging.getLogger(__name__).debug("demo in %s", escape(directory))
     outcome = await run(config, with_report=False)
     for area in outcome.snapshot.areas:
         tally = area.tally
@@ -158,11 +158,11 @@ def _claim(directory: str) -> bool:
     try:
         os.makedirs(directory, exist_ok=True)
         if os.listdir(directory):
-            raise ConfigError(f"{shown(directory)} is not empty: name a directory to be made")
+            raise ConfigError(f"{escape(directory)} is not empty: name a directory to be made")
         with open(os.path.join(directory, "config.toml"), "x", encoding="utf-8") as file:
             file.write(CONFIG)
     except OSError as error:
-        raise ConfigError(f"{shown(directory)}: {error.strerror}") from None
+        raise ConfigError(f"{escape(directory)}: {error.strerror}") from None
     return True
 
 

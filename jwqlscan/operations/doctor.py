@@ -18,14 +18,14 @@ from jwqlscan.errors import ClockError, JwqlscanError, StoreError, StoreMissingE
 from jwqlscan.monitoring.check import gather
 from jwqlscan.naming.jwst import FILETYPES, INSTRUMENT_LABELS
 from jwqlscan.operations import preflight
-from jwqlscan.operations.areas import choose_areas, missing_areas, survey_paths
+from jwqlscan.operations.areas import choose_areas, missing_areas, probe_paths
 from jwqlscan.operations.earlier_areas import earlier_areas
 from jwqlscan.operations.preflight_metrics import check_metrics, check_metrics_outside
-from jwqlscan.scanning.measure import survey_seconds
+from jwqlscan.scanning.measure import probe_seconds
 from jwqlscan.scanning.readers import available_readers, native_problem
-from jwqlscan.scanning.supervisor import Scanner
+from jwqlscan.scanning.supervisor import Supervisor
 from jwqlscan.settings import JWST
-from jwqlscan.state.local_state import look_at_state
+from jwqlscan.state.local_state import read_state
 from jwqlscan.store import LastArea, Tables, open_store
 from jwqlscan.store.invalid_rows import gaps
 from jwqlscan.store.jwql_columns import missing_labels
@@ -35,8 +35,8 @@ from jwqlscan.system.clock import check_clock, future_warning, latest_date
 from jwqlscan.system.df import DfError, capacity
 from jwqlscan.system.log_file import make_log_directory
 from jwqlscan.system.mounts import MOUNTINFO, mount_table_problem
-from jwqlscan.system.ownership import distrust
-from jwqlscan.text import shown
+from jwqlscan.system.ownership import untrusted_reason
+from jwqlscan.text import escape
 from jwqlscan.units import counted, format_bytes, format_time
 
 STORE_TIMEOUT_S = 20.0  # for the areas of earlier runs
@@ -62,7 +62,7 @@ async def examine(config: Config) -> list[Diagnosis]:
         Failures are among them, none is raised. What a run would make (the state and output
         directories, the database's tables) is made.
     """
-    found = [Diagnosis("configuration", True, shown(config.file) or "none, only defaults")]
+    found = [Diagnosis("configuration", True, escape(config.file) or "none, only defaults")]
     checks: list[tuple[str, Callable[[Config], Awaitable[str]]]] = [
         ("directories a run writes to", _places),
         ("areas", _areas),
@@ -73,7 +73,7 @@ async def examine(config: Config) -> list[Diagnosis]:
         ("JWQL's tables", _jwql_tables),
         ("reader", _reader),
         ("disk space", _room),
-        ("who is told", _notices),
+        ("who is told", _notifications),
         ("clock", _clock),
         ("last run", _last_run),
         ("spool", partial(_spool, found)),
@@ -87,7 +87,7 @@ async def examine(config: Config) -> list[Diagnosis]:
             text = f"{error}; see whether it is mounted, and its server answers"
             found.append(Diagnosis(what, False, text))
         except OSError as error:
-            where = f"{shown(os.fsdecode(error.filename))}: " if error.filename else ""
+            where = f"{escape(os.fsdecode(error.filename))}: " if error.filename else ""
             found.append(Diagnosis(what, False, f"{where}{error.strerror}"))
     return found
 
@@ -97,7 +97,7 @@ async def _places(config: Config) -> str:
     if config.log_path:
         place = ("log.path", config.log_path)
         await preflight.in_time(partial(_try_to_write, *place, config), (place,))
-    return f"{shown(config.state_path)}, {shown(config.outputs.directory)} can be written"
+    return f"{escape(config.state_path)}, {escape(config.outputs.directory)} can be written"
 
 
 def _try_to_write(key: str, directory: str, config: Config) -> None:
@@ -106,17 +106,17 @@ def _try_to_write(key: str, directory: str, config: Config) -> None:
         try_to_write(directory)
     except OSError as error:
         raise JwqlscanError(
-            f"{config.where(key)}: {shown(directory)}: {error.strerror}; make it, writable for who"
+            f"{config.where(key)}: {escape(directory)}: {error.strerror}; make it, writable for who"
             " runs jwqlscan, or name another"
         ) from None
 
 
 async def _areas(config: Config) -> str:
-    scanner = Scanner()  # a process of its own: a mount that hangs is given up there
+    supervisor = Supervisor()  # a process of its own: a mount that hangs is given up there
     try:
-        found = await scanner.survey(survey_paths(config), survey_seconds(config.scan))
+        found = await supervisor.probe(probe_paths(config), probe_seconds(config.scan))
     finally:
-        scanner.close()
+        supervisor.close()
     areas = choose_areas(config, found, await _last_areas(config), False)
     if not areas:
         raise JwqlscanError("none: set archive.path or central.path, or run `jwqlscan init`")
@@ -124,8 +124,8 @@ async def _areas(config: Config) -> str:
     await check_metrics_outside(config, areas, found)
     missing = missing_areas(areas, found)
     readable = [area for area in areas if area not in missing]
-    names = ", ".join(f"{area.group} {shown(area.name)}" for area in readable)
-    gone = ", ".join(f"{area.group} {shown(area.name)} ({shown(area.path)})" for area in missing)
+    names = ", ".join(f"{area.group} {escape(area.name)}" for area in readable)
+    gone = ", ".join(f"{area.group} {escape(area.name)} ({escape(area.path)})" for area in missing)
     return f"{len(readable)} can be read: {names}" + (
         f"; missing, as accepted with --allow-empty: {gone}" if gone else ""
     )
@@ -135,7 +135,7 @@ async def _last_areas(config: Config) -> Mapping[tuple[str, str], LastArea] | No
     """Return what the next run compares areas with; None if the store does not answer in time."""
     try:
         with anyio.move_on_after(STORE_TIMEOUT_S):
-            store = open_store(config.database_url, Tables.LOOKED_AT)
+            store = open_store(config.database_url, Tables.IF_PRESENT)
             return (await earlier_areas(store, latest_date())).last
     except StoreMissingError:
         return {}
@@ -151,7 +151,7 @@ async def _mount_table(config: Config) -> str:
 
 
 async def _patterns(config: Config) -> str:
-    roots = survey_paths(config)
+    roots = probe_paths(config)
     if problem := useless_patterns(config.scan, roots, config.source):
         raise JwqlscanError(problem)
     return f"{counted(len(config.scan.exclude), 'pattern')} in scan.exclude"
@@ -165,7 +165,7 @@ async def _df(config: Config) -> str:
             left = (
                 f"{format_bytes(room.available_bytes)} left" if room.has_size else "no known size"
             )
-            texts.append(f"{shown(path)} has {left}")
+            texts.append(f"{escape(path)} has {left}")
     return ", ".join(texts) or "not asked: there is nothing to measure"
 
 
@@ -181,7 +181,7 @@ async def _database(config: Config) -> str:
 async def _jwql_tables(config: Config) -> str:
     """Look at what JWQL's tables can't take, and at rows in them that no one can read."""
     try:
-        async with open_store(config.database_url, Tables.LOOKED_AT) as store:
+        async with open_store(config.database_url, Tables.IF_PRESENT) as store:
             columns = (await store.catalog()).get("filesystem_instrument", {})
             products = await last_products(store)
             problems = await gaps(store)
@@ -227,33 +227,33 @@ async def _reader(config: Config) -> str:
 async def _room(config: Config) -> str:
     room = await capacity(config.state_path, config.df_timeout_s)
     if not room.has_size:
-        return f"{shown(config.state_path)} is in a filesystem that reports no size"
+        return f"{escape(config.state_path)} is in a filesystem that reports no size"
     if room.available_bytes < ROOM_BYTES:
         raise OSError(
             errno.ENOSPC,
             f"only {format_bytes(room.available_bytes)} left: make room, or set state.path",
             config.state_path,
         )
-    return f"{shown(config.state_path)} has {format_bytes(room.available_bytes)} left"
+    return f"{escape(config.state_path)} has {format_bytes(room.available_bytes)} left"
 
 
-async def _notices(config: Config) -> str:
+async def _notifications(config: Config) -> str:
     """Look at what is called and written when a run ended; nobody is told anything now."""
     told = []
     if config.metrics_path:
         await check_metrics(config)
-        told.append(f"metrics in {shown(config.metrics_path)}")
-    if config.notices.ping_url:
+        told.append(f"metrics in {escape(config.metrics_path)}")
+    if config.notifications.ping_url:
         told.append("a dead-man's switch, by notify.ping_url")
-    if config.notices.command:
-        program = config.notices.command[0]
+    if config.notifications.command:
+        program = config.notifications.command[0]
         if not (os.path.isfile(program) and os.access(program, os.X_OK)):
             reason = "is no program that can be executed: name another, or chmod +x it"
         else:
-            reason = distrust(program, os.stat(program))
+            reason = untrusted_reason(program, os.stat(program))
         if reason:
-            raise JwqlscanError(f"{config.where('notify.command')}: {shown(program)} {reason}")
-        told.append(shown(program))
+            raise JwqlscanError(f"{config.where('notify.command')}: {escape(program)} {reason}")
+        told.append(escape(program))
     return ", ".join(told) or "nobody: metrics.path, notify.ping_url and notify.command are not set"
 
 
@@ -264,11 +264,11 @@ async def _clock(config: Config) -> str:
     written = datetime.fromtimestamp(os.stat(config.state_path).st_mtime, UTC)
     if written > now + timedelta(days=1):
         raise ClockError(
-            f"the system clock reads {format_time(now)}, and {shown(config.state_path)} was"
+            f"the system clock reads {format_time(now)}, and {escape(config.state_path)} was"
             f" changed on {format_time(written)}: set the clock or enable NTP"
         )
     with contextlib.suppress(StoreError):  # reported as the database
-        async with open_store(config.database_url, Tables.LOOKED_AT) as store:
+        async with open_store(config.database_url, Tables.IF_PRESENT) as store:
             if warning := future_warning(await future_dates(store, latest_date(now))):
                 raise ClockError(warning)
     return format_time(now)
@@ -276,7 +276,7 @@ async def _clock(config: Config) -> str:
 
 async def _last_run(config: Config) -> str:
     """Look at how the last run on this host ended, and whether one is in progress."""
-    local = await look_at_state(config)
+    local = await read_state(config)
     stored = None
     with contextlib.suppress(StoreError):  # what is wrong with the store is reported of the store
         stored = (await gather(config.database_url)).failed
@@ -291,7 +291,7 @@ async def _last_run(config: Config) -> str:
 
 
 async def _spool(found: Sequence[Diagnosis], config: Config) -> str:
-    local = await look_at_state(config)
+    local = await read_state(config)
     for one in found:
         if one.what == "database" and not one.well:
             local = local.without_cause(one.text)

@@ -15,13 +15,13 @@ from jwqlscan.errors import ConfigError, JwqlscanError
 from jwqlscan.reporting import report_path
 from jwqlscan.resource_limits import shortage
 from jwqlscan.scanning.readers import check_reader
-from jwqlscan.scanning.supervisor import Found
+from jwqlscan.scanning.supervisor import RootInfo
 from jwqlscan.settings import Area
 from jwqlscan.state.permissions import share_state
 from jwqlscan.store.spool import BAD
 from jwqlscan.system.atomic_files import make_directory_now, remove_litter, try_to_write
-from jwqlscan.system.ownership import distrust_way
-from jwqlscan.text import shown
+from jwqlscan.system.ownership import untrusted_ancestor
+from jwqlscan.text import escape
 
 # To make a directory and write a block takes a moment, on the slowest disk.
 PLACES_TIMEOUT_S = 60.0
@@ -45,14 +45,16 @@ async def check(config: Config) -> None:
     await in_time(partial(_check_places, config), _places(config))
 
 
-async def check_outside(config: Config, areas: Sequence[Area], found: Mapping[str, Found]) -> None:
+async def check_outside(
+    config: Config, areas: Sequence[Area], found: Mapping[str, RootInfo]
+) -> None:
     """Refuse to write into what is measured, unless ``outputs.allow_inside`` is set.
 
     Parameters
     ----------
     config : Config
     areas : sequence of Area
-    found : mapping of str to Found
+    found : mapping of str to RootInfo
         The identities of the areas' directories: this process does not look at them itself.
 
     Raises
@@ -65,7 +67,7 @@ async def check_outside(config: Config, areas: Sequence[Area], found: Mapping[st
 async def check_places_outside(
     config: Config,
     areas: Sequence[Area],
-    found: Mapping[str, Found],
+    found: Mapping[str, RootInfo],
     places: Iterable[tuple[str, str]],
 ) -> None:
     """Do what `check_outside` does for some directories, each with the key it comes from."""
@@ -92,7 +94,7 @@ async def in_time(look: Callable[[], None], places: Iterable[tuple[str, str]]) -
         with anyio.fail_after(PLACES_TIMEOUT_S):
             await anyio.to_thread.run_sync(look, abandon_on_cancel=True)
     except TimeoutError:
-        mounts = ", ".join(f"{key} {shown(path)}" for key, path in places)
+        mounts = ", ".join(f"{key} {escape(path)}" for key, path in places)
         raise ConfigError(
             f"no answer within {PLACES_TIMEOUT_S:g} s from where a run writes: see the mounts of"
             f" {mounts}"
@@ -123,9 +125,9 @@ def _check_places(config: Config) -> None:
     except OSError as error:
         key, path = place
         if words := shortage(error):
-            raise JwqlscanError(f"{config.where(key)}: {shown(path)}: {words}") from None
+            raise JwqlscanError(f"{config.where(key)}: {escape(path)}: {words}") from None
         raise ConfigError(
-            f"{config.where(key)}: {shown(path)}: {error.strerror}; outputs.path and state.path"
+            f"{config.where(key)}: {escape(path)}: {error.strerror}; outputs.path and state.path"
             " must be directories that can be written"
         ) from None
 
@@ -133,10 +135,10 @@ def _check_places(config: Config) -> None:
 def _check_trust(config: Config) -> None:
     report = ("outputs.path", os.path.dirname(report_path(config.outputs)))
     for key, path in (*_places(config), report):
-        place, reason = distrust_way(path)
+        place, reason = untrusted_ancestor(path)
         if reason:
-            way = "" if place == path else f", on the way to {shown(path)},"
-            raise ConfigError(f"{config.where(key)}: {shown(place)}{way} {reason}")
+            way = "" if place == path else f", on the way to {escape(path)},"
+            raise ConfigError(f"{config.where(key)}: {escape(place)}{way} {reason}")
 
 
 def _places(config: Config) -> Iterator[tuple[str, str]]:
@@ -158,7 +160,7 @@ def _check_outside(
         for device_inode in _identities(path):
             if area := roots.get(device_inode):
                 raise ConfigError(
-                    f"{config.where(key)}: {shown(path)} is inside {shown(area.path)}"
+                    f"{config.where(key)}: {escape(path)} is inside {escape(area.path)}"
                     f" ({config.named(area.key)}), which is measured: name a directory elsewhere,"
                     " or set outputs.allow_inside = true"
                 )

@@ -16,10 +16,10 @@ from jwqlscan.config.loader import Config
 from jwqlscan.errors import ConfigError
 from jwqlscan.monitoring.metrics import check_name
 from jwqlscan.operations.preflight import check_places_outside, in_time
-from jwqlscan.scanning.supervisor import Found
+from jwqlscan.scanning.supervisor import RootInfo
 from jwqlscan.settings import Area
 from jwqlscan.system.atomic_files import remove_litter, try_to_write
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 
 KEY = "metrics.path"
 
@@ -37,7 +37,7 @@ async def check_metrics(config: Config) -> None:
 
 
 async def check_metrics_outside(
-    config: Config, areas: Sequence[Area], found: Mapping[str, Found]
+    config: Config, areas: Sequence[Area], found: Mapping[str, RootInfo]
 ) -> None:
     """Refuse to write the metrics into what is measured, as `preflight.check_outside` does.
 
@@ -49,7 +49,9 @@ async def check_metrics_outside(
         await check_places_outside(config, areas, found, _places(config))
 
 
-async def metrics_problem(config: Config, areas: Sequence[Area], found: Mapping[str, Found]) -> str:
+async def metrics_problem(
+    config: Config, areas: Sequence[Area], found: Mapping[str, RootInfo]
+) -> str:
     """Return why a run can't write its metrics, in one line; "" if it can, or shall not."""
     try:
         await check_metrics(config)
@@ -68,8 +70,9 @@ def _check_writable(config: Config) -> None:
             remove_litter(directory, among_others=True)
         except OSError as error:
             raise ConfigError(
-                f"{config.where(KEY)}: {shown(config.metrics_path or directory)}: {error.strerror};"
-                " name a file in a directory that the user of the run can write to"
+                f"{config.where(KEY)}: {escape(config.metrics_path or directory)}:"
+                f" {error.strerror}; name a file in a directory that the user of the run can"
+                " write to"
             ) from None
 
 

@@ -11,7 +11,7 @@ from jwqlscan.history.insight_queries import read_insight
 from jwqlscan.operations.attempt_recorder import record_report
 from jwqlscan.reporting import write_report
 from jwqlscan.reporting.alarm import Alarm, alarm_of
-from jwqlscan.state.local_state import LocalState, look_at_state
+from jwqlscan.state.local_state import LocalState, read_state
 from jwqlscan.store import Tables, open_store
 from jwqlscan.store.failures import Failure, newest_failure
 from jwqlscan.store.queries import future_dates, last_runs
@@ -46,7 +46,7 @@ async def report(
         If a file can't be written.
     """
     until = latest_date(datetime.now(UTC))
-    async with open_store(config.database_url, Tables.LOOKED_AT) as store:
+    async with open_store(config.database_url, Tables.IF_PRESENT) as store:
         history = await store.history(since, until)
         insight = await read_insight(store, until)
         note = " ".join(filter(None, (note, future_warning(await future_dates(store, until)))))
@@ -55,7 +55,7 @@ async def report(
     alarm = (
         None
         if in_run
-        else _alarm(await look_at_state(config), failure, runs[0].date if runs else None)
+        else _alarm(await read_state(config), failure, runs[0].date if runs else None)
     )
     host = socket.gethostname()
     return tuple(await write_report(history, insight, config.outputs, host, note, alarm))

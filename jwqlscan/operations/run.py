@@ -29,27 +29,27 @@ from jwqlscan.errors import (
 )
 from jwqlscan.model.capped_sums import capped_warnings
 from jwqlscan.model.snapshot import ALL, MISSING, AreaSnapshot, Capacity, Snapshot, worst_state
-from jwqlscan.monitoring.notify import Announcement, Ending, announced
+from jwqlscan.monitoring.notify import Ending, Notifier, notified
 from jwqlscan.operations import preflight
 from jwqlscan.operations.areas import (
     check_not_emptied,
     choose_areas,
     link_warnings,
     missing_warnings,
-    survey_paths,
+    probe_paths,
     suspicions,
 )
 from jwqlscan.operations.attempt_recorder import Recorder, recorded
 from jwqlscan.operations.earlier_areas import Earlier, earlier_areas
 from jwqlscan.operations.preflight_metrics import metrics_problem
 from jwqlscan.operations.report import report
-from jwqlscan.operations.snapshot_storage import said, store_snapshot, thin
+from jwqlscan.operations.snapshot_storage import failure_line, store_snapshot, thin
 from jwqlscan.reporting import warm_up
 from jwqlscan.resource_limits import shortage
 from jwqlscan.scanning.display import Display
-from jwqlscan.scanning.measure import Measurement, measure, survey_seconds
+from jwqlscan.scanning.measure import Measurement, measure, probe_seconds
 from jwqlscan.scanning.readers import fallback_warning
-from jwqlscan.scanning.supervisor import Scanner
+from jwqlscan.scanning.supervisor import Supervisor
 from jwqlscan.settings import ScanSettings
 from jwqlscan.state.reported_warnings import unreported
 from jwqlscan.state.run_in_progress import noted_progress
@@ -64,7 +64,7 @@ from jwqlscan.units import counted, format_bytes, format_seconds
 log = logging.getLogger(__name__)
 
 # What opening the roots, and df, get even where scan.max_runtime is over.
-LEAST_S = 1.0
+MIN_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class _Run:
     def at_most(self, seconds: float, config: Config) -> float:
         """Return how long something may take that is not to outlive ``scan.max_runtime``."""
         allowed = config.scan.max_runtime_s or math.inf
-        return min(seconds, max(LEAST_S, self.began + allowed - time.monotonic()))
+        return min(seconds, max(MIN_S, self.began + allowed - time.monotonic()))
 
 
 async def run(
@@ -159,13 +159,13 @@ async def run(
     """
     this = _Run(datetime.now(UTC), log_file, run_id or str(uuid.uuid4()))
     async with (
-        announced(config.notices, this.run_id) as announcement,
+        notified(config.notifications, this.run_id) as notifier,
         recorded(config, this.run_id, log_file) as recorder,
     ):
         outcome = await _run(
             config,
             this,
-            announcement,
+            notifier,
             recorder,
             allow_empty,
             allow_drop,
@@ -173,14 +173,14 @@ async def run(
             wait_s,
             display or Display(),
         )
-        announcement.ending = _ending(outcome)
+        notifier.ending = _ending(outcome)
     return outcome
 
 
 async def _run(
     config: Config,
     this: _Run,
-    announcement: Announcement,
+    notifier: Notifier,
     recorder: Recorder,
     allow_empty: bool,
     allow_drop: bool,
@@ -195,7 +195,7 @@ async def _run(
         this.started, this.began = datetime.now(UTC), time.monotonic()
         await recorder.begin(this.started)
         check_clock(this.started)
-        announcement.begin()
+        notifier.begin()
         with noted_progress(display, fd) as noted:
             return await _attempt(
                 config, this, recorder, allow_empty, allow_drop, with_report, noted
@@ -261,7 +261,7 @@ async def _report(config: Config, store: Store) -> tuple[tuple[str, ...], str]:
     try:
         return await report(config, in_run=True), ""
     except (ReportError, StoreError) as error:
-        return (), await said(store, error)
+        return (), await failure_line(store, error)
     except Exception as error:  # what was measured is stored all the same
         where = "" if shortage(error) else "; `jwqlscan report --debug` shows where"
         return (), f"the report: {cause_of(error)}{where}"
@@ -288,7 +288,7 @@ async def _before(store: Store, this: _Run) -> Earlier:
         this.store_was_down = isinstance(error, StoreUnavailableError)
         # If it still is after the scan, that is reported then, once.
         level = logging.INFO if this.store_was_down else logging.WARNING
-        log.log(level, "%s; measuring all the same", await said(store, error))
+        log.log(level, "%s; measuring all the same", await failure_line(store, error))
         return Earlier(None, {}, [])
 
 
@@ -302,10 +302,10 @@ async def _measure(
 ) -> Snapshot:
     """Scan and ask df, side by side."""
     display.phase("looking at the areas")
-    scanner = Scanner()
+    supervisor = Supervisor()
     try:
-        patience = this.at_most(survey_seconds(config.scan), config)
-        found = await scanner.survey(survey_paths(config), patience)
+        timeout_s = this.at_most(probe_seconds(config.scan), config)
+        found = await supervisor.probe(probe_paths(config), timeout_s)
         areas = choose_areas(config, found, last, allow_empty)
         await preflight.check_outside(config, areas, found)
         this.metrics_problem = await metrics_problem(config, areas, found)
@@ -318,8 +318,8 @@ async def _measure(
 
         async def probe(path: str) -> None:
             try:
-                patience = this.at_most(config.df_timeout_s, config)
-                capacities[path] = await capacity(path, patience)
+                timeout_s = this.at_most(config.df_timeout_s, config)
+                capacities[path] = await capacity(path, timeout_s)
             except DfError as error:
                 capacities[path] = None
                 log.warning("%s", error)
@@ -332,10 +332,10 @@ async def _measure(
                     tasks.start_soon(probe, path)
                 settings = _scan_settings(config, this)
                 measurement = await measure(
-                    scanner, areas, found, settings, display.progress, this.began
+                    supervisor, areas, found, settings, display.progress, this.began
                 )
     finally:
-        scanner.close()
+        supervisor.close()
     if not allow_empty:
         check_not_emptied(measurement.areas, last, config)
     seconds = time.monotonic() - started

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from jwqlscan.config.loader import Config
 from jwqlscan.errors import ConfigError
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 
 # Off the full hour, at which everybody else's jobs start.
 HOUR, MINUTE = 3, 17
@@ -144,8 +144,8 @@ def _command(config: Config, program: Sequence[str]) -> list[str]:
 
 
 def _plain(word: str) -> str:
-    if shown(word) != word:
-        raise ConfigError(f"{shown(word)}: such a name can't stand in a schedule: rename it")
+    if escape(word) != word:
+        raise ConfigError(f"{escape(word)}: such a name can't stand in a schedule: rename it")
     return word
 
 

@@ -23,7 +23,7 @@ from jwqlscan.store import Store, spool
 from jwqlscan.store.invalid_rows import jwql_gaps
 from jwqlscan.store.queries import last_runs
 from jwqlscan.system.clock import LATEST
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 
 _THIN_RUNS = 14
 
@@ -64,8 +64,8 @@ async def store_snapshot(config: Config, store: Store, snapshot: Snapshot) -> St
             lasting = await _gaps(store)
     except StoreError as error:
         codes.append(ExitCode.SPOOLED)
-        reason = await said(store, error)
-        warnings.append(f"{reason}; kept in {shown(spooled)}, {_when_stored(error)}")
+        reason = await failure_line(store, error)
+        warnings.append(f"{reason}; kept in {escape(spooled)}, {_when_stored(error)}")
         warnings += await _share(config)
         return Stored(codes, warnings, (), spooled, reason)
     warnings += [*flushed.warnings, *lasting]
@@ -130,8 +130,8 @@ async def thin(config: Config, store: Store) -> list[str]:
     return []
 
 
-async def said(store: Store, error: JwqlscanError) -> str:
+async def failure_line(store: Store, error: JwqlscanError) -> str:
     """Return what is to be said of a failure; a damaged store is moved aside first."""
     if isinstance(error, StoreDamagedError):
-        return await store.keep_aside() or str(error)
+        return await store.quarantine() or str(error)
     return str(error)

@@ -36,7 +36,7 @@ from jwqlscan.store.queries import (
     product_points,
 )
 from jwqlscan.system.clock import latest_date
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 from jwqlscan.units import format_minute, format_time
 
 # Among so many runs before one there is a complete one to compare it with, or it is compared with
@@ -121,7 +121,7 @@ async def status(database_url: str, count: int, now: datetime | None = None) -> 
         Aware; what ages count from.
     """
     now = now or datetime.now(UTC)
-    async with open_store(database_url, Tables.LOOKED_AT) as store:
+    async with open_store(database_url, Tables.IF_PRESENT) as store:
         until = latest_date(now)
         runs = await last_runs(store, count + COMPLETE_WITHIN, until)
         found = [
@@ -160,15 +160,15 @@ async def series(
     group, _, name = (area or "archive").partition("/")
     if group not in ("archive", "central") or (area and area.endswith("/")):
         raise ConfigError(
-            f"no area {shown(area)}: write archive, central, archive/AREA or central/AREA"
+            f"no area {escape(area)}: write archive, central, archive/AREA or central/AREA"
         )
     if (instrument or filetype) and (group, name) != ("archive", ""):
         raise ConfigError(
-            f"products are kept for the whole archive only: leave out --area {shown(area)},"
+            f"products are kept for the whole archive only: leave out --area {escape(area)},"
             " or --instrument and --filetype"
         )
     points: Sequence[Point] = ()
-    async with open_store(database_url, Tables.LOOKED_AT) as store:
+    async with open_store(database_url, Tables.IF_PRESENT) as store:
         asked = (group, name, instrument.casefold(), filetype.casefold())
         points = await _points(store, *asked, since)
         if not points and not await _points(store, *asked, None):
@@ -196,16 +196,16 @@ async def _check_known(store: Store, group: str, name: str, instrument: str, fil
         ("filetype", filetype, [one for _, one in products]),
     ):
         if label and known and label not in known:
-            there = shown(", ".join(sorted(set(known))))
-            raise ConfigError(f"no {what} {shown(label)} is stored; there are {there}")
+            there = escape(", ".join(sorted(set(known))))
+            raise ConfigError(f"no {what} {escape(label)} is stored; there are {there}")
     areas = [area for run in await last_runs(store, 1) for area in run.areas]
     if areas and not any((one.group, one.name) == (group, name or ALL) for one in areas):
         wanted = f"{group}/{name}" if name else group
-        there = shown(", ".join(one.label for one in areas))
-        raise ConfigError(f"no run measured {shown(wanted)}; there are {there}")
+        there = escape(", ".join(one.label for one in areas))
+        raise ConfigError(f"no run measured {escape(wanted)}; there are {there}")
 
 
-async def grown(
+async def compare_runs(
     database_url: str, since: str | datetime | timedelta, by: str, area: str = "", top: int = 20
 ) -> Growth:
     """Return what changed in an area between two stored runs.
@@ -227,7 +227,7 @@ async def grown(
     ConfigError
         If there is no such area, or fewer than two runs looked into it.
     """
-    async with open_store(database_url, Tables.LOOKED_AT) as store:
+    async with open_store(database_url, Tables.IF_PRESENT) as store:
         looks = await read_looks(store)
         group, _, name = area.partition("/")
         wanted = (group, name or ALL)
@@ -236,7 +236,7 @@ async def grown(
         found = looks.get(wanted, [])
         if area and looks and not found:
             known = ", ".join(area_label(*one) for one in sorted(looks))
-            raise ConfigError(f"no run looked into {shown(area)}; there are {shown(known)}")
+            raise ConfigError(f"no run looked into {escape(area)}; there are {escape(known)}")
         if len(found) < 2:
             raise ConfigError(
                 f"{store.location}: growth needs two runs, and there"

@@ -12,7 +12,7 @@ from rich.table import Table
 PIPE_WIDTH = 200
 
 # Names and paths are folded to as little as this before a number is left out.
-LEAST_FOLDED = 20
+MIN_FOLDED = 20
 
 WIDE = 110
 BAR_WIDTH = 30
@@ -53,7 +53,7 @@ class Terminal(Console):
         """
         for number in range(len(expendable) + 1):
             without = expendable[:number]
-            narrowest = listing.table(without, LEAST_FOLDED)
+            narrowest = listing.table(without, MIN_FOLDED)
             fits = Measurement.get(self, self.options, narrowest).maximum <= self.room
             if fits:
                 break

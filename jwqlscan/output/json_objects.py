@@ -12,7 +12,7 @@ from jwqlscan.model.directory_totals import BY_DIRECTORY, full_path, largest
 from jwqlscan.model.snapshot import area_label
 from jwqlscan.model.tally import error_text
 from jwqlscan.settings import AUTO
-from jwqlscan.text import harmless, path_fields, shown
+from jwqlscan.text import escape, escape_controls, path_fields
 
 if TYPE_CHECKING:
     from jwqlscan.history.insight import Bounds, Growth, GrowthRow
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from jwqlscan.state.run_in_progress import RunInProgress
     from jwqlscan.store.failures import Failure
     from jwqlscan.store.spool import Flushed
-    from jwqlscan.store.transfer.copy import Moved
+    from jwqlscan.store.transfer.copy import Copied
     from jwqlscan.store.transfer.prune import Pruned
 
 
@@ -47,7 +47,7 @@ def tally_object(path: str, tally: Tally) -> dict[str, Any]:
         "other": tally.other,
         "vanished": tally.vanished,
         "skipped": dict(sorted(tally.skipped.items())),
-        "mounts": {shown(point): fstype for point, fstype in sorted(tally.mounts.items())},
+        "mounts": {escape(point): fstype for point, fstype in sorted(tally.mounts.items())},
         "errors": dict(sorted(tally.errors.items())),
         "error_samples": [
             {
@@ -60,7 +60,7 @@ def tally_object(path: str, tally: Tally) -> dict[str, Any]:
         ],
         "unrecognized": {
             "count": tally.unrecognized,
-            "samples": [shown(p) for _, p in sorted(tally.unrecognized_samples.items())],
+            "samples": [escape(p) for _, p in sorted(tally.unrecognized_samples.items())],
         },
         "by_product": [
             {
@@ -85,7 +85,7 @@ def scan_object(
     return {
         "complete": measurement.complete,
         "areas": [
-            {"state": one.state, "note": harmless(one.note)}
+            {"state": one.state, "note": escape_controls(one.note)}
             | tally_object(one.area.path, one.tally)
             | {f"by_{by}": _projection_object(one.tally.cube, by) for by in cubes}
             | ({"put_together": one.tally.cube.folded} if cubes else {})
@@ -204,20 +204,20 @@ def run_object(outcome: Outcome) -> dict[str, Any]:
         "workers": snapshot.workers,
         "seconds": round(snapshot.seconds, 6),
         "areas": [_area_object(area) for area in snapshot.areas],
-        "incomplete": [harmless(reason) for reason in snapshot.incomplete_reasons],
-        "suspicions": [harmless(doubt) for doubt in snapshot.suspicions],
-        "warnings": [harmless(warning) for warning in outcome.warnings],
-        "store": shown(outcome.store),
-        "written": [shown(path) for path in outcome.written],
+        "incomplete": [escape_controls(reason) for reason in snapshot.incomplete_reasons],
+        "suspicions": [escape_controls(doubt) for doubt in snapshot.suspicions],
+        "warnings": [escape_controls(warning) for warning in outcome.warnings],
+        "store": escape(outcome.store),
+        "written": [escape(path) for path in outcome.written],
     }
 
 
 def _area_object(area: AreaSnapshot) -> dict[str, Any]:
     return {
         "group": area.group,
-        "name": shown(area.name),
+        "name": escape(area.name),
         "state": area.state,
-        "note": harmless(area.note),
+        "note": escape_controls(area.note),
         **tally_object(area.path, area.tally),
         "capacity": None if area.capacity is None else _capacity_object(area.capacity),
     }
@@ -232,8 +232,8 @@ def _capacity_object(capacity: Capacity) -> dict[str, Any]:
         "inodes": capacity.inodes,
         "inodes_used": capacity.inodes_used,
         "inodes_available": capacity.inodes_available,
-        "fstype": shown(capacity.fstype),
-        "target": shown(capacity.target),
+        "fstype": escape(capacity.fstype),
+        "target": escape(capacity.target),
     }
 
 
@@ -306,9 +306,9 @@ def _run_status_object(one: RunStatus) -> dict[str, Any]:
 def history_object(series: Series) -> dict[str, Any]:
     """Return what `jwqlscan history --json` prints: one object a point, None for no number."""
     return {
-        "area": shown(series.area),
-        "instrument": shown(series.instrument) or None,
-        "filetype": shown(series.filetype) or None,
+        "area": escape(series.area),
+        "instrument": escape(series.instrument) or None,
+        "filetype": escape(series.filetype) or None,
         "points": [
             {
                 **point._asdict(),
@@ -344,7 +344,7 @@ def check_object(verdict: Verdict) -> dict[str, Any]:
 
 def report_object(written: Sequence[str]) -> dict[str, Any]:
     """Return what `jwqlscan report --json` prints: the page is the first file."""
-    return {"written": [shown(path) for path in written]}
+    return {"written": [escape(path) for path in written]}
 
 
 def flush_object(flushed: Flushed) -> dict[str, Any]:
@@ -352,31 +352,31 @@ def flush_object(flushed: Flushed) -> dict[str, Any]:
     return {
         "stored": flushed.stored,
         "set_aside": [
-            {"path": shown(path), "reason": reason} for path, reason in flushed.set_aside.items()
+            {"path": escape(path), "reason": reason} for path, reason in flushed.set_aside.items()
         ],
-        "warnings": [harmless(warning) for warning in flushed.warnings],
+        "warnings": [escape_controls(warning) for warning in flushed.warnings],
     }
 
 
 def demo_object(made: Demonstration) -> dict[str, Any]:
     """Return what `jwqlscan demo --json` prints."""
     return {
-        "configuration": shown(made.configuration),
-        "report": shown(made.report),
+        "configuration": escape(made.configuration),
+        "report": escape(made.report),
         "exit_code": int(made.exit_code),
     }
 
 
-def moved_object(moved: Moved) -> dict[str, Any]:
+def copied_object(copied: Copied) -> dict[str, Any]:
     """Return what `jwqlscan db copy --json` and `db import-jwql --json` print."""
     return {
-        "source": moved.source,
-        "target": moved.target,
-        "runs": moved.runs,
-        "present": moved.present,
-        "rows": moved.rows,
-        "warnings": list(moved.warnings),
-        "notes": list(moved.notes),
+        "source": copied.source,
+        "target": copied.target,
+        "runs": copied.runs,
+        "present": copied.present,
+        "rows": copied.rows,
+        "warnings": list(copied.warnings),
+        "notes": list(copied.notes),
     }
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from jwqlscan.scanning import pool
 from jwqlscan.scanning.display import Display
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 from jwqlscan.units import counted, format_bytes, format_count, format_seconds
 
 REFRESH_PER_SECOND = 8
@@ -92,7 +92,7 @@ class TerminalDisplay(Display):
             ("elapsed", format_seconds(elapsed)),
         ):
             counters.add_row(Text(label, style="dim"), Text(value))
-        where = Text(shown(latest.path), style="cyan", overflow="ellipsis", no_wrap=True)
+        where = Text(escape(latest.path), style="cyan", overflow="ellipsis", no_wrap=True)
         parts: list[RenderableType] = [Text(self._phase, style="bold"), counters, where]
         if self._expected:
             parts.append(self._bar.get_renderable())

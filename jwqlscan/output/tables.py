@@ -16,7 +16,7 @@ from jwqlscan.model.snapshot import ALL, area_label
 from jwqlscan.output.console import Listing, Terminal
 from jwqlscan.settings import AUTO
 from jwqlscan.system.clock import future_warning
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 from jwqlscan.units import (
     counted,
     format_age,
@@ -59,7 +59,7 @@ def print_scan(
         tally = one.tally
         state = Text(one.state, style="" if one.state == "complete" else "bold red")
         table.add_row(
-            Text(shown(one.area.path)),
+            Text(escape(one.area.path)),
             format_count(tally.files),
             format_bytes(tally.apparent_bytes),
             format_bytes(tally.allocated_bytes),
@@ -97,7 +97,7 @@ def print_scan(
 
 def print_bench(result: Benchmark, console: Terminal) -> None:
     """Print rates as a table with a bar each, then what to set."""
-    from jwqlscan.operations.bench import LEAST_ENTRIES  # it is imported once there is a result
+    from jwqlscan.operations.bench import MIN_ENTRIES  # it is imported once there is a result
 
     table = Listing("reader", ">workers", ">entries/s", ">slowest", ">fastest", "")
     fastest = max(rate.entries_per_second for rate in result.rates)
@@ -114,7 +114,7 @@ def print_bench(result: Benchmark, console: Terminal) -> None:
     console.show(table, expendable=(5, 3, 4))
     best = result.recommended
     advice = (
-        f"Too few to recommend a setting: name a directory with {format_count(LEAST_ENTRIES)} or"
+        f"Too few to recommend a setting: name a directory with {format_count(MIN_ENTRIES)} or"
         " more."
         if best is None
         else f"Recommended: --reader {best.reader} --workers {best.workers or AUTO}"
@@ -132,7 +132,7 @@ def print_status(status: Status, console: Terminal) -> None:
         console.print(Text(f"warning: {warning}", "bold red"), soft_wrap=True)
     if not status.runs and not status.future:
         console.print(
-            Text(f"no runs in {shown(status.store)} yet: `jwqlscan run` makes one"), soft_wrap=True
+            Text(f"no runs in {escape(status.store)} yet: `jwqlscan run` makes one"), soft_wrap=True
         )
     if not status.runs:
         print_attempts(status.local, status.failure, console)
@@ -205,7 +205,7 @@ def print_series(series: Series, console: Terminal) -> None:
 def print_growth(found: Growth, console: Terminal) -> None:
     """Print what changed most between two runs, and what a reader of that must know."""
     console.print(
-        f"{shown(area_label(found.group, found.name))} from {format_minute(found.since)} to"
+        f"{escape(area_label(found.group, found.name))} from {format_minute(found.since)} to"
         f" {format_time(found.until)}: {_change(found.before, found.after, found.exact)}",
         highlight=False,
         markup=False,
@@ -304,7 +304,7 @@ def _projection(cube: Cube, by: str, top: int, bar_width: int) -> Listing:
     for label, total in rows[:top]:
         bar = "█" * round(bar_width * total.apparent_bytes / most)
         size = format_bytes(total.apparent_bytes)
-        text = label if by in ACCOUNTS else shown(label)  # the names of accounts are escaped
+        text = label if by in ACCOUNTS else escape(label)  # the names of accounts are escaped
         table.add_row(Text(text), format_count(total.files), size, Text(bar))
     if len(rows) > top:
         rest = sum((row.sum for row in rows[top:]), Sum())
@@ -328,7 +328,7 @@ def _directories(tally: Tally, path: str, top: int, bar_width: int) -> Listing:
         if tally.fits_bytes:
             numbers.append(f"{100 * fits / size:.0f} %" if size else "")
         table.add_row(
-            Text.assemble((line.guide, "dim"), shown(line.name)),
+            Text.assemble((line.guide, "dim"), escape(line.name)),
             *numbers,
             Text.assemble(("█" * kind, "cyan"), "█" * (bar - kind)),
         )
@@ -348,12 +348,12 @@ def _remarks(tally: Tally) -> list[str]:
         count = counted(tally.unrecognized, "FITS name", "FITS names")
         lines.append(f"\n{count} not recognized, such as")
         paths = [path for _, path in sorted(tally.unrecognized_samples.items())]
-        lines += [f"  {shown(path)}" for path in paths[:UNRECOGNIZED_SHOWN]]
+        lines += [f"  {escape(path)}" for path in paths[:UNRECOGNIZED_SHOWN]]
     if tally.errors:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(tally.errors.items()))
         lines.append(f"\nnot read: {kinds}, such as")
         samples = sorted(tally.error_samples)[:ERRORS_SHOWN]
-        lines += [f"  {shown(e.path)} ({e.operation}: {e.kind})" for e in samples]
+        lines += [f"  {escape(e.path)} ({e.operation}: {e.kind})" for e in samples]
     for what, number in sorted(tally.cube.folded.items()):
         lines.append(f"\nput together as {OTHER}: the {format_count(number)} smallest {what}")
     if tally.skipped:

@@ -23,7 +23,7 @@ from jwqlscan.resource_limits import shortage
 from jwqlscan.settings import Outputs
 from jwqlscan.system.accounts import complete_environment
 from jwqlscan.system.atomic_files import make_directory, write_atomically
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 
 DIRECTORY = "monitor_filesystem"
 PAGE = "filesystem_monitor.html"
@@ -36,7 +36,7 @@ def report_path(outputs: Outputs) -> str:
 
 # Written at a time: each takes two descriptors, and a thread. They wait for the disk (fsync), so
 # several side by side take less time than one after the other.
-MOST_OPEN_FILES = 4
+MAX_OPEN_FILES = 4
 
 # Address space that there must be to import bokeh and numpy, which take 120 MB of it.
 IMPORT_BYTES = 192 * 2**20
@@ -119,7 +119,7 @@ async def write_report(
             raise
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ReportError(
-            f"the report can't be written to {shown(directory)}: {reason}; mend that, then run "
+            f"the report can't be written to {escape(directory)}: {reason}; mend that, then run "
             "`jwqlscan report`"
         ) from error
     return [report_path(outputs), *(path for path in paths if path != report_path(outputs))]
@@ -128,7 +128,7 @@ async def write_report(
 async def _write(paths: dict[str, str], outputs: Outputs) -> None:
     # The page comes last: what it says is there is there.
     last = report_path(outputs)
-    limiter = anyio.CapacityLimiter(MOST_OPEN_FILES)
+    limiter = anyio.CapacityLimiter(MAX_OPEN_FILES)
 
     async def write_one(path: str) -> None:
         async with limiter:

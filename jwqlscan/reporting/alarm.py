@@ -21,8 +21,8 @@ from jwqlscan.settings import Outputs
 from jwqlscan.state.attempts import Attempt
 from jwqlscan.store.failures import Failure
 from jwqlscan.system.atomic_files import READ_FLAGS, write_atomically
-from jwqlscan.system.ownership import distrust_way
-from jwqlscan.text import harmless, shown
+from jwqlscan.system.ownership import untrusted_ancestor
+from jwqlscan.text import escape, escape_controls
 from jwqlscan.units import format_minute
 
 log = logging.getLogger(__name__)
@@ -85,7 +85,7 @@ async def mark_page(path: str, outputs: Outputs, alarm: Alarm | None) -> None:
             await write_atomically(path, new, outputs.mode, outputs.group, follow_symlink=False)
     except (OSError, ValueError, ConfigError, TimeoutError) as error:
         reason = getattr(error, "strerror", None) or type(error).__name__
-        log.debug("%s: %s: the page does not show that the run failed", shown(path), reason)
+        log.debug("%s: %s: the page does not show that the run failed", escape(path), reason)
 
 
 def _html(alarm: Alarm | None) -> str:
@@ -93,12 +93,12 @@ def _html(alarm: Alarm | None) -> str:
         return ""
     code = "" if alarm.exit_code is None else f" · exit code {alarm.exit_code}"
     at = format_minute(alarm.at)
-    return _BLOCK.format(alarm.title, alarm.at.isoformat(), at, code, harmless(alarm.cause))
+    return _BLOCK.format(alarm.title, alarm.at.isoformat(), at, code, escape_controls(alarm.cause))
 
 
 def _read(path: str) -> str:
     """Return the page; "" if there is none, or others decide what it is."""
-    if distrust_way(os.path.dirname(path))[1]:
+    if untrusted_ancestor(os.path.dirname(path))[1]:
         return ""
     try:
         fd = os.open(path, READ_FLAGS)

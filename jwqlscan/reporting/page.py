@@ -26,7 +26,7 @@ from jwqlscan.reporting.plots.figures import Drawing
 from jwqlscan.reporting.plots.jwql import JwqlPlots, plots, sample_spans, time_window
 from jwqlscan.reporting.plots.overview import overview
 from jwqlscan.reporting.plots.series import PlotData
-from jwqlscan.reporting.summary import Glance, glance
+from jwqlscan.reporting.summary import Summary, summarize
 from jwqlscan.reporting.tabs.archive import archive_tab
 from jwqlscan.reporting.tabs.base import Card, Cell, Size, Tab
 from jwqlscan.reporting.tabs.capacity import capacity_tab
@@ -34,7 +34,7 @@ from jwqlscan.reporting.tabs.central import central_tab
 from jwqlscan.reporting.tabs.insight import insight_tab
 from jwqlscan.reporting.tabs.products import products_tab
 from jwqlscan.reporting.tabs.quality import quality_tab
-from jwqlscan.text import harmless
+from jwqlscan.text import escape_controls
 from jwqlscan.units import format_bytes, format_count
 
 __all__ = ["MANIFEST", "PAGE", "render", "tabs_of"]
@@ -59,7 +59,7 @@ def render(
     """
     samples, window = sample_spans(history), time_window(history)
     drawing = Drawing(Columns(), window, samples)
-    facts = glance(history)
+    facts = summarize(history)
     newest = facts.newest.isoformat() if facts.newest else None
     embedded = plots(history)
     files = components([drawing.draw(plot) for plot in embedded], newest)
@@ -123,7 +123,7 @@ def _page(
     tabs: Sequence[Tab],
     data: Json,
     drawing: Drawing,
-    facts: Glance,
+    facts: Summary,
     sampled: bool,
     host: str,
     note: str,
@@ -142,8 +142,8 @@ def _page(
         title=TITLE,
         css=Markup(_packaged("page.css")),  # noqa: S704 (ours)
         policy=_content_security_policy(scripts),
-        host=harmless(host),
-        note=harmless(note),
+        host=escape_controls(host),
+        note=escape_controls(note),
         alarm=Markup(BEGIN + END),  # noqa: S704 (ours)
         facts=facts,
         sampled=sampled,

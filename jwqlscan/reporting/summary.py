@@ -14,17 +14,17 @@ from jwqlscan.reporting.filesystems import Filesystem, filesystems
 from jwqlscan.reporting.plots.theme import label_text
 from jwqlscan.reporting.tabs.base import Cell, Size
 from jwqlscan.reporting.tabs.capacity import interval, told
-from jwqlscan.text import harmless
+from jwqlscan.text import escape_controls
 from jwqlscan.units import TIB_BYTES, format_seconds, format_time
 
 _SPANS = (7, 30)  # days
 # A run found for "30 days ago" is at most a third of that off; else there was none.
 _OFF = 1 / 3
 # Nightly runs that are a day and a half old have missed a night.
-_LEAST_STALE = timedelta(hours=36)
+_MIN_STALE = timedelta(hours=36)
 _STALE_INTERVALS = 2.5
 _RECENT_RUNS = 15
-MOST_REASONS = 5
+MAX_REASONS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Disk:
 
 
 @dataclass(frozen=True, slots=True)
-class Glance:
+class Summary:
     """The newest run in a few numbers.
 
     Attributes
@@ -97,7 +97,7 @@ class Glance:
     reasons: tuple[str, ...] = ()
     more_reasons: int = 0
     remark: str = ""
-    stale_after_s: float = _LEAST_STALE.total_seconds()
+    stale_after_s: float = _MIN_STALE.total_seconds()
     sample: bool = False
     facts: tuple[Fact, ...] = ()
     disks: tuple[Disk, ...] = ()
@@ -108,11 +108,11 @@ class Glance:
         return format_time(self.newest) if self.newest else ""
 
 
-def glance(history: History) -> Glance:
+def summarize(history: History) -> Summary:
     """Return the newest run at a glance."""
     dates = _dates(history)
     if not dates:
-        return Glance()
+        return Summary()
     newest, runs = dates[-1], history.runs
     ours = bool(runs.date) and runs.date[-1] == newest
     reasons = runs.reasons[-1] if ours else []
@@ -122,14 +122,14 @@ def glance(history: History) -> Glance:
         remark += f"{'; ' if remark else ''}the numbers here are of {format_time(of)}"
     steps = [(b - a).total_seconds() for a, b in pairwise(dates)]
     usual = median(steps[-_RECENT_RUNS:]) if steps else 0.0
-    return Glance(
+    return Summary(
         newest=newest,
         runs=len(dates),
-        status=harmless(runs.status[-1]) if ours else "",
-        reasons=tuple(harmless(reason) for reason in reasons[:MOST_REASONS]),
-        more_reasons=max(0, len(reasons) - MOST_REASONS),
+        status=escape_controls(runs.status[-1]) if ours else "",
+        reasons=tuple(escape_controls(reason) for reason in reasons[:MAX_REASONS]),
+        more_reasons=max(0, len(reasons) - MAX_REASONS),
         remark=remark,
-        stale_after_s=max(_LEAST_STALE.total_seconds(), _STALE_INTERVALS * usual),
+        stale_after_s=max(_MIN_STALE.total_seconds(), _STALE_INTERVALS * usual),
         sample=newest in history.sample_dates,
         facts=tuple(facts),
         disks=tuple(map(_disk, filesystems(history))),

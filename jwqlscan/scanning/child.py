@@ -6,13 +6,13 @@ of jwqlscan that needs another package is imported here. End of input ends the p
 
 Orders::
 
-    {"op": "survey", "paths": [...], "then_scan": settings or null}
+    {"op": "probe", "paths": [...], "then_scan": settings or null}
     {"op": "scan", "roots": [...], "identities": [...], "settings": {...}, "elsewhere": [...]}
     {"op": "stop"}
 
-Answers: one ``{"survey": index, ...}`` a path; ``{"progress": [...]}`` now and then; at the end
+Answers: one ``{"probe": index, ...}`` a path; ``{"progress": [...]}`` now and then; at the end
 one ``{"result": {...}}``, or ``{"lost": path, "errno": n}`` for a root that is no longer what was
-surveyed, or ``{"failed": traceback}`` for a bug. A survey with `then_scan` goes on
+probed, or ``{"failed": traceback}`` for a bug. A probe with `then_scan` goes on
 to scan what it found, without another order, if all is there and on one filesystem. When told to
 stop, the result is what is known by then: this thread never touches a tree once workers walk it, so
 it can answer while all of them hang.
@@ -37,9 +37,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jwqlscan.model.directory_totals import Limits
 from jwqlscan.naming.jwst import Classifier
 from jwqlscan.resource_limits import shortage
-from jwqlscan.scanning.messages import NOTHING_ELSEWHERE, Elsewhere, number_roots
+from jwqlscan.scanning.messages import NO_OTHER_ROOTS, OtherRoots, number_roots
 from jwqlscan.scanning.pool import Pool
-from jwqlscan.scanning.rate_limit import Pace, give_way
+from jwqlscan.scanning.rate_limit import RateLimit, give_way
 from jwqlscan.scanning.readers import make_reader, useful_cores
 from jwqlscan.scanning.readers.base import OpenDirectory, Root
 from jwqlscan.scanning.rules import ScanRules
@@ -54,7 +54,7 @@ PROGRESS_SECONDS = 0.1
 
 # A root that took this long to open and look into is on storage that answers slowly: all workers
 # are of use from the start. From a warm cache it takes 0.1 ms.
-SLOW_SURVEY_SECONDS = 0.001
+SLOW_PROBE_SECONDS = 0.001
 
 # New objects between two searches for garbage. A scan makes next to none that is cyclic, and its
 # stats, of which each worker holds some hundred for a moment, would cause one search after another.
@@ -102,7 +102,7 @@ def _classifier(settings: dict[str, Any]) -> NameClassifier:
     return PatternClassifier(Scheme(name, tuple(endings), tuple(patterns), said))
 
 
-class _Surveyed(NamedTuple):
+class _ProbedRoot(NamedTuple):
     """A root that could be opened."""
 
     opened: OpenDirectory
@@ -120,12 +120,12 @@ def _real_path(fd: int, path: str) -> str:
         return os.path.realpath(path)
 
 
-def _surveyed(
+def _probed(
     path: str, opened: OpenDirectory, status: os.stat_result, started: float
-) -> _Surveyed:
+) -> _ProbedRoot:
     """Return a root that was opened; `started` is on the clock of `time.monotonic`."""
     seconds = time.monotonic() - started
-    return _Surveyed(opened, status.st_dev, status.st_ino, seconds, _real_path(opened.fd, path))
+    return _ProbedRoot(opened, status.st_dev, status.st_ino, seconds, _real_path(opened.fd, path))
 
 
 class _Child:
@@ -135,14 +135,14 @@ class _Child:
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC)
         self._pool: Pool | None = None
         self._reader = ""
-        self._surveyed: dict[str, _Surveyed] = {}
+        self._probed: dict[str, _ProbedRoot] = {}
         self._paths: list[str] = []
         self._walked_paths: dict[int, tuple[str, str]] = {}
         self._unanswered = 0
-        self._all_surveyed = False
+        self._all_probed = False
         self._walked = False
         self._then_scan: dict[str, Any] | None = None
-        self._elsewhere = NOTHING_ELSEWHERE
+        self._other_roots = NO_OTHER_ROOTS
         self._started = 0.0
 
     def serve(self) -> None:
@@ -161,10 +161,10 @@ class _Child:
                     self._guarded(partial(self._obey, json.loads(line)))
             if self._wake_read in ready:
                 os.read(self._wake_read, 16)
-                # What is to be done is told by the flags, not by the byte: a survey's may come
+                # What is to be done is told by the flags, not by the byte: a probe's may come
                 # after the scan was ordered, and several may come as one.
-                if self._all_surveyed:
-                    self._all_surveyed = False
+                if self._all_probed:
+                    self._all_probed = False
                     self._guarded(self._go_on)
                 if self._walked and self._pool is not None:
                     self._walked = False
@@ -200,17 +200,17 @@ class _Child:
         self._wake()
 
     def _obey(self, order: dict[str, Any]) -> None:
-        if order["op"] == "survey":
+        if order["op"] == "probe":
             self._paths = order["paths"]
             self._unanswered = len(self._paths)
             self._then_scan = order["then_scan"]
             # A thread a path: one that hangs must not keep the others waiting.
             for index, path in enumerate(self._paths):
-                survey = partial(self._guarded, partial(self._survey, index, path))
+                probe = partial(self._guarded, partial(self._probe, index, path))
                 try:
-                    threading.Thread(target=survey, daemon=True).start()
+                    threading.Thread(target=probe, daemon=True).start()
                 except RuntimeError:  # the system has no more: then this thread has to wait
-                    survey()
+                    probe()
         elif order["op"] == "stop":
             if self._pool is not None:
                 pool, self._pool = self._pool, None
@@ -218,10 +218,10 @@ class _Child:
         else:
             numbers = {(device, inode): number for device, inode, number in order["identities"]}
             roots = [tuple(root) for root in order["roots"]]
-            self._elsewhere = Elsewhere(*order["elsewhere"])
+            self._other_roots = OtherRoots(*order["elsewhere"])
             self._start_scan(roots, numbers, order["settings"])
 
-    def _survey(self, index: int, path: str) -> None:
+    def _probe(self, index: int, path: str) -> None:
         started = time.monotonic()
         try:
             opened = OpenDirectory(os.open(path, ROOT_FLAGS))
@@ -230,12 +230,12 @@ class _Child:
                 empty = next(listing, None) is None
         except (OSError, ValueError) as error:  # ValueError: a NUL in the path
             number = getattr(error, "errno", None) or errno.EINVAL
-            self._send({"survey": index, "errno": number})
+            self._send({"probe": index, "errno": number})
             return
-        one = self._surveyed[path] = _surveyed(path, opened, stat, started)
+        one = self._probed[path] = _probed(path, opened, stat, started)
         self._send(
             {
-                "survey": index,
+                "probe": index,
                 "device": one.device,
                 "inode": one.inode,
                 "real": one.real,
@@ -246,14 +246,14 @@ class _Child:
             self._unanswered -= 1
             last = self._unanswered == 0
         if last:
-            self._all_surveyed = True
+            self._all_probed = True
             self._wake()
 
     def _go_on(self) -> None:
-        """Scan what was surveyed, if that was ordered and all is on one filesystem."""
+        """Scan what was probed, if that was ordered and all is on one filesystem."""
         if self._then_scan is None or self._pool is not None:
             return
-        found = [(path, self._surveyed[path]) for path in self._paths]
+        found = [(path, self._probed[path]) for path in self._paths]
         roots = number_roots((path, one.device, one.inode) for path, one in found)
         if len(roots.by_device) == 1:
             [scanned] = roots.by_device.values()
@@ -266,24 +266,24 @@ class _Child:
         settings: dict[str, Any],
     ) -> None:
         identities = {number: identity for identity, number in numbers.items()}
-        surveyed = []
+        probed = []
         for number, path in scanned:
             try:
                 one = self._open_root(path)
                 error = 0 if (one.device, one.inode) == identities[number] else errno.ESTALE
             except OSError as failure:
                 error = failure.errno or errno.EIO
-            if error:  # another process surveyed it, and it was unmounted or moved away since
+            if error:  # another process probed it, and it was unmounted or moved away since
                 self._send({"lost": path, "errno": error})
                 return
-            surveyed.append(one)
-        real_paths = [one.real for one in surveyed]
+            probed.append(one)
+        real_paths = [one.real for one in probed]
         self._walked_paths = {
             number: (path, real) for (number, path), real in zip(scanned, real_paths, strict=True)
         }
         mounts = read_mount_table(
             {path: real for (_, path), real in zip(scanned, real_paths, strict=True)},
-            self._elsewhere.roots,
+            self._other_roots.roots,
         )
         reader = make_reader(
             settings["reader"],
@@ -298,7 +298,7 @@ class _Child:
                 directories=Limits(*settings["directories"]),
             ),
             _classifier(settings),
-            Pace(settings["max_rate"]),
+            RateLimit(settings["max_rate"]),
         )
         if settings["background"]:
             give_way()
@@ -308,12 +308,12 @@ class _Child:
             reader,
             [
                 Root(number, path, one.opened)
-                for (number, path), one in zip(scanned, surveyed, strict=True)
+                for (number, path), one in zip(scanned, probed, strict=True)
             ],
-            [one.device for one in surveyed],
+            [one.device for one in probed],
             useful_workers(settings["workers"] or AUTO_WORKERS, self._descriptors),
             useful_cores(reader.name),
-            slow=any(one.seconds > SLOW_SURVEY_SECONDS for one in surveyed),
+            slow=any(one.seconds > SLOW_PROBE_SECONDS for one in probed),
             finished=self._finished,
         )
         for number, path in scanned:
@@ -324,12 +324,12 @@ class _Child:
             )
         self._pool.start()
 
-    def _open_root(self, path: str) -> _Surveyed:
-        if path not in self._surveyed:  # surveyed by another process
+    def _open_root(self, path: str) -> _ProbedRoot:
+        if path not in self._probed:  # probed by another process
             started = time.monotonic()
             opened = OpenDirectory(os.open(path, ROOT_FLAGS))
-            self._surveyed[path] = _surveyed(path, opened, os.fstat(opened.fd), started)
-        return self._surveyed[path]
+            self._probed[path] = _probed(path, opened, os.fstat(opened.fd), started)
+        return self._probed[path]
 
     def _finish(self, pool: Pool) -> None:
         if pool.failure is not None and shortage(pool.failure):
@@ -353,8 +353,8 @@ class _Child:
                 }
                 for index, segment in pool.segments.items()
             ],
-            "linked": [[mask, size] for mask, size in pool.linked_bytes().items()],
-            "half_seen": pool.half_seen() if self._elsewhere.meets else [],
+            "linked": [[mask, size] for mask, size in pool.shared_link_bytes().items()],
+            "open_links": pool.open_links() if self._other_roots.meets else [],
             "unfinished": list(pool.unfinished().items()),
         }
         self._send({"result": result})

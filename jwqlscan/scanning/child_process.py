@@ -30,7 +30,7 @@ REAP_SECONDS = 0.2
 _REAP_STEP_S = 0.001
 
 
-class ScannerProcess:
+class ChildProcess:
     """A process that runs `scanning.child`, and the two pipes to it.
 
     Attributes
@@ -110,12 +110,12 @@ class ScannerProcess:
             time.sleep(_REAP_STEP_S)
 
 
-_early: list[ScannerProcess] = []
+_early: list[ChildProcess] = []
 
 
 def start_early() -> None:
     """Start a process that the next `take` gives out."""
-    _early.append(ScannerProcess())
+    _early.append(ChildProcess())
 
 
 def close_unused() -> None:
@@ -128,6 +128,6 @@ def close_unused() -> None:
         _early.pop().close()
 
 
-def take() -> ScannerProcess:
+def take() -> ChildProcess:
     """Return the process that was started early, or start one."""
-    return _early.pop() if _early else ScannerProcess()
+    return _early.pop() if _early else ChildProcess()

@@ -22,9 +22,9 @@ from jwqlscan.model.area_directories import rooted
 from jwqlscan.model.directory_totals import Directories
 from jwqlscan.model.snapshot import MISSING, incomplete_reason, worst_state
 from jwqlscan.model.tally import ScanError, Tally
-from jwqlscan.scanning.child_process import ScannerProcess
+from jwqlscan.scanning.child_process import ChildProcess
 from jwqlscan.scanning.messages import (
-    Elsewhere,
+    OtherRoots,
     begin_scan,
     distinct_paths,
     number_roots,
@@ -33,24 +33,24 @@ from jwqlscan.scanning.messages import (
 from jwqlscan.scanning.pool import Progress
 from jwqlscan.scanning.readers import fallback_warning
 from jwqlscan.scanning.readers.base import error_kind
-from jwqlscan.scanning.supervisor import Found, Patience, Scanner, Walk
+from jwqlscan.scanning.supervisor import Deadlines, RootInfo, ScanResult, Supervisor
 from jwqlscan.settings import Area, ScanSettings
 from jwqlscan.system.mounts import meet, mount_table_problem
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 
 log = logging.getLogger(__name__)
 
 # A root that can't even be opened in this time is on a filesystem that hangs.
-SURVEY_SECONDS = 60.0
+PROBE_SECONDS = 60.0
 
 # A root that hangs must leave the others some of the time allowed in all.
-SURVEY_SHARE = 0.5
+PROBE_SHARE = 0.5
 
 
-def survey_seconds(settings: ScanSettings) -> float:
+def probe_seconds(settings: ScanSettings) -> float:
     """Return how long the roots may take to be opened."""
     allowed = settings.max_runtime_s or math.inf
-    return min(SURVEY_SECONDS, settings.stall_timeout_s, SURVEY_SHARE * allowed)
+    return min(PROBE_SECONDS, settings.stall_timeout_s, PROBE_SHARE * allowed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class AreaMeasure:
         """Why the area is not complete, in one line; "" if it is."""
         if self.state == "complete":
             return ""
-        return incomplete_reason(shown(self.area.path), self.state, self.note, self.tally)
+        return incomplete_reason(escape(self.area.path), self.state, self.note, self.tally)
 
 
 class Measurement:
@@ -102,9 +102,9 @@ class Measurement:
     def __init__(
         self,
         areas: Sequence[Area],
-        found: Mapping[str, Found],
+        found: Mapping[str, RootInfo],
         numbers: Mapping[tuple[int, int], int],
-        walks: Sequence[Walk],
+        walks: Sequence[ScanResult],
         settings: ScanSettings,
     ) -> None:
         self._limits = settings.directories
@@ -131,7 +131,7 @@ class Measurement:
                 for path in paths if self._broken[root].state == "stalled" else ():
                     error = ScanError(path, "wait", errno.ETIMEDOUT, error_kind(errno.ETIMEDOUT))
                     self._tallies[root].add_error(error)
-        self._linked.extend(_counted_once([result["half_seen"] for result in results]))
+        self._linked.extend(_counted_once([result["open_links"] for result in results]))
         self.areas = tuple(self._measure(area, found[area.path], numbers) for area in areas)
 
     @property
@@ -164,7 +164,7 @@ class Measurement:
         return tally
 
     def _measure(
-        self, area: Area, found: Found, numbers: Mapping[tuple[int, int], int]
+        self, area: Area, found: RootInfo, numbers: Mapping[tuple[int, int], int]
     ) -> AreaMeasure:
         if found.errno:
             state, note = "failed", f"its root directory: {os.strerror(found.errno)}"
@@ -191,7 +191,7 @@ class Measurement:
         note = next((walk.note for walk in broken if walk.state == state), "")
         hung = min((e.path for e in tally.error_samples if e.operation == "wait"), default="")
         if hung:
-            note += f", last seen at {shown(hung)}"
+            note += f", last seen at {escape(hung)}"
         return AreaMeasure(area, tally, state, found.device, segments, note)
 
     def _closure(self, root: int) -> frozenset[int]:
@@ -215,24 +215,24 @@ class Measurement:
 
 
 async def measure(
-    scanner: Scanner,
+    supervisor: Supervisor,
     areas: Sequence[Area],
-    found: Mapping[str, Found],
+    found: Mapping[str, RootInfo],
     settings: ScanSettings,
     on_progress: Callable[[Progress], None],
     started: float | None = None,
 ) -> Measurement:
-    """Walk the areas' roots, one process a filesystem, side by side.
+    """Scan the areas' roots, one process a filesystem, side by side.
 
     A filesystem that hangs, or whose process dies, does not keep the others from being read.
 
     Parameters
     ----------
-    scanner : Scanner
-        The process that surveyed the roots; it scans the first filesystem.
+    supervisor : Supervisor
+        The process that probed the roots; it scans the first filesystem.
     areas : sequence of Area
-    found : mapping of str to Found
-        The survey; areas whose roots were not found are ``missing``.
+    found : mapping of str to RootInfo
+        The probe; areas whose roots were not found are ``missing``.
     settings : ScanSettings
     on_progress : callable
         Called with the sum over the processes, some times a second.
@@ -248,31 +248,31 @@ async def measure(
         log.warning("%s", problem)
     begun = time.monotonic() if started is None else started
     deadline = begun + settings.max_runtime_s if settings.max_runtime_s else math.inf
-    patience = Patience(settings.stall_timeout_s, deadline)
+    deadlines = Deadlines(settings.stall_timeout_s, deadline)
     there = [(area.path, found[area.path]) for area in areas if not found[area.path].errno]
     roots = number_roots((path, root.device, root.inode) for path, root in there)
     reals: dict[int, list[str]] = {}
     for _, root in there:
         reals.setdefault(root.device, []).append(root.real)
     together = len(reals) > 1 and meet(reals.values())
-    walks: list[Walk] = []
+    walks: list[ScanResult] = []
     latest: dict[int, Progress] = {}
 
-    async def walk(device: int, scanner: Scanner) -> None:
+    async def walk(device: int, supervisor: Supervisor) -> None:
         def told(progress: Progress) -> None:
             latest[device] = progress
             on_progress(_total(list(latest.values())))
 
-        elsewhere = Elsewhere(
+        other_roots = OtherRoots(
             tuple(real for other in reals if other != device for real in reals[other]), together
         )
-        walks.append(await scanner.scan(device, roots, settings, told, patience, elsewhere))
+        walks.append(await supervisor.scan(device, roots, settings, told, deadlines, other_roots))
 
-    others = [Scanner() for _ in list(roots.by_device)[1:]]
+    others = [Supervisor() for _ in list(roots.by_device)[1:]]
     try:
         with single_errors():
             async with anyio.create_task_group() as tasks:
-                for device, process in zip(roots.by_device, [scanner, *others], strict=False):
+                for device, process in zip(roots.by_device, [supervisor, *others], strict=False):
                     tasks.start_soon(walk, device, process)
     finally:
         for process in others:
@@ -281,13 +281,13 @@ async def measure(
     for one in measurement.areas:
         if not any(other.segments and other.state != "failed" for other in measurement.areas):
             raise ScanFailedError(
-                f"{shown(one.area.path)} {one.state}: {one.note}; nothing is stored: "
+                f"{escape(one.area.path)} {one.state}: {one.note}; nothing is stored: "
                 "mend that, then run again"
             )
     return measurement
 
 
-def _unfinished(walk: Walk) -> list[int]:
+def _unfinished(walk: ScanResult) -> list[int]:
     """Return the roots of which not everything was read."""
     if walk.record:
         return [root for root, _ in walk.record["unfinished"]]
@@ -329,7 +329,7 @@ async def scan(
     paths: Sequence[str],
     settings: ScanSettings | None = None,
     on_progress: Callable[[Progress], None] = lambda _: None,
-    begun: ScannerProcess | None = None,
+    begun: ChildProcess | None = None,
 ) -> Measurement:
     """Measure directories; nothing is stored.
 
@@ -339,7 +339,7 @@ async def scan(
         Directories; they may overlap.
     settings : ScanSettings, optional
     on_progress : callable, optional
-    begun : ScannerProcess, optional
+    begun : ChildProcess, optional
         What `begin_scan` returned for the same paths and settings.
 
     Returns
@@ -357,18 +357,18 @@ async def scan(
     started = time.monotonic()
     settings = settings or ScanSettings()
     areas = scan_areas(paths)
-    scanner = Scanner(begun or begin_scan(paths, settings))
+    supervisor = Supervisor(begun or begin_scan(paths, settings))
     try:
-        found = await scanner.survey(distinct_paths(areas), survey_seconds(settings))
+        found = await supervisor.probe(distinct_paths(areas), probe_seconds(settings))
         for area in areas:
             number = found[area.path].errno
             if number and number != errno.ETIMEDOUT:
                 raise ScanFailedError(
-                    f"{shown(area.key)}: {os.strerror(number)}; give directories that you can read"
+                    f"{escape(area.key)}: {os.strerror(number)}; give directories that you can read"
                 )
-        measurement = await measure(scanner, areas, found, settings, on_progress, started)
+        measurement = await measure(supervisor, areas, found, settings, on_progress, started)
     finally:
-        scanner.close()
+        supervisor.close()
     if problem := fallback_warning(settings.reader, measurement.reader):
         log.warning("%s", problem)
     return measurement

@@ -12,7 +12,7 @@ from jwqlscan.errors import ConfigError
 from jwqlscan.model.cube import age_limits
 from jwqlscan.model.directory_totals import BY_DIRECTORY, NO_DIRECTORIES
 from jwqlscan.model.directory_totals import Limits as DirectoryLimits
-from jwqlscan.scanning.child_process import ScannerProcess, take
+from jwqlscan.scanning.child_process import ChildProcess, take
 from jwqlscan.settings import AUTO, Area, ScanSettings
 
 STOP_ORDER = {"op": "stop"}
@@ -33,7 +33,7 @@ class Roots(NamedTuple):
     by_device: dict[int, list[tuple[int, str]]]
 
 
-class Elsewhere(NamedTuple):
+class OtherRoots(NamedTuple):
     """What other processes read, side by side with the one that is told so.
 
     Attributes
@@ -48,7 +48,7 @@ class Elsewhere(NamedTuple):
     meets: bool = False
 
 
-NOTHING_ELSEWHERE = Elsewhere()
+NO_OTHER_ROOTS = OtherRoots()
 
 
 def number_roots(found: Iterable[tuple[str, int, int]]) -> Roots:
@@ -96,7 +96,7 @@ def scan_settings(questions: Sequence[str], top: int, base: ScanSettings) -> Sca
     return replace(base, ages_from_s=now, directories=told)
 
 
-def begin_scan(paths: Sequence[str], settings: ScanSettings) -> ScannerProcess:
+def begin_scan(paths: Sequence[str], settings: ScanSettings) -> ChildProcess:
     """Have directories walked from now on, without an event loop; `measure.scan` takes it over.
 
     The child goes on at once where all are there and on one filesystem.
@@ -106,24 +106,24 @@ def begin_scan(paths: Sequence[str], settings: ScanSettings) -> ScannerProcess:
 
         check_reader(settings.reader)
     process = take()
-    process.order(survey_order(distinct_paths(scan_areas(paths)), settings))
+    process.order(probe_order(distinct_paths(scan_areas(paths)), settings))
     return process
 
 
-def survey_order(paths: list[str], then_scan: ScanSettings | None) -> dict[str, Any]:
+def probe_order(paths: list[str], then_scan: ScanSettings | None) -> dict[str, Any]:
     """Return the order to open each path as a directory.
 
     With `then_scan`, the child goes on to scan them if all are there and on one filesystem.
     """
     scan = None if then_scan is None else settings_record(then_scan)
-    return {"op": "survey", "paths": paths, "then_scan": scan}
+    return {"op": "probe", "paths": paths, "then_scan": scan}
 
 
 def scan_order(
     roots: list[tuple[int, str]],
     numbers: dict[tuple[int, int], int],
     settings: ScanSettings,
-    elsewhere: Elsewhere,
+    other_roots: OtherRoots,
 ) -> dict[str, Any]:
     """Return the order to walk some roots; the others that `numbers` has are not to be entered."""
     identities = [[*identity, number] for identity, number in numbers.items()]
@@ -132,7 +132,7 @@ def scan_order(
         "roots": roots,
         "identities": identities,
         "settings": settings_record(settings),
-        "elsewhere": elsewhere,
+        "elsewhere": other_roots,
     }
 
 

@@ -16,7 +16,16 @@ from typing import Any, NamedTuple
 
 from jwqlscan.model.tally import Tally
 from jwqlscan.scanning.io_wait import in_storage
-from jwqlscan.scanning.readers.base import ANSWERS, ENTRIES, Batch, Link, Meter, Reader, Root, Work
+from jwqlscan.scanning.readers.base import (
+    ANSWERS,
+    ENTRIES,
+    Batch,
+    Link,
+    Reader,
+    Root,
+    Work,
+    WorkerProgress,
+)
 
 # Work handed over at once, at most: a worker with few large items leaves the rest to others.
 TAKE_ITEMS = 64
@@ -33,8 +42,8 @@ IDLE_LOAD = 0.05
 
 # Between two looks at that, if the last one changed something and if nothing has changed for some
 # time: each takes the interpreter's lock from a worker some times.
-LEAST_INTERVAL_S = 0.01
-MOST_INTERVAL_S = 0.08
+MIN_INTERVAL_S = 0.01
+MAX_INTERVAL_S = 0.08
 
 # As many workers a core wait for storage most of the time; more are of no use unless they do.
 MANY_WORKERS = 4
@@ -152,10 +161,10 @@ class Pool:
         self._alive = 0
         self._links: dict[tuple[int, int], list[int]] = {}
         self._linked: dict[int, int] = {}
-        self._meters: list[Meter] = []
+        self._worker_list: list[WorkerProgress] = []
         self._clock = _Clock.now()
         self._held: dict[int, float] = {}  # seconds by how many workers could be active
-        self.next_look = LEAST_INTERVAL_S
+        self.next_look = MIN_INTERVAL_S
 
     def start(self) -> None:
         """Start the workers that can be active now; `adjust` starts more when they can be."""
@@ -179,7 +188,7 @@ class Pool:
     @property
     def most_active(self) -> int:
         """How many workers there were; fewer than allowed if more would have been of no use."""
-        return len(self._meters)
+        return len(self._worker_list)
 
     @property
     def usual_workers(self) -> int:
@@ -195,14 +204,14 @@ class Pool:
     @property
     def progress(self) -> Progress:
         """Where the scan is now; read without stopping anyone."""
-        meters = self._meters
+        worker_list = self._worker_list
         return Progress(
-            sum(meter.gauges[ENTRIES] for meter in meters),
-            sum(meter.files for meter in meters),
-            sum(meter.apparent_bytes for meter in meters),
+            sum(worker.progress_counts[ENTRIES] for worker in worker_list),
+            sum(worker.files for worker in worker_list),
+            sum(worker.apparent_bytes for worker in worker_list),
             len(self._stack) + self._busy,
-            next((self._reader.where(meter) for meter in meters if meter.root >= 0), ""),
-            sum(meter.gauges[ANSWERS] + len(meter.answered) for meter in meters),
+            next((self._reader.where(worker) for worker in worker_list if worker.root >= 0), ""),
+            sum(worker.progress_counts[ANSWERS] + len(worker.answered) for worker in worker_list),
         )
 
     def unfinished(self) -> dict[int, list[str]]:
@@ -212,9 +221,9 @@ class Pool:
         """
         with self._lock:
             found: dict[int, list[str]] = {work.root.number: [] for work in self._stack}
-            for meter in self._meters:
-                if meter.root >= 0:
-                    found.setdefault(meter.root, []).append(self._reader.where(meter))
+            for worker in self._worker_list:
+                if worker.root >= 0:
+                    found.setdefault(worker.root, []).append(self._reader.where(worker))
             return found
 
     def adjust(self) -> None:
@@ -251,9 +260,9 @@ class Pool:
         elif more:
             limit = min(self._workers, limit * 2)
         if limit == self._limit:
-            self.next_look = min(MOST_INTERVAL_S, 2 * self.next_look)
+            self.next_look = min(MAX_INTERVAL_S, 2 * self.next_look)
             return
-        self.next_look = LEAST_INTERVAL_S
+        self.next_look = MIN_INTERVAL_S
         with self._lock:
             self._limit = limit
             self._settle(self._workers)
@@ -262,10 +271,10 @@ class Pool:
 
     def _sample(self) -> list[int]:
         """Return the threads of some workers that read."""
-        reading = [meter.thread for meter in self._meters if meter.root >= 0]
+        reading = [worker.thread for worker in self._worker_list if worker.root >= 0]
         return random.sample(reading, min(SAMPLED_WORKERS, len(reading)))
 
-    def linked_bytes(self) -> dict[int, int]:
+    def shared_link_bytes(self) -> dict[int, int]:
         """Return allocated bytes of hard-linked inodes by the roots, a bit mask, they are in.
 
         An area counts the bytes of every mask that shares a root with it: each inode once.
@@ -275,10 +284,10 @@ class Pool:
             linked[mask] = linked.get(mask, 0) + allocated
         return linked
 
-    def half_seen(self) -> list[tuple[int, int, int, int]]:
-        """Return the inodes of which not all names were met.
+    def open_links(self) -> list[tuple[int, int, int, int]]:
+        """Return the inodes of which some names were not found.
 
-        As (device, inode, bit mask of its roots, allocated bytes); `linked_bytes` has them too.
+        As (device, inode, bit mask of its roots, allocated bytes); they are in `shared_link_bytes`.
         """
         return [
             (device, inode, mask, allocated)
@@ -289,29 +298,29 @@ class Pool:
         """Return the record of a root's directories, as far as these were read."""
         return self._reader.directories(number)
 
-    def _recruit(self) -> list[Meter]:
+    def _recruit(self) -> list[WorkerProgress]:
         """Enlist the workers that the limit allows and that are not there yet (under the lock).
 
         Not once the scan is over: the last worker has said so, or is about to.
         """
         if self._over:
             return []
-        new = [Meter(self) for _ in range(self._limit - len(self._meters))]
-        self._meters.extend(new)
+        new = [WorkerProgress(self) for _ in range(self._limit - len(self._worker_list))]
+        self._worker_list.extend(new)
         self._alive += len(new)
         return new
 
-    def _start(self, meters: list[Meter]) -> None:
-        for number, meter in enumerate(meters):
+    def _start(self, worker_list: list[WorkerProgress]) -> None:
+        for number, worker in enumerate(worker_list):
             try:  # daemons, since one stuck in the kernel can't be joined
-                threading.Thread(target=self._work, args=(meter,), daemon=True).start()
+                threading.Thread(target=self._work, args=(worker,), daemon=True).start()
             except RuntimeError:  # the system has no more: those that there are will do
                 with self._lock:
-                    missing = set(map(id, meters[number:]))
-                    self._meters = [one for one in self._meters if id(one) not in missing]
+                    missing = set(map(id, worker_list[number:]))
+                    self._worker_list = [one for one in self._worker_list if id(one) not in missing]
                     self._alive -= len(missing)
-                    self._workers = self._limit = max(1, len(self._meters))
-                    if not self._meters:
+                    self._workers = self._limit = max(1, len(self._worker_list))
+                    if not self._worker_list:
                         raise
                 return
 
@@ -326,11 +335,11 @@ class Pool:
         slow = self._limit >= MANY_WORKERS * self._cores
         self.wanted[1] = self._limit if slow and 2 * len(self._stack) < self._limit else 0
 
-    def _work(self, meter: Meter) -> None:
-        meter.thread = threading.get_native_id()
+    def _work(self, worker: WorkerProgress) -> None:
+        worker.thread = threading.get_native_id()
         try:
-            while (work := self._take(meter)) is not None:
-                self._hand_in(meter, self._reader.read(work, meter))
+            while (work := self._take(worker)) is not None:
+                self._hand_in(worker, self._reader.read(work, worker))
         except BaseException as error:  # a bug: it fails the scan, and is shown whole
             with self._lock:
                 self.failure = self.failure or error
@@ -341,7 +350,7 @@ class Pool:
         if last:
             self._finished()
 
-    def _take(self, meter: Meter) -> list[Work] | None:
+    def _take(self, worker: WorkerProgress) -> list[Work] | None:
         """Wait for work of one root; None when there is none left."""
         with self._lock:
             self._waiting += 1
@@ -356,7 +365,7 @@ class Pool:
                 return None
             self._busy += 1
             work = self._pick(self._stack[-1].root)
-            meter.root = work[0].root.number
+            worker.root = work[0].root.number
             return work
 
     def _pick(self, root: Root) -> list[Work]:
@@ -374,9 +383,9 @@ class Pool:
     def _over(self) -> bool:
         return self.failure is not None or (not self._stack and self._busy == 0)
 
-    def _hand_in(self, meter: Meter, batch: Batch) -> None:
+    def _hand_in(self, worker: WorkerProgress, batch: Batch) -> None:
         with self._lock:
-            root, meter.root = meter.root, -1
+            root, worker.root = worker.root, -1
             segment = self.segments[root]
             segment.tally.merge(batch.tally)
             segment.nested |= batch.nested

@@ -19,7 +19,7 @@ _IOPRIO_WHO_PROCESS = 1
 _IOPRIO_IDLE = 3 << 13
 
 
-class Pace:
+class RateLimit:
     """Slots in time for operations, shared by all workers.
 
     Parameters

@@ -13,18 +13,18 @@ from typing import Any, NamedTuple
 import anyio
 
 from jwqlscan.errors import ScanFailedError
-from jwqlscan.scanning.child_process import ScannerProcess, take
+from jwqlscan.scanning.child_process import ChildProcess, take
 from jwqlscan.scanning.messages import (
-    NOTHING_ELSEWHERE,
+    NO_OTHER_ROOTS,
     STOP_ORDER,
-    Elsewhere,
+    OtherRoots,
     Roots,
+    probe_order,
     scan_order,
-    survey_order,
 )
 from jwqlscan.scanning.pool import Progress
 from jwqlscan.settings import ScanSettings
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 from jwqlscan.units import format_seconds
 
 _READ_BYTES = 1 << 16
@@ -36,7 +36,7 @@ END_SECONDS = 1.0
 STOP_SECONDS = 5.0
 
 
-class Found(NamedTuple):
+class RootInfo(NamedTuple):
     """What a root path turned out to be: a directory's identity, or an errno.
 
     `real` is what the kernel calls it: without symbolic links, as the mount table does.
@@ -55,7 +55,7 @@ class Found(NamedTuple):
         return self.errno in (errno.ENOENT, errno.ENOTDIR)
 
 
-class Patience(NamedTuple):
+class Deadlines(NamedTuple):
     """How long a walk may take.
 
     Attributes
@@ -70,7 +70,7 @@ class Patience(NamedTuple):
     deadline: float = math.inf
 
 
-class Walk(NamedTuple):
+class ScanResult(NamedTuple):
     """What became of some roots on one filesystem.
 
     Attributes
@@ -100,10 +100,10 @@ class _Watch:
         Why the walk was given up; "" if it was not.
     """
 
-    def __init__(self, patience: Patience) -> None:
+    def __init__(self, deadlines: Deadlines) -> None:
         self.state = ""
         self.note = ""
-        self._patience = patience
+        self._deadlines = deadlines
         self._answers = -1
         self._until = 0.0
         self._see_life()
@@ -121,19 +121,19 @@ class _Watch:
 
     def give_up(self) -> None:
         """Name the reason, and leave the child the time to say what it knows."""
-        if time.monotonic() >= self._patience.deadline:
+        if time.monotonic() >= self._deadlines.deadline:
             self.state, self.note = "stopped", "the time allowed by scan.max_runtime was over"
         else:
-            limit = format_seconds(self._patience.stall_timeout_s)
+            limit = format_seconds(self._deadlines.stall_timeout_s)
             self.state, self.note = "stalled", f"no answer from its storage for {limit}"
         self._until = time.monotonic() + STOP_SECONDS
 
     def _see_life(self) -> None:
-        alive = time.monotonic() + self._patience.stall_timeout_s
-        self._until = min(alive, self._patience.deadline)
+        alive = time.monotonic() + self._deadlines.stall_timeout_s
+        self._until = min(alive, self._deadlines.deadline)
 
 
-class Scanner:
+class Supervisor:
     """A scanning process.
 
     Its pipe is read when the event loop says that it is ready, and the process is not waited for:
@@ -141,11 +141,11 @@ class Scanner:
 
     Parameters
     ----------
-    process : ScannerProcess, optional
-        One that was given its survey order already; it goes on to scan where it can.
+    process : ChildProcess, optional
+        One that was given its probe order already; it goes on to scan where it can.
     """
 
-    def __init__(self, process: ScannerProcess | None = None) -> None:
+    def __init__(self, process: ChildProcess | None = None) -> None:
         self._ordered = process is not None
         self._process = process or take()
         self._received = bytearray()
@@ -165,7 +165,7 @@ class Scanner:
         del self._received[: end + 1]
         return answer
 
-    async def survey(self, paths: Sequence[str], timeout_s: float) -> dict[str, Found]:
+    async def probe(self, paths: Sequence[str], timeout_s: float) -> dict[str, RootInfo]:
         """Open each path as a directory, in the child, and say what was found.
 
         A path that gives no answer in time is found as ETIMEDOUT.
@@ -177,9 +177,9 @@ class Scanner:
         RuntimeError
             With the child's traceback, if it met a bug.
         """
-        found = dict.fromkeys(paths, Found(errno=errno.ETIMEDOUT))
+        found = dict.fromkeys(paths, RootInfo(errno=errno.ETIMEDOUT))
         if not self._ordered:
-            self._process.order(survey_order(list(paths), None))
+            self._process.order(probe_order(list(paths), None))
         with anyio.move_on_after(timeout_s):
             waiting = len(paths)
             while waiting:
@@ -188,10 +188,10 @@ class Scanner:
                     raise ScanFailedError(f"nothing is stored: {await self._end()}")
                 if "failed" in answer:
                     raise RuntimeError(f"the scanning process met a bug:\n{answer['failed']}")
-                if "survey" in answer:
+                if "probe" in answer:
                     waiting -= 1
-                    index = answer.pop("survey")
-                    found[paths[index]] = Found(**answer)
+                    index = answer.pop("probe")
+                    found[paths[index]] = RootInfo(**answer)
         return found
 
     async def scan(
@@ -200,10 +200,10 @@ class Scanner:
         roots: Roots,
         settings: ScanSettings,
         on_progress: Callable[[Progress], None],
-        patience: Patience,
-        elsewhere: Elsewhere = NOTHING_ELSEWHERE,
-    ) -> Walk:
-        """Walk the roots on one filesystem; others are read `elsewhere`, by other processes.
+        deadlines: Deadlines,
+        other_roots: OtherRoots = NO_OTHER_ROOTS,
+    ) -> ScanResult:
+        """Scan the roots on one filesystem; others are read `elsewhere`, by other processes.
 
         Raises
         ------
@@ -213,21 +213,21 @@ class Scanner:
         numbers = tuple(number for number, _ in roots.by_device[device])
         if not (self._ordered and len(roots.by_device) == 1):
             scanned = roots.by_device[device]
-            self._process.order(scan_order(scanned, roots.numbers, settings, elsewhere))
-        watch = _Watch(patience)
+            self._process.order(scan_order(scanned, roots.numbers, settings, other_roots))
+        watch = _Watch(deadlines)
         while True:
             answer: dict[str, Any] | None = {}
             with anyio.move_on_after(watch.left):
                 answer = await self.answer()
             if answer is None:
-                return Walk(numbers, {}, "failed", await self._end())
+                return ScanResult(numbers, {}, "failed", await self._end())
             if "progress" in answer:
                 progress = Progress(*answer["progress"])
                 watch.see(progress.answers)
                 on_progress(progress)
             elif "lost" in answer:
-                lost = f"{shown(answer['lost'])}: {os.strerror(answer['errno'])}"
-                return Walk(
+                lost = f"{escape(answer['lost'])}: {os.strerror(answer['errno'])}"
+                return ScanResult(
                     numbers, {}, "failed", f"{lost}, and it was there a moment ago: see its mount"
                 )
             elif "failed" in answer:
@@ -235,11 +235,11 @@ class Scanner:
             elif "result" in answer:
                 record = answer["result"]
                 if record["unfinished"]:
-                    return Walk(numbers, record, watch.state, watch.note)
-                return Walk(numbers, record)
+                    return ScanResult(numbers, record, watch.state, watch.note)
+                return ScanResult(numbers, record)
             if watch.left <= 0:
                 if watch.state:
-                    return Walk(numbers, {}, watch.state, watch.note)
+                    return ScanResult(numbers, {}, watch.state, watch.note)
                 watch.give_up()
                 self._process.order(STOP_ORDER)
 
@@ -250,7 +250,7 @@ class Scanner:
                 await anyio.sleep(0.01)
         status = self._process.status
         how = f"signal {-status}" if status is not None and status < 0 else f"status {status}"
-        words = shown(self._process.last_words())
+        words = escape(self._process.last_words())
         why = words or "look for the kernel's out-of-memory messages"
         return f"its scanning process ended early ({how}): {why}"
 

@@ -19,8 +19,8 @@ from typing import Any
 from jwqlscan.errors import ExitCode
 from jwqlscan.store.failures import MAX_CAUSE, Failure
 from jwqlscan.system.atomic_files import READ_FLAGS, overwrite_now, write_now
-from jwqlscan.system.ownership import distrust_way
-from jwqlscan.text import harmless
+from jwqlscan.system.ownership import untrusted_ancestor
+from jwqlscan.text import escape_controls
 
 FILE = "last-attempt.json"
 MODE = 0o600
@@ -153,7 +153,7 @@ def write_attempt(
     OSError
         If it can't be written, or is not to be: others decide where the path leads.
     """
-    place, reason = distrust_way(state_path)
+    place, reason = untrusted_ancestor(state_path)
     if reason:
         raise OSError(errno.EPERM, reason, place)
     record = {"record_version": _RECORD_VERSION, **_record(attempt)}
@@ -206,7 +206,7 @@ def _attempt(record: object) -> Attempt | None:
 
 
 def _text(record: Mapping[str, Any], key: str) -> str:
-    return harmless(str(record.get(key, "")))
+    return escape_controls(str(record.get(key, "")))
 
 
 def _date(value: object) -> datetime | None:

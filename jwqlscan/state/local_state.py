@@ -17,7 +17,7 @@ from jwqlscan.store import open_store, spool
 from jwqlscan.store.dsn import same_place
 from jwqlscan.store.failures import Failure
 from jwqlscan.store.spool_contents import count_for_others, waiting
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 from jwqlscan.units import counted
 
 # The state directory is on a local disk. Whoever looks at it shall not wait for one that hangs.
@@ -107,7 +107,7 @@ class LocalState:
 
     @property
     def _spool(self) -> str:
-        return shown(os.path.join(self.directory, "spool"))
+        return escape(os.path.join(self.directory, "spool"))
 
     @property
     def quarantined_line(self) -> str:
@@ -115,7 +115,7 @@ class LocalState:
         if not self.quarantined:
             return ""
         verb = "is" if self.quarantined == 1 else "are"
-        where = shown(os.path.join(self.directory, "spool", spool.BAD))
+        where = escape(os.path.join(self.directory, "spool", spool.BAD))
         return (
             f"{counted(self.quarantined, 'snapshot')} that the database refused {verb} in {where}:"
             " see the .reason beside each"
@@ -128,7 +128,7 @@ class LocalState:
         return [line for line in found if line]
 
 
-async def look_at_state(config: Config) -> LocalState:
+async def read_state(config: Config) -> LocalState:
     """Return what is known in the state directory of a configuration.
 
     Nothing is known where it can't be read, by another user say, where its disk does not answer,

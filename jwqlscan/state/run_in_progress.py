@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from jwqlscan.scanning.display import Display
 from jwqlscan.scanning.pool import Progress
 from jwqlscan.system.lock import LOCK_FILE, holder_line, is_held
-from jwqlscan.text import harmless
+from jwqlscan.text import escape_controls
 from jwqlscan.units import format_count, format_time
 
 # A reader wants to know whether the run moves; a write takes microseconds.
@@ -157,7 +157,7 @@ def _parse(content: str) -> RunInProgress:
         expected, updated = int(record["expected"]), _date(str(record["updated"]))
     except (ValueError, KeyError, TypeError):  # not written yet, or being written
         return RunInProgress(process, since)
-    return RunInProgress(process, since, harmless(phase), entries, expected, updated)
+    return RunInProgress(process, since, escape_controls(phase), entries, expected, updated)
 
 
 def _date(text: str) -> datetime | None:

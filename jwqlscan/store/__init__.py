@@ -31,7 +31,7 @@ class Tables(Enum):
     """What is done about the tables when a store is opened."""
 
     MADE = "made, or brought up to this version"
-    LOOKED_AT = "as MADE, but an SQLite file that is not there is not made"
+    IF_PRESENT = "as MADE, but an SQLite file that is not there is not made"
     EXPECTED = "brought up to this version; a store without any is refused"
     FOREIGN = "left as they are: the database is another program's"
 
@@ -131,7 +131,7 @@ class Store(Protocol):
         """
         ...
 
-    async def keep_aside(self) -> str:
+    async def quarantine(self) -> str:
         """Move a damaged file out of the way, and return a line that says so.
 
         Called after `StoreDamagedError` by whoever holds the run's lock. Returns "" where another

@@ -11,7 +11,7 @@ from jwqlscan.store import MONITOR_NAME, OLD_MONITOR_NAME, Store
 from jwqlscan.store.rows import EARLIEST, TableRows
 from jwqlscan.store.transfer.rows import FAILURES, neutral
 from jwqlscan.system.clock import latest_date
-from jwqlscan.text import harmless
+from jwqlscan.text import escape_controls
 from jwqlscan.units import format_time
 
 # A message names a path, which is at most 4096 bytes long, and says what to do next.
@@ -141,7 +141,14 @@ def _failure(row: Sequence[Any]) -> Failure:
     end = None if ended is None else _date(ended)
     # Escaped again: the row may be another program's.
     return Failure(
-        run_id, _date(started), end, harmless(host), version, code, harmless(cause), log_file
+        run_id,
+        _date(started),
+        end,
+        escape_controls(host),
+        version,
+        code,
+        escape_controls(cause),
+        log_file,
     )
 
 

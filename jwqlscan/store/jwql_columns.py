@@ -32,7 +32,7 @@ class Column(NamedTuple):
     labels: frozenset[str] = frozenset()
 
 
-def fitting_rows(wanted: TableRows, columns: Mapping[str, Column]) -> tuple[list[Row], list[str]]:
+def storable_rows(wanted: TableRows, columns: Mapping[str, Column]) -> tuple[list[Row], list[str]]:
     """Return the rows that a table can take, as it takes them, and a warning for what it can't.
 
     Parameters

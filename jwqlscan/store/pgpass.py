@@ -15,7 +15,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 
 log = logging.getLogger(__name__)
 
@@ -89,12 +89,12 @@ def _entries(path: str) -> Iterator[list[str | None]]:
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):
-            _warn(f"{shown(path)}: is no plain file, so no password is taken from it")
+            _warn(f"{escape(path)}: is no plain file, so no password is taken from it")
             return
         if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             _warn(
-                f"{shown(path)}: other users have access to this password file, so it is not used:"
-                f" chmod 600 {shown(path)}"
+                f"{escape(path)}: other users have access to this password file, so it is not used:"
+                f" chmod 600 {escape(path)}"
             )
             return
         with open(path, encoding="utf-8", errors="surrogateescape", newline="\n") as file:
@@ -102,7 +102,7 @@ def _entries(path: str) -> Iterator[list[str | None]]:
     except FileNotFoundError:
         return
     except OSError as error:
-        _warn(f"{shown(path)}: {error.strerror}, so no password is taken from it")
+        _warn(f"{escape(path)}: {error.strerror}, so no password is taken from it")
         return
     for line in lines:
         if line.startswith("#"):

@@ -162,7 +162,7 @@ class PostgresqlStore:
                 return []
             catalog = await queries.catalog(connection)
             for wanted in table_rows.jwql_rows(snapshot):
-                warnings += await queries.copy_fitting(connection, wanted, catalog)
+                warnings += await queries.copy_storable(connection, wanted, catalog)
             for wanted in table_rows.scan_rows(snapshot):
                 await queries.copy(connection, wanted)
             await queries.record_insight(connection, snapshot)
@@ -175,7 +175,7 @@ class PostgresqlStore:
         async def work() -> list[str]:
             async with self._transaction() as connection:
                 catalog = await queries.catalog(connection)
-                return await queries.copy_fitting(connection, row, catalog)
+                return await queries.copy_storable(connection, row, catalog)
 
         await self._with_free_ids(work)
 
@@ -199,7 +199,7 @@ class PostgresqlStore:
         async with self._transaction(READING) as connection:
             return await missing_rights(connection, await queries.catalog(connection))
 
-    async def keep_aside(self) -> str:
+    async def quarantine(self) -> str:
         """Do nothing: the server looks after its files."""
         return ""
 
@@ -246,7 +246,7 @@ class PostgresqlStore:
             for wanted in tables:
                 typed = queries.typed(wanted, catalog[wanted.table])
                 if wanted.table in table_rows.JWQL_TABLES:
-                    warnings += await queries.copy_fitting(connection, typed, catalog)
+                    warnings += await queries.copy_storable(connection, typed, catalog)
                 else:
                     await queries.copy(connection, typed)
         return warnings

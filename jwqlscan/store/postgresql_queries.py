@@ -11,7 +11,7 @@ from jwqlscan.model.history import FilesystemColumns, History
 from jwqlscan.model.snapshot import Snapshot
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store import validity
-from jwqlscan.store.jwql_columns import Column, fitting_rows
+from jwqlscan.store.jwql_columns import Column, storable_rows
 from jwqlscan.store.queries import CENTRAL, GENERAL
 from jwqlscan.store.rows import TableRows, Value
 
@@ -84,11 +84,11 @@ async def catalog(connection: Connection) -> dict[str, dict[str, Column]]:
     return tables
 
 
-async def copy_fitting(
+async def copy_storable(
     connection: Connection, wanted: TableRows, catalog: Mapping[str, Mapping[str, Column]]
 ) -> list[str]:
     """Insert the rows that a JWQL table can take; return warnings for the others."""
-    rows, warnings = fitting_rows(wanted, catalog.get(wanted.table, {}))
+    rows, warnings = storable_rows(wanted, catalog.get(wanted.table, {}))
     await copy(connection, TableRows(wanted.table, wanted.columns, rows))
     return warnings
 
@@ -137,7 +137,7 @@ async def record_insight(connection: Connection, snapshot: Snapshot) -> None:
         since = date_us if before is None else before
         for kind, numbers in state.numbers.items():
             series = (*area, kind)
-            rows = await connection.fetch(validity.LASTING, *series, since, date_us)
+            rows = await connection.fetch(validity.VALID_VALUES, *series, since, date_us)
             left = validity.difference(rows, numbers, date_us)
             ids = left.ids
             if left.numbers.keys() - ids.keys():
@@ -155,7 +155,7 @@ async def record_insight(connection: Connection, snapshot: Snapshot) -> None:
             inserts = [(*row[:3], *row.numbers) for row in changed.inserts]
             await copy(connection, TableRows("scan_value", validity.VALUE_COLUMNS, inserts))
         looked = (snapshot.run_id, *area, date_us, state.complete, state.details)
-        await connection.execute(validity.LOOKED, *looked)
+        await connection.execute(validity.INSERT_INSIGHT, *looked)
 
 
 async def thin_insight(connection: Connection, before_us: int | None) -> int:

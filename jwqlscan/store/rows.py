@@ -20,7 +20,7 @@ from jwqlscan.model.snapshot import ALL, AreaSnapshot, Capacity, Snapshot
 from jwqlscan.model.tally import COUNTERS, Product, Tally
 from jwqlscan.store import MONITOR_NAME
 from jwqlscan.system.capacities import same_room
-from jwqlscan.text import harmless, path_fields, shown
+from jwqlscan.text import escape, escape_controls, path_fields
 from jwqlscan.units import TIB_BYTES, tib
 
 ARCHIVE = "archive"
@@ -68,18 +68,21 @@ def run_rows(snapshot: Snapshot) -> TableRows:
         "date": snapshot.timestamp,
         "started": snapshot.timestamp,
         "ended": snapshot.ended,
-        "host": shown(snapshot.host),
-        "version": shown(snapshot.version),
-        "reader": shown(snapshot.reader),
+        "host": escape(snapshot.host),
+        "version": escape(snapshot.version),
+        "reader": escape(snapshot.reader),
         "workers": snapshot.workers,
         "seconds": snapshot.seconds,
         "status": "complete" if snapshot.status == "complete" else "incomplete",
         "incomplete_reasons": _json(
-            [harmless(line) for line in (*snapshot.incomplete_reasons, *snapshot.missing_areas)]
+            [
+                escape_controls(line)
+                for line in (*snapshot.incomplete_reasons, *snapshot.missing_areas)
+            ]
         ),
         "sample": snapshot.sample,
-        "log_file": shown(snapshot.log_file),
-        "suspicions": _json([harmless(line) for line in snapshot.suspicions]),
+        "log_file": escape(snapshot.log_file),
+        "suspicions": _json([escape_controls(line) for line in snapshot.suspicions]),
         "accepted": snapshot.accepted,
     }
     return TableRows("scan_run", tuple(run), [tuple(run.values())])
@@ -156,7 +159,7 @@ def scan_rows(snapshot: Snapshot) -> list[TableRows]:
                 (
                     snapshot.run_id,
                     area.group,
-                    shown(area.name),
+                    escape(area.name),
                     *product,
                     amount.count,
                     min(amount.bytes, _INT64_MAX),
@@ -171,7 +174,7 @@ def scan_rows(snapshot: Snapshot) -> list[TableRows]:
 def monitor_rows(started: datetime, ended: datetime, status: str, log_file: str) -> TableRows:
     """Return the one row of `monitor` that every run leaves, ``SUCCESS`` or ``FAILURE``."""
     columns = ("monitor_name", "start_time", "end_time", "status", "log_file")
-    return TableRows("monitor", columns, [(MONITOR_NAME, started, ended, status, shown(log_file))])
+    return TableRows("monitor", columns, [(MONITOR_NAME, started, ended, status, escape(log_file))])
 
 
 def general_columns(rows: Iterable[Sequence[Any]]) -> GeneralColumns:
@@ -371,7 +374,7 @@ def _central_row(date: datetime, area: AreaSnapshot) -> Row:
     if area.capacity is not None and area.capacity.has_size:
         size = tib(area.capacity.size_bytes)
         available = tib(area.capacity.available_bytes)
-    return (date, shown(area.name), size, tib(area.tally.apparent_bytes), available)
+    return (date, escape(area.name), size, tib(area.tally.apparent_bytes), available)
 
 
 def _area_row(run_id: str, area: AreaSnapshot) -> Row:
@@ -384,17 +387,17 @@ def _area_row(run_id: str, area: AreaSnapshot) -> Row:
                 None if name in unknown else _int64(getattr(capacity, name))
                 for name in _CAPACITY_NUMBERS
             ),
-            *(shown(getattr(capacity, name)) for name in _CAPACITY_TEXTS),
+            *(escape(getattr(capacity, name)) for name in _CAPACITY_TEXTS),
         ]
     errors = [{**error._asdict(), **path_fields(error.path)} for error in tally.error_samples]
     samples = {
-        shown(shape): path_fields(path) for shape, path in tally.unrecognized_samples.items()
+        escape(shape): path_fields(path) for shape, path in tally.unrecognized_samples.items()
     }
     return (
         run_id,
         area.group,
-        shown(area.name),
-        shown(area.path),
+        escape(area.name),
+        escape(area.path),
         area.state,
         *(min(getattr(tally, name), _INT64_MAX) for name in COUNTERS),
         _json(tally.errors),
@@ -402,8 +405,8 @@ def _area_row(run_id: str, area: AreaSnapshot) -> Row:
         _json(tally.skipped),
         _json(samples),
         *capacity_values,
-        _json({shown(path): shown(fstype) for path, fstype in sorted(tally.mounts.items())}),
-        shown(area.note),
+        _json({escape(path): escape(fstype) for path, fstype in sorted(tally.mounts.items())}),
+        escape(area.note),
     )
 
 

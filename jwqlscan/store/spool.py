@@ -34,7 +34,7 @@ from jwqlscan.store import Store
 from jwqlscan.store.dsn import same_place
 from jwqlscan.store.spool_contents import CONFIGURED, FOR_STORE, crowding, waiting
 from jwqlscan.system.atomic_files import READ_FLAGS, in_time, make_directory, write_atomically
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 from jwqlscan.units import counted, format_bytes
 
 Result = TypeVar("Result")
@@ -44,7 +44,7 @@ log = logging.getLogger(__name__)
 SPOOL_MODE = 0o600
 BAD = "bad"
 
-_LARGEST_BYTES = 2**28  # nothing larger is read: it is none of ours
+_MAX_BYTES = 2**28  # nothing larger is read: it is none of ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,7 @@ async def put(
     except (OSError, MemoryError) as error:
         reason = shortage(error) or getattr(error, "strerror", "")
         raise StoreError(
-            f"spool {shown(directory)}: {reason}: the snapshot is not kept there; make room"
+            f"spool {escape(directory)}: {reason}: the snapshot is not kept there; make room"
         ) from error
     return path
 
@@ -181,14 +181,14 @@ async def store_waiting(
             warnings += await _in_time(path, _remove, path)
     for wanted, number in left.items():
         warnings.append(
-            f"snapshots that wait in {shown(directory)} for {shown(wanted)}: {number}; if that is"
+            f"snapshots that wait in {escape(directory)} for {escape(wanted)}: {number}; if that is"
             f" {store.location} now, `jwqlscan db flush --from-others`"
         )
     for path, reason in list(newer.items())[:1]:
         warnings.append(
-            f"{counted(len(newer), 'snapshot')} in {shown(directory)} that a newer jwqlscan wrote"
-            f" {'stays' if len(newer) == 1 else 'stay'} there ({shown(os.path.basename(path))}:"
-            f" {shown(str(reason))}): update jwqlscan on this host, then `jwqlscan db flush`"
+            f"{counted(len(newer), 'snapshot')} in {escape(directory)} that a newer jwqlscan wrote"
+            f" {'stays' if len(newer) == 1 else 'stay'} there ({escape(os.path.basename(path))}:"
+            f" {escape(str(reason))}): update jwqlscan on this host, then `jwqlscan db flush`"
         )
     return Flushed(stored, set_aside, tuple(warnings))
 
@@ -207,7 +207,7 @@ async def _in_time(path: str, function: Callable[[str], Result], argument: str) 
         raise
     except (OSError, MemoryError) as error:
         reason = shortage(error) or getattr(error, "strerror", "")
-        raise StoreUnavailableError(f"spool {shown(path)}: {reason}") from error
+        raise StoreUnavailableError(f"spool {escape(path)}: {reason}") from error
 
 
 class _NoSnapshotError(Exception):
@@ -235,7 +235,7 @@ def _read(path: str) -> tuple[Snapshot, str, bool]:
             status = os.fstat(fd)
             if not stat.S_ISREG(status.st_mode):
                 raise _NoSnapshotError("no regular file")
-            if status.st_size > _LARGEST_BYTES:
+            if status.st_size > _MAX_BYTES:
                 raise _NoSnapshotError(f"no snapshot: {format_bytes(status.st_size)}")
             with open(fd, "rb", closefd=False) as file:
                 content = file.read()
@@ -265,7 +265,7 @@ def _read(path: str) -> tuple[Snapshot, str, bool]:
         *(KeyError, IndexError, OverflowError, RecursionError),
     ) as error:
         missing = isinstance(error, KeyError)
-        reason = f"{error} is missing" if missing else shown(str(error))
+        reason = f"{error} is missing" if missing else escape(str(error))
         if is_newer(written_by, __version__):
             raise NewerRecordError(f"{written_by} wrote it, and {reason}") from error
         raise _NoSnapshotError(f"no snapshot: {reason}") from error
@@ -312,7 +312,7 @@ def _remove(path: str) -> list[str]:
             os.unlink(path)
         _sync(os.path.dirname(path))
     except OSError as error:
-        return [f"{shown(path)} is stored, but can't be removed: {error.strerror}"]
+        return [f"{escape(path)} is stored, but can't be removed: {error.strerror}"]
     return []
 
 
@@ -323,8 +323,8 @@ async def _set_aside(path: str, reason: str) -> str:
         target = await in_time(path, _move, path, place)
         await write_atomically(f"{target}.reason", f"{reason}\n", mode=SPOOL_MODE, group=None)
     except OSError as error:
-        return f"{shown(path)}: {reason}; can't be set aside in {shown(place)}: {error.strerror}"
-    return f"{shown(path)}: {reason}; not stored, set aside in {shown(place)}"
+        return f"{escape(path)}: {reason}; can't be set aside in {escape(place)}: {error.strerror}"
+    return f"{escape(path)}: {reason}; not stored, set aside in {escape(place)}"
 
 
 def _restore_bad(directory: str) -> list[str]:
@@ -335,7 +335,7 @@ def _restore_bad(directory: str) -> list[str]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        return [f"{shown(place)}: {error.strerror}: what was set aside is not tried again"]
+        return [f"{escape(place)}: {error.strerror}: what was set aside is not tried again"]
     warnings = []
     for name in names:
         original = re.sub(r"\.json\.[0-9]+$", ".json", name)  # see `_move`
@@ -351,7 +351,7 @@ def _restore_bad(directory: str) -> list[str]:
             with suppress(FileNotFoundError):
                 os.unlink(f"{source}.reason")
         except OSError as error:
-            warnings.append(f"{shown(source)} can't be tried again: {error.strerror}")
+            warnings.append(f"{escape(source)} can't be tried again: {error.strerror}")
     _sync(directory)
     _sync(place)
     return warnings

@@ -10,7 +10,7 @@ import time
 from jwqlscan.errors import StoreError
 from jwqlscan.store.dsn import same_place
 from jwqlscan.system.atomic_files import READ_FLAGS
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 from jwqlscan.units import counted, format_bytes
 
 # Keys of a snapshot's file beside its record: the location of the store it is for, and whether that
@@ -42,7 +42,7 @@ def waiting(directory: str) -> list[str]:
         return []
     except OSError as error:
         where = "state.path must be a directory you can read"
-        raise StoreError(f"spool {shown(directory)}: {error.strerror}; {where}") from error
+        raise StoreError(f"spool {escape(directory)}: {error.strerror}; {where}") from error
     return [
         os.path.join(directory, name)
         for name in sorted(names)
@@ -84,7 +84,7 @@ def crowding(directory: str) -> list[str]:
     if len(found) <= MANY_FILES and size <= MANY_BYTES and age_s <= OLD_S:
         return []
     return [
-        f"waiting in {shown(directory)}: {counted(len(found), 'snapshot')} ({format_bytes(size)}),"
+        f"waiting in {escape(directory)}: {counted(len(found), 'snapshot')} ({format_bytes(size)}),"
         f" the oldest for {counted(int(age_s // 86400), 'day')}: the store must be reached, then"
         " `jwqlscan db flush`"
     ]

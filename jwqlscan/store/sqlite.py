@@ -28,7 +28,7 @@ from jwqlscan.resource_limits import shortage
 from jwqlscan.store import MEANWHILE, Statement, Tables, sqlite_recovery
 from jwqlscan.store import rows as table_rows
 from jwqlscan.store import sqlite_queries as queries
-from jwqlscan.store.jwql_columns import Column, fitting_rows
+from jwqlscan.store.jwql_columns import Column, storable_rows
 from jwqlscan.store.rows import EARLIEST, TableRows
 from jwqlscan.store.schema import APPLICATION_ID, MISSING, NO_STORE, OLDER_SCHEMA, steps_from
 from jwqlscan.store.sqlite_errors import DAMAGED, PRIMARY_CODE, failure
@@ -36,7 +36,7 @@ from jwqlscan.store.sqlite_read_only import ATTEMPTS, Signature, may_write, open
 from jwqlscan.store.validity import microseconds
 from jwqlscan.system.clock import LATEST
 from jwqlscan.system.mounts import MOUNTINFO, parse_mountinfo
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 
 # Another process holds the file for one short transaction; ten seconds is far more than it needs.
 BUSY_TIMEOUT_S = 10.0
@@ -91,7 +91,7 @@ class SqliteStore:
     @property
     def location(self) -> str:
         """The file as a database URL."""
-        return f"sqlite:///{shown(self._path)}"
+        return f"sqlite:///{escape(self._path)}"
 
     async def __aenter__(self) -> Self:
         self._limiter = CapacityLimiter(1)
@@ -136,7 +136,7 @@ class SqliteStore:
             lambda connection: queries.history(connection, since or EARLIEST, until or LATEST)
         )
 
-    async def keep_aside(self) -> str:
+    async def quarantine(self) -> str:
         """Move a damaged file out of the way, and return a line that says so; "" if it is well."""
 
         def work() -> str:
@@ -188,7 +188,7 @@ class SqliteStore:
                 for wanted in tables:
                     rows = wanted.rows
                     if wanted.table in table_rows.JWQL_TABLES:
-                        rows, problems = fitting_rows(wanted, columns[wanted.table])
+                        rows, problems = storable_rows(wanted, columns[wanted.table])
                         warnings += problems
                     queries.insert(connection, wanted._replace(rows=rows))
             return warnings
@@ -289,7 +289,7 @@ class SqliteStore:
             raise StoreError(f"{self.location}: {damage}")
         if self._tables is not Tables.MADE and not os.path.exists(self._path):
             raise StoreMissingError(f"{self.location}: {MISSING}")
-        if self._tables in (Tables.LOOKED_AT, Tables.EXPECTED) and not may_write(self._path):
+        if self._tables in (Tables.IF_PRESENT, Tables.EXPECTED) and not may_write(self._path):
             return self._open_to_read(os.path.abspath(self._path))
         self._check_writable()
         path = _private_file(self._path, self.location)
@@ -320,7 +320,7 @@ class SqliteStore:
         for each in (path, f"{path}-wal", f"{path}-shm"):
             if os.path.exists(each) and not os.access(each, os.W_OK, effective_ids=True):
                 raise StoreError(
-                    f"{self.location}: {shown(each)} can't be written: give the user who runs"
+                    f"{self.location}: {escape(each)} can't be written: give the user who runs"
                     " jwqlscan the right to write it"
                 )
 

@@ -194,7 +194,7 @@ def record_insight(connection: sqlite3.Connection, snapshot: Snapshot) -> None:
         since = date_us if before is None else before
         for kind, numbers in state.numbers.items():
             series = (*area, kind)
-            rows = select(connection, validity.LASTING, (*series, since, date_us))
+            rows = select(connection, validity.VALID_VALUES, (*series, since, date_us))
             left = validity.difference(rows, numbers, date_us)
             ids = left.ids
             if left.numbers.keys() - ids.keys():
@@ -212,7 +212,7 @@ def record_insight(connection: sqlite3.Connection, snapshot: Snapshot) -> None:
             inserts = [(*row[:3], *row.numbers) for row in changed.inserts]
             insert(connection, TableRows("scan_value", validity.VALUE_COLUMNS, inserts))
         looked = (snapshot.run_id, *area, date_us, state.complete, state.details)
-        connection.execute(_marked(validity.LOOKED), looked)
+        connection.execute(_marked(validity.INSERT_INSIGHT), looked)
 
 
 def _series(connection: sqlite3.Connection, series: tuple[str, str, str]) -> dict[str, int]:

@@ -11,7 +11,7 @@ import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime
 
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 
 _ASIDE = ".corrupt-"
 _FILES = ("-wal", "-shm", "-journal", "")  # the file itself last: without it, it is aside
@@ -37,9 +37,9 @@ def aside_of(path: str) -> str:
 def explained(path: str, aside: str) -> str:
     """Return what is to be done about a file that was moved aside."""
     return (
-        f"was damaged, and is kept as {shown(aside)}: put a backup in its place, or what"
-        f" `sqlite3 {shown(aside)} .recover >saved.sql` saves, by"
-        f" `sqlite3 {shown(path)} <saved.sql`; or move it elsewhere, to begin without a history"
+        f"was damaged, and is kept as {escape(aside)}: put a backup in its place, or what"
+        f" `sqlite3 {escape(aside)} .recover >saved.sql` saves, by"
+        f" `sqlite3 {escape(path)} <saved.sql`; or move it elsewhere, to begin without a history"
     )
 
 

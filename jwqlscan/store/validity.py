@@ -17,15 +17,15 @@ from typing import Any, NamedTuple
 from jwqlscan.model.cube import PRODUCT_EXTENSION, CellKey, FileClass
 from jwqlscan.model.directory_totals import DirectorySum
 from jwqlscan.model.snapshot import AreaSnapshot, Snapshot
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 
-OPEN_US = 2**63 - 1  # the end of what is still so
+FOREVER_US = 2**63 - 1  # the end of what is still so
 _INT64_MAX = 2**63 - 1
 
 CELL, PROGRAM, DIRECTORY = KINDS = ("cell", "program", "directory")
 
 # PostgreSQL indexes no text beyond some 2,700 bytes; a path has up to 4,096, and longer as shown.
-LONGEST_KEY = 2_000
+MAX_KEY_LENGTH = 2_000
 _KEPT_OF_LONG = 300
 
 # Text that is its own key: printable ASCII that neither `shown` nor JSON escapes.
@@ -44,7 +44,7 @@ NEIGHBOURS = (
     " WHERE area_group = $1 AND area = $2 AND date_us > $3)"
 )
 SERIES = "SELECT key, id FROM scan_series WHERE area_group = $1 AND area = $2 AND kind = $3"
-LASTING = (
+VALID_VALUES = (
     "SELECT s.key, v.files, v.apparent_bytes, v.allocated_bytes, v.fits_files, v.fits_bytes,"
     " v.series_id, v.first_us, v.last_us"
     " FROM scan_value v JOIN scan_series s ON s.id = v.series_id"
@@ -53,7 +53,7 @@ LASTING = (
 )
 DELETE = "DELETE FROM scan_value WHERE series_id = $1 AND first_us = $2"
 END = "UPDATE scan_value SET last_us = $1 WHERE series_id = $2 AND first_us = $3"
-LOOKED = (
+INSERT_INSIGHT = (
     "INSERT INTO scan_insight (run_id, area_group, area, date_us, complete, details)"
     " VALUES ($1, $2, $3, $4, $5, $6)"
 )
@@ -129,7 +129,7 @@ def states(snapshot: Snapshot) -> Iterator[AreaState]:
         if area.tally.cube or area.tally.tree:
             yield AreaState(
                 area.group,
-                shown(area.name),
+                escape(area.name),
                 area.state == "complete" and not snapshot.suspicions,
                 json.dumps(details_of(area), separators=(",", ":")),
                 _numbers(area),
@@ -139,12 +139,12 @@ def states(snapshot: Snapshot) -> Iterator[AreaState]:
 def details_of(area: AreaSnapshot) -> dict[str, object]:
     """Return what there was no room for: how many classes, owners, programs and directories.
 
-    ``untold`` has the bounds of missing directories, as `jwqlscan.model.directory_totals.Untold`;
+    ``untold`` has the bounds of missing directories (`model.directory_totals.MissingBounds`);
     ``least_bytes`` is the larger one of them; ``product_extension`` is that of the products, where
     it is not ``fits``.
     """
     tree = area.tally.tree
-    folded = {shown(what): number for what, number in sorted(area.tally.cube.folded.items())}
+    folded = {escape(what): number for what, number in sorted(area.tally.cube.folded.items())}
     least = 0
     for sums, dropped in ((tree.upper, tree.upper_dropped), (tree.lower, tree.lower_dropped)):
         if dropped:
@@ -155,7 +155,7 @@ def details_of(area: AreaSnapshot) -> dict[str, object]:
         details["least_bytes"] = max(tree.untold.upper_bytes or 0, tree.untold.lower_bytes)
         details["untold"] = tree.untold
     if area.tally.cube.product_extension != PRODUCT_EXTENSION:
-        details["product_extension"] = shown(area.tally.cube.product_extension)
+        details["product_extension"] = escape(area.tally.cube.product_extension)
     return details
 
 
@@ -169,7 +169,7 @@ def _numbers(area: AreaSnapshot) -> dict[str, dict[str, Numbers]]:
             for key, cell in cube.cells.items()
         },
         PROGRAM: {
-            _clipped(_ascii(shown(program))): _fitting(*row)
+            _clipped(_ascii(escape(program))): _fitting(*row)
             for program, row in cube.programs.items()
         },
         DIRECTORY: dict(zip(_directory_texts(sums), _all_fitting(sums.values()), strict=True)),
@@ -205,7 +205,7 @@ def cell_text(key: CellKey) -> str:
 
 
 def _labels_text(file_class: FileClass) -> str:
-    return ",".join(json.dumps(shown(label)) for label in file_class)
+    return ",".join(json.dumps(escape(label)) for label in file_class)
 
 
 def _cell_text(labels: str, key: CellKey) -> str:
@@ -220,12 +220,12 @@ def cell_key(text: str) -> CellKey:
 
 def directory_text(path: str) -> str:
     """Return the key of a directory of `Directories`: safe to print, ASCII for any database."""
-    return _clipped(_ascii(shown(path)))
+    return _clipped(_ascii(escape(path)))
 
 
 def _directory_texts(paths: Collection[str]) -> Collection[str]:
     """Return the keys of many directories: nearly always the paths themselves."""
-    if _PLAIN("".join(paths)) and max(map(len, paths), default=0) <= LONGEST_KEY:
+    if _PLAIN("".join(paths)) and max(map(len, paths), default=0) <= MAX_KEY_LENGTH:
         return paths
     return [directory_text(path) for path in paths]
 
@@ -243,7 +243,7 @@ def _ascii(text: str) -> str:
 
 
 def _clipped(key: str) -> str:
-    if len(key) <= LONGEST_KEY:
+    if len(key) <= MAX_KEY_LENGTH:
         return key
     digest = hashlib.sha256(key.encode()).hexdigest()[:16]
     # Cut where no escape is cut: what it stands for is cut, and made a key again.
@@ -251,7 +251,7 @@ def _clipped(key: str) -> str:
 
 
 class Difference(NamedTuple):
-    """Where the rows of `LASTING`, of one kind, differ from what a run found.
+    """Where the rows of `VALID_VALUES`, of one kind, differ from what a run found.
 
     Attributes
     ----------
@@ -269,7 +269,7 @@ class Difference(NamedTuple):
 
 
 def difference(rows: Iterable[Any], numbers: Mapping[str, Numbers], date_us: int) -> Difference:
-    """Return where rows of `LASTING` differ from the numbers that a run found.
+    """Return where rows of `VALID_VALUES` differ from the numbers that a run found.
 
     Nearly all of some 10,000 rows are the same: they are compared as the database returns them.
     """
@@ -324,7 +324,7 @@ def changes(
             made.deletes.append((row.series_id, row.first_us))
         if after_us is not None and row.last_us >= after_us:
             made.inserts.append(row._replace(first_us=after_us))
-    last_us = OPEN_US if after_us is None else date_us
+    last_us = FOREVER_US if after_us is None else date_us
     for series_id, numbers in todo.items():
         old = ended.get(series_id)
         if old is not None and old.last_us == before_us and old.numbers == numbers:

@@ -21,13 +21,13 @@ from queue import Empty, SimpleQueue
 from typing import TypeVar
 
 from jwqlscan.errors import ConfigError
-from jwqlscan.text import harmless
+from jwqlscan.text import escape_controls
 
 # All questions of a command together wait this long: a resolver's usual timeout is 5 s.
 LIMIT_S = 8.0
 # A process that asks nothing for this long starts with the whole limit again.
 RENEW_S = 60.0
-MOST_THREADS = 8
+MAX_THREADS = 8
 
 # What HOME is set to for a user without an entry in the user database: the directory that Debian
 # gives to accounts that have none.
@@ -73,7 +73,7 @@ class _Service:
         if started - self._asked_at > RENEW_S:
             self._left_s = LIMIT_S
         deadline = started + self._left_s
-        if self._left_s > 0 and _start_threads(work, min(MOST_THREADS, unanswered)):
+        if self._left_s > 0 and _start_threads(work, min(MAX_THREADS, unanswered)):
             try:
                 while len(answers) < unanswered:
                     key, answer = results.get(timeout=max(0.0, deadline - time.monotonic()))
@@ -123,7 +123,7 @@ def _names(
     if missing := wanted - known.keys():
         for number, name in _service.ask(function, sorted(missing)).items():
             # Safe to print; a backslash stays one: a domain's users are called DOMAIN\user.
-            known[number] = str(number) if name is None else harmless(name)
+            known[number] = str(number) if name is None else escape_controls(name)
     return {number: known.get(number, str(number)) for number in wanted}
 
 

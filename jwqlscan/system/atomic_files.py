@@ -23,7 +23,7 @@ from jwqlscan.errors import ConfigError
 from jwqlscan.resource_limits import THREADS, shortage
 from jwqlscan.system import accounts
 from jwqlscan.system.ownership import open_directory
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 
 Result = TypeVar("Result")
 
@@ -333,7 +333,7 @@ def group_id(group: str | None) -> int:
         return -1
     number = accounts.group_id(group)
     if number is None:
-        message = f"group {shown(group)!r} is not known on this host: make it or name another"
+        message = f"group {escape(group)!r} is not known on this host: make it or name another"
         raise ConfigError(message)
     return number
 

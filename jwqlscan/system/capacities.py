@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from jwqlscan.model.snapshot import Capacity
 from jwqlscan.system.mounts import Mount
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 
 # Two df of one filesystem differ by what is written in between; those of directories with quotas
 # of their own by much more.
@@ -25,9 +25,9 @@ def with_mount(capacity: Capacity | None, mount: Mount | None) -> Capacity | Non
         return capacity
     return replace(
         capacity,
-        source=shown(mount.source),
-        fstype=shown(mount.fstype),
-        target=shown(mount.point),
+        source=escape(mount.source),
+        fstype=escape(mount.fstype),
+        target=escape(mount.point),
     )
 
 

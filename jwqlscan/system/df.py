@@ -22,7 +22,7 @@ from anyio.abc import Process
 
 from jwqlscan.model.snapshot import Capacity
 from jwqlscan.resource_limits import shortage
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 
 DF_PATHS = ("/usr/bin/df", "/bin/df")  # never looked up: cron and sudo bring a PATH of their own
 ENVIRONMENT = {"LC_ALL": "C", "PATH": "/usr/bin:/bin"}
@@ -62,7 +62,7 @@ class DfError(Exception):
     """``df`` gave no capacity; the message is one line: which path, and why."""
 
     def __init__(self, path: str, reason: str) -> None:
-        super().__init__(f"no capacity of {shown(path)}: {reason}")
+        super().__init__(f"no capacity of {escape(path)}: {reason}")
 
 
 async def capacity(
@@ -171,7 +171,7 @@ def _content(pipe: int) -> bytes:
 
 
 def _reason(status: int, err: bytes) -> str:
-    text = shown(os.fsdecode(b"; ".join(err.strip().splitlines())))
+    text = escape(os.fsdecode(b"; ".join(err.strip().splitlines())))
     if len(text) > REASON_LIMIT:
         text = text[:REASON_LIMIT] + "…"
     return text or f"df ended with status {status} and said nothing"
@@ -256,11 +256,13 @@ def _inodes(fields: list[bytes], out: bytes) -> tuple[int | None, int | None, in
 
 def _text(field: bytes) -> str:
     # Safe to store and show; df has mangled control characters to "?" already.
-    return shown(os.fsdecode(field))
+    return escape(os.fsdecode(field))
 
 
 def _unexpected(out: bytes) -> ValueError:
     text = os.fsdecode(out)
     if len(text) > REASON_LIMIT:
         text = text[:REASON_LIMIT] + "…"
-    return ValueError(f'unexpected output of df: "{shown(text)}"' if text else "df printed nothing")
+    return ValueError(
+        f'unexpected output of df: "{escape(text)}"' if text else "df printed nothing"
+    )

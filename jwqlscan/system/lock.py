@@ -14,7 +14,7 @@ import anyio
 
 from jwqlscan.errors import ConfigError, LockedError
 from jwqlscan.system.process_exit import before_leaving, call_in_time
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 from jwqlscan.units import format_time
 
 LOCK_FILE = "lock"
@@ -78,19 +78,19 @@ def run_lock(path: str) -> Iterator[int]:
         fd = os.open(path, flags, 0o600)
     except OSError as error:
         raise ConfigError(
-            f"lock {shown(path)}: {error.strerror}; state.path must be a directory you can write"
+            f"lock {escape(path)}: {error.strerror}; state.path must be a directory you can write"
         ) from None
     try:
         try:
             _take(fd)
         except BlockingIOError:
             raise LockedError(
-                f"another run holds {shown(path)}: {_holder(fd)}; "
+                f"another run holds {escape(path)}: {_holder(fd)}; "
                 "wait for it to end; `jwqlscan run --wait 10min` waits by itself"
             ) from None
         except OSError as error:  # ENOLCK, say: a filesystem without locks
             raise ConfigError(
-                f"lock {shown(path)}: {error.strerror}; state.path must be on a local disk"
+                f"lock {escape(path)}: {error.strerror}; state.path must be on a local disk"
             ) from None
         since = datetime.now(UTC).isoformat(timespec="seconds")
         with contextlib.suppress(OSError):  # a full disk: the lock holds without a name in it
@@ -124,7 +124,7 @@ def _holder(fd: int) -> str:
     process, since, date = line.partition(" since ")
     with contextlib.suppress(ValueError):
         line = f"{process}{since}{format_time(datetime.fromisoformat(date))}"
-    return shown(line) or "unknown"
+    return escape(line) or "unknown"
 
 
 def holder_line(fd: int) -> str:

@@ -23,7 +23,7 @@ from jwqlscan.resource_limits import shortage
 from jwqlscan.system.atomic_files import make_directory_now
 from jwqlscan.system.logs import FILE_FORMAT, UtcFormatter, attached
 from jwqlscan.system.process_exit import CALL_TIMEOUT_S, call_in_time
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 
 LOG_MODE = 0o600
 
@@ -66,15 +66,15 @@ def logging_to_file(directory: str | None, keep: int | None = None) -> Iterator[
         handler = _FileHandler(file, path)
     except TimeoutError:
         raise ConfigError(
-            f"log.path: {shown(path)}: no answer within {CALL_TIMEOUT_S:g} s: see the mount of its"
+            f"log.path: {escape(path)}: no answer within {CALL_TIMEOUT_S:g} s: see the mount of its"
             " directory"
         ) from None
     except (OSError, RuntimeError) as error:
         if words := shortage(error):
-            raise JwqlscanError(f"log.path: {shown(path)}: {words}") from None
+            raise JwqlscanError(f"log.path: {escape(path)}: {words}") from None
         reason = getattr(error, "strerror", str(error))
         raise ConfigError(
-            f"log.path: {shown(path)}: {reason}; give a directory you can write"
+            f"log.path: {escape(path)}: {reason}; give a directory you can write"
         ) from None
     handler.setLevel(logging.INFO)
     handler.setFormatter(UtcFormatter(FILE_FORMAT))
@@ -106,7 +106,7 @@ def remove_old_logs(directory: str, keep: int, own: str = "") -> str:
         except FileNotFoundError:
             continue
         except OSError as error:
-            path = shown(os.path.join(directory, name))
+            path = escape(os.path.join(directory, name))
             return f"log.keep: {path}: can't be removed: {error.strerror}"
     return ""
 
@@ -156,7 +156,7 @@ class _FileHandler(logging.Handler):
         if self._writer.is_alive():
             log.warning(
                 "log.path: %s: no answer within %g s: the end of the log of this run is missing",
-                shown(self._path),
+                escape(self._path),
                 FLUSH_TIMEOUT_S,
             )
 
@@ -172,7 +172,7 @@ class _FileHandler(logging.Handler):
                 failed = True
                 log.warning(
                     "log.path: %s: %s; the log of this run ends here",
-                    shown(self._path),
+                    escape(self._path),
                     error.strerror,
                 )
         with contextlib.suppress(OSError):  # closing writes, too, and that was reported

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import TextIO
 
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 
 FILE_FORMAT = "%(asctime)s %(levelname)s %(message)s"
 
@@ -37,7 +37,7 @@ class _LineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)
         # Its backslashes stay: those of names are escaped already.
-        return "\\".join(shown(part) for part in text.split("\\"))
+        return "\\".join(escape(part) for part in text.split("\\"))
 
 
 class UtcFormatter(_LineFormatter):

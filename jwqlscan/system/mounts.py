@@ -53,7 +53,7 @@ class MountTable(NamedTuple):
     ----------
     pseudo_devices : frozenset of int
         Devices (st_dev) never to be entered.
-    barred : dict of str to str
+    skipped_paths : dict of str to str
         Paths not even to be opened, to the reason they are counted under: ``pseudo``, since
         opening an autofs mount point would mount something; ``loop``, since what is bound there is
         read already where it lies, or where it is bound another time.
@@ -64,7 +64,7 @@ class MountTable(NamedTuple):
     """
 
     pseudo_devices: frozenset[int] = frozenset()
-    barred: Mapping[str, str] = MappingProxyType({})
+    skipped_paths: Mapping[str, str] = MappingProxyType({})
     crossed: Mapping[str, str] = MappingProxyType({})
     unsure_devices: frozenset[int] = frozenset()
 
@@ -102,7 +102,7 @@ def read_mount_table(
     mountinfo : str
     """
     mounts = _read_mounts(mountinfo)
-    barred: dict[str, str] = {}
+    skipped_paths: dict[str, str] = {}
     crossed: dict[str, str] = {}
     # What is read already, as directories of filesystems: the roots, and then what is bound below.
     reals = (*roots.values(), *elsewhere)
@@ -117,18 +117,18 @@ def read_mount_table(
         if not paths:
             continue
         if mount.fstype in PSEUDO_FSTYPES:
-            barred.update(dict.fromkeys(paths, "pseudo") if mount.fstype == "autofs" else {})
+            skipped_paths.update(dict.fromkeys(paths, "pseudo") if mount.fstype == "autofs" else {})
         elif (mount.device, mount.root) in own:
             # A root, which readers know by its inode: part of what is above it, or a loop.
             crossed.update(dict.fromkeys(paths, mount.fstype) if mount.point in reals else {})
         elif any(region.shows(mount, mounts) for region in covered):
-            barred.update(dict.fromkeys(paths, "loop"))
+            skipped_paths.update(dict.fromkeys(paths, "loop"))
         else:
             covered.append(_Region(mount.device, mount.root, mount.point))
             crossed.update(dict.fromkeys(paths, mount.fstype))
     pseudo = frozenset(mount.device for mount in mounts if mount.fstype in PSEUDO_FSTYPES)
     unsure = frozenset(mount.device for mount in mounts if mount.fstype.startswith("fuse"))
-    return MountTable(pseudo, barred, crossed, unsure)
+    return MountTable(pseudo, skipped_paths, crossed, unsure)
 
 
 def mount_table_problem(mountinfo: str = MOUNTINFO) -> str:

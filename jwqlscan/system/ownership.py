@@ -8,14 +8,14 @@ import stat
 from collections.abc import Iterator
 
 from jwqlscan.system.accounts import user_name
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 
-_MOST_LINKS = 40  # path_resolution(7)
+_MAX_LINKS = 40  # path_resolution(7)
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _PASSED = _DIRECTORY | os.O_PATH  # a directory that is only passed need not be readable
 
 
-def distrust(path: str, status: os.stat_result) -> str:
+def untrusted_reason(path: str, status: os.stat_result) -> str:
     """Return why root must not rely on a file or directory, and what to do; "" if it may.
 
     Others who own it, or can write to it, would decide what root reads or where root writes. In a
@@ -25,14 +25,14 @@ def distrust(path: str, status: os.stat_result) -> str:
         return ""
     if status.st_uid != 0:
         owner = user_name(status.st_uid)
-        return f"belongs to {owner}, and this is root: chown root {shown(path)}"
+        return f"belongs to {owner}, and this is root: chown root {escape(path)}"
     sticky = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
     if status.st_mode & 0o022 and not sticky:
-        return f"can be written by others, and this is root: chmod go-w {shown(path)}"
+        return f"can be written by others, and this is root: chmod go-w {escape(path)}"
     return ""
 
 
-def distrust_way(path: str) -> tuple[str, str]:
+def untrusted_ancestor(path: str) -> tuple[str, str]:
     """Return the first place on the way to a path that root must not rely on, and why; "" if none.
 
     Each directory that is passed counts, and each symbolic link: who can change one of them decides
@@ -46,13 +46,13 @@ def distrust_way(path: str) -> tuple[str, str]:
             status = os.lstat(place)
         except OSError:
             break
-        if reason := distrust(place, _as_seen_by_root(status, top)):
+        if reason := untrusted_reason(place, _as_seen_by_root(status, top)):
             return place, reason
     return "", ""
 
 
 def _as_seen_by_root(status: os.stat_result, top: int) -> os.stat_result:
-    """Return the status with the mode and owner that `distrust` is to judge.
+    """Return the status with the mode and owner that `untrusted_reason` is to judge.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def open_directory(path: str) -> int:
             except NotADirectoryError:  # open(2): so it is for a symbolic link
                 target = _link_of_root(here, part, top, path)
                 links += 1
-                if links > _MOST_LINKS:
+                if links > _MAX_LINKS:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path) from None
                 waiting += [part for part in target.split("/") if part not in ("", ".")][::-1]
                 below = os.open("/" if target.startswith("/") else ".", _PASSED, dir_fd=here)
@@ -115,8 +115,8 @@ def _link_of_root(directory_fd: int, name: str, top: int, path: str) -> str:
     if not stat.S_ISLNK(status.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
     for one in (os.fstat(directory_fd), status):
-        if distrust(name, _as_seen_by_root(one, top)):
-            reason = f"{shown(name)} is a symbolic link that others than root can replace"
+        if untrusted_reason(name, _as_seen_by_root(one, top)):
+            reason = f"{escape(name)} is a symbolic link that others than root can replace"
             raise OSError(errno.ELOOP, reason, path)
     return os.readlink(name, dir_fd=directory_fd)
 
@@ -139,7 +139,7 @@ def _way(path: str) -> Iterator[str]:
             here = place
             continue
         links += 1
-        if links > _MOST_LINKS:
+        if links > _MAX_LINKS:
             return
         if target.startswith("/"):
             here = "/"

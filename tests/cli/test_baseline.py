@@ -16,9 +16,9 @@ from jwqlscan.model.history import PastRun
 from jwqlscan.model.snapshot import Capacity
 from jwqlscan.monitoring.check import Level, gather, judge
 from jwqlscan.monitoring.metrics import exposition
-from jwqlscan.operations.views import grown, status
+from jwqlscan.operations.views import compare_runs, status
 from jwqlscan.reporting.filesystems import filesystems
-from jwqlscan.reporting.summary import glance
+from jwqlscan.reporting.summary import summarize
 from jwqlscan.settings import Thresholds
 from jwqlscan.store import open_store
 from jwqlscan.store.rows import TableRows
@@ -92,10 +92,10 @@ def test_no_other_run_is_a_better_baseline(past, days):
 async def changes_everywhere(url, now):
     """Return the change in files since the baseline as each command and the page have it."""
     newest = (await status(url, 1, now)).runs[0]
-    growth = await grown(url, "last", "extension")
+    growth = await compare_runs(url, "last", "extension")
     evidence = await gather(url, now)
     async with open_store(url) as opened:
-        page = glance(await opened.history(until=now))
+        page = summarize(await opened.history(until=now))
         insight = await read_insight(opened, until=now)
     [files] = [fact for fact in page.facts if fact.name == "Files"]
     tab = insight.growth("archive", "all", "extension", "last")
@@ -143,17 +143,17 @@ async def test_names_not_recognized_are_compared_with_the_baseline(url):
 
     await store(url, names(0, 2), names(1, 0, "partial"), names(2, 2))
     async with open_store(url) as opened:
-        facts = glance(await opened.history()).facts
+        facts = summarize(await opened.history()).facts
     [names_fact] = [fact for fact in facts if fact.name == "Unrecognized names"]
     assert [(change.sign, change.by) for change in names_fact.changes] == [("±", 0)]
 
 
 async def test_a_run_that_was_asked_for_by_its_date_may_be_incomplete(url):
     await store(url, run(0, 3, "incomplete"), run(1, 5))
-    found = await grown(url, START, "extension")
+    found = await compare_runs(url, START, "extension")
     assert found.since == START and not found.exact
     with pytest.raises(Exception, match="no run before that of 2026-03-02 03:17 UTC is complete"):
-        await grown(url, "last", "extension")
+        await compare_runs(url, "last", "extension")
 
 
 # ---- two origins ----
@@ -216,7 +216,7 @@ async def test_the_page_does_not_compare_a_run_with_jwqls(url):
     await store(url, own(0))
     async with open_store(url) as opened:
         history = await opened.history()
-    facts = {fact.name: fact for fact in glance(history).facts}
+    facts = {fact.name: fact for fact in summarize(history).facts}
     assert facts["Files"].changes == () and facts["Files"].value == 1000
 
 
@@ -227,7 +227,7 @@ async def test_jwqls_rows_alone_have_a_forecast_and_changes(url):
         history = await opened.history()
     [disk] = filesystems(history)
     assert disk.full is not None and disk.full.date is not None
-    facts = {fact.name: fact for fact in glance(history).facts}
+    facts = {fact.name: fact for fact in summarize(history).facts}
     assert [change.since for change in facts["Files"].changes] == ["last run", "7 days", "30 days"]
 
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from jwqlscan.errors import JwqlscanError, ScanFailedError
-from jwqlscan.operations.bench import LEAST_ENTRIES, Benchmark, Rate, benchmark, recommended
+from jwqlscan.operations.bench import MIN_ENTRIES, Benchmark, Rate, benchmark, recommended
 from jwqlscan.output.console import Terminal
 from jwqlscan.output.tables import print_bench
 from jwqlscan.scanning.readers import available_readers
@@ -45,7 +45,7 @@ async def test_each_setting_is_measured_in_each_round_after_one_to_warm_up(tmp_p
 async def test_from_a_thousand_entries_on_a_setting_is_recommended(tmp_path):
     make_tree(tmp_path, LARGE_TREE)
     result = await benchmark(str(tmp_path), ["scandir"], [1, 4], 1)
-    assert result.entries >= LEAST_ENTRIES
+    assert result.entries >= MIN_ENTRIES
     assert result.recommended in result.rates
 
 

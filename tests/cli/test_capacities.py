@@ -25,7 +25,7 @@ from jwqlscan.store import open_store
 from jwqlscan.system import df
 from jwqlscan.system.capacities import same_room, total_capacity, with_mount
 from jwqlscan.system.mounts import Mount
-from jwqlscan.units import MOST_BYTES, TIB_BYTES, format_bytes
+from jwqlscan.units import MAX_BYTES, TIB_BYTES, format_bytes
 from tests.support.snapshots import make_area, make_snapshot, make_tally
 from tests.support.trees import make_tree
 
@@ -209,11 +209,11 @@ async def test_a_sum_beyond_what_a_database_takes_is_reported_where_it_is_shown(
     found = history_object(await series(config.database_url))
     assert found["points"][0]["capped"] is True
     assert json.dumps(run_object(outcome)).count(str(3 * 2**62))
-    assert format_bytes(MOST_BYTES) == "8 EiB or more"
+    assert format_bytes(MAX_BYTES) == "8 EiB or more"
 
 
 async def test_growth_of_a_capped_sum_is_not_exact(tmp_path):
-    from jwqlscan.operations.views import grown
+    from jwqlscan.operations.views import compare_runs
     from tests.store.test_insight import looked
 
     config = config_for(tmp_path, tmp_path)
@@ -223,7 +223,7 @@ async def test_growth_of_a_capped_sum_is_not_exact(tmp_path):
             for cell in tally.cube.cells.values():
                 cell[1] = size
             await store.record(make_snapshot(day, make_area(tally=tally)))
-    found = await grown(config.database_url, "last", "owner")
+    found = await compare_runs(config.database_url, "last", "owner")
     assert not found.exact and not any(row.exact for row in found.rows)
     assert "2**63" in found.notes[-1]
 

@@ -19,7 +19,7 @@ from jwqlscan.history.insight_queries import read_insight
 from jwqlscan.history.rollups import NO_PROGRAM, labels
 from jwqlscan.model.cube import OTHER, CellKey, Cube, FileClass, Sum
 from jwqlscan.operations.run import run
-from jwqlscan.operations.views import grown
+from jwqlscan.operations.views import compare_runs
 from jwqlscan.store import open_store
 from jwqlscan.store.validity import cell_key, cell_text
 from tests.scanning.test_directory_totals import by_find
@@ -172,7 +172,7 @@ async def test_every_claimed_change_of_a_directory_is_true_or_within_its_bounds(
         after = by_find(top)
         await run(config, with_report=False, allow_drop=True)
         true = dict(changes_by_find(before, after, top))
-        found = await grown(config.database_url, "last", "directory", top=10**6)
+        found = await compare_runs(config.database_url, "last", "directory", top=10**6)
         assert found.exact
         for row in found.rows:
             claimed = (row.files_change, row.bytes_change)
@@ -210,7 +210,7 @@ async def test_a_directory_pushed_out_of_the_table_is_not_removed(tmp_path):
     await run(config, with_report=False)
     make_tree(top, directories_of([f"new{n:02}" for n in range(39)], 5000))
     await run(config, with_report=False)
-    found = await grown(config.database_url, "last", "directory", top=999)
+    found = await compare_runs(config.database_url, "last", "directory", top=999)
     assert {row.kind for row in found.rows if row.label} == {"added"}
     assert {row.label for row in found.rows} == {""} | {
         path for n in range(39) for path in (f"new{n:02}", f"new{n:02}/deep")
@@ -220,7 +220,7 @@ async def test_a_directory_pushed_out_of_the_table_is_not_removed(tmp_path):
     for n in range(39):
         subprocess.run(["rm", "-r", str(top / f"new{n:02}")], check=True)
     await run(config, with_report=False, allow_drop=True)
-    found = await grown(config.database_url, "last", "directory", top=999)
+    found = await compare_runs(config.database_url, "last", "directory", top=999)
     assert {row.kind for row in found.rows if row.label} == {"removed"}
     assert len(found.rows) == 1 + 2 * 39
 
@@ -232,7 +232,7 @@ async def test_growth_is_bounded_by_what_the_parent_grew(tmp_path):
     await run(config, with_report=False)
     add_files(top, {"a/small/g": 600})
     await run(config, with_report=False)
-    found = await grown(config.database_url, "last", "directory")
+    found = await compare_runs(config.database_url, "last", "directory")
     rows = {row.label: row for row in found.rows}
     assert set(rows) == {"", "a", "a/small"}
     small = rows["a/small"]
@@ -248,7 +248,7 @@ async def test_the_whole_has_the_deeper_directories_of_its_areas(tmp_path):
     await run(config, with_report=False)
     add_files(top, {"public/p2/g": 5000})
     await run(config, with_report=False)
-    found = await grown(config.database_url, "last", "directory")
+    found = await compare_runs(config.database_url, "last", "directory")
     rows = {row.label: (row.bytes_change, row.exact) for row in found.rows}
     assert rows["public/p2"] == (5000, True)
 
@@ -262,9 +262,9 @@ async def test_of_an_incomplete_run_no_row_is_exact_and_the_first_is_the_header(
     await run(config, with_report=False)
     mark_newest_as_partial(config)
     for by in GROWTH_BY:
-        found = await grown(config.database_url, "last", by)
+        found = await compare_runs(config.database_url, "last", by)
         assert not found.exact and not any(row.exact for row in found.rows)
-    found = await grown(config.database_url, "last", "directory")
+    found = await compare_runs(config.database_url, "last", "directory")
     whole = next(row for row in found.rows if not row.label)
     assert whole.bytes_change == found.after.apparent_bytes - found.before.apparent_bytes
 
@@ -288,7 +288,7 @@ async def test_files_without_a_program_have_a_row(tmp_path):
     await run(config, with_report=False)
     add_files(tmp_path, {"archive/backup.tar": 5000})
     await run(config, with_report=False)
-    found = await grown(config.database_url, "last", "program")
+    found = await compare_runs(config.database_url, "last", "program")
     assert [(row.label, row.bytes_change) for row in found.rows] == [(NO_PROGRAM, 5000)]
 
 
@@ -327,6 +327,6 @@ async def test_the_page_has_the_same_rows_as_the_command(tmp_path):
     async with open_store(config.database_url) as store:
         insight = await read_insight(store)
     for by in GROWTH_BY:
-        command = await grown(config.database_url, "last", by)
+        command = await compare_runs(config.database_url, "last", by)
         page = insight.growth("archive", "all", by, "last")
         assert (page.rows, page.rest, page.notes) == (command.rows, command.rest, command.notes)

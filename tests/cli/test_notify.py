@@ -14,8 +14,8 @@ import anyio
 import pytest
 
 from jwqlscan.errors import ConfigError, ExitCode, LockedError
-from jwqlscan.monitoring.notify import Ending, announced
-from jwqlscan.settings import Notices
+from jwqlscan.monitoring.notify import Ending, notified
+from jwqlscan.settings import Notifications
 
 RUN_ID = "6f1b2f0e-9d53-4a3c-8a26-0c8d3c3a5b11"
 WELL = Ending("complete", ExitCode.COMPLETE, "complete in 0.10 s; archive 1 file, 1 B")
@@ -74,17 +74,17 @@ def refusing():
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/secret-uuid"
 
 
-async def tell(notices, ending=WELL, error=None):
-    async with announced(notices, RUN_ID) as announcement:
-        announcement.begin()
+async def tell(notifications, ending=WELL, error=None):
+    async with notified(notifications, RUN_ID) as notifier:
+        notifier.begin()
         if error is not None:
             raise error
-        announcement.ending = ending
+        notifier.ending = ending
 
 
 async def test_a_run_that_is_well_pings_its_start_then_its_success():
     with Listener() as listener:
-        await tell(Notices(listener.url))
+        await tell(Notifications(listener.url))
     assert listener.paths == ["/secret-uuid/start", "/secret-uuid"]
     assert {parse_qs(urlsplit(path).query)["rid"][0] for path, _, _ in listener.got} == {RUN_ID}
     assert listener.got[1][1] == WELL.summary
@@ -92,7 +92,7 @@ async def test_a_run_that_is_well_pings_its_start_then_its_success():
 
 async def test_a_query_of_the_url_stays():
     with Listener() as listener:
-        await tell(Notices(listener.url + "/?token=1"))
+        await tell(Notifications(listener.url + "/?token=1"))
     assert [path for path, _, _ in listener.got] == [
         f"/secret-uuid/start?token=1&rid={RUN_ID}",
         f"/secret-uuid?token=1&rid={RUN_ID}",
@@ -105,34 +105,34 @@ async def test_a_query_of_the_url_stays():
 )
 async def test_what_a_failure_is_to_the_switch(code, strict, last):
     with Listener() as listener:
-        notices = Notices(listener.url, incomplete_is_failure=strict)
-        await tell(notices, Ending("x", ExitCode(code), "x"))
+        notifications = Notifications(listener.url, incomplete_is_failure=strict)
+        await tell(notifications, Ending("x", ExitCode(code), "x"))
     assert listener.paths[-1] == f"/secret-uuid{last}"
 
 
 async def test_an_exception_is_a_failure_and_says_no_word_of_what_it_was():
     with Listener() as listener, pytest.raises(ConfigError):
-        await tell(Notices(listener.url), error=ConfigError("/secret/path: password"))
+        await tell(Notifications(listener.url), error=ConfigError("/secret/path: password"))
     assert listener.paths[-1] == "/secret-uuid/fail"
     assert "secret" not in listener.got[-1][1] and "2" in listener.got[-1][1]
 
 
 async def test_a_run_that_another_keeps_out_is_none():
     with Listener() as listener, pytest.raises(LockedError):
-        async with announced(Notices(listener.url), RUN_ID):
+        async with notified(Notifications(listener.url), RUN_ID):
             raise LockedError("held")
     assert listener.got == []
 
 
 async def test_a_server_that_stumbles_is_asked_again():
     with Listener(200, 503, 500, 200) as listener:
-        await tell(Notices(listener.url))
+        await tell(Notifications(listener.url))
     assert listener.paths == ["/secret-uuid/start", *["/secret-uuid"] * 3]
 
 
 async def test_a_server_that_refuses_for_good_is_not(caplog):
     with Listener(200, 404) as listener:
-        await tell(Notices(listener.url))
+        await tell(Notifications(listener.url))
     assert len(listener.got) == 2
     [record] = caplog.records
     assert "HTTP status 404" in record.getMessage() and "secret" not in record.getMessage()
@@ -140,16 +140,16 @@ async def test_a_server_that_refuses_for_good_is_not(caplog):
 
 async def test_a_server_that_hangs_holds_up_neither_the_start_nor_the_end_for_long(hanging, caplog):
     began = time.monotonic()
-    async with announced(Notices(hanging, timeout_s=2), RUN_ID) as announcement:
-        announcement.begin()
+    async with notified(Notifications(hanging, timeout_s=2), RUN_ID) as notifier:
+        notifier.begin()
         assert time.monotonic() - began < 1.5
-        announcement.ending = WELL
+        notifier.ending = WELL
     assert time.monotonic() - began < 10
     assert "no answer" in caplog.text and "secret" not in caplog.text
 
 
 async def test_a_port_where_nobody_listens_is_told_without_the_url(refusing, caplog):
-    await tell(Notices(refusing, timeout_s=1.0))
+    await tell(Notifications(refusing, timeout_s=1.0))
     assert "Connection refused" in caplog.text and "secret" not in caplog.text
 
 
@@ -164,7 +164,7 @@ async def test_the_command_gets_the_facts_and_nothing_of_the_environment(tmp_pat
     monkeypatch.setenv("PGPASSWORD", "s3cr3t")
     monkeypatch.setenv("JWQLSCAN_DATABASE", "postgresql://u:s3cr3t@h/d")
     command = script(tmp_path, f'env > {shlex.quote(str(tmp_path))}/env; echo "$1" "$#" >> $0.args')
-    await tell(Notices(command=command))
+    await tell(Notifications(command=command))
     environment = dict(line.split("=", 1) for line in (tmp_path / "env").read_text().splitlines())
     ours = {key: value for key, value in environment.items() if key.startswith("JWQLSCAN")}
     assert ours == {
@@ -182,14 +182,14 @@ async def test_the_command_gets_the_facts_and_nothing_of_the_environment(tmp_pat
     [("exit 3", "exit code 3"), ("kill -9 $$", "signal 9"), ("exit 0", None)],
 )
 async def test_a_command_that_fails_is_a_warning(tmp_path, caplog, text, problem):
-    await tell(Notices(command=script(tmp_path, text)))
+    await tell(Notifications(command=script(tmp_path, text)))
     assert (problem in caplog.text) if problem else not caplog.records
 
 
 async def test_a_command_that_hangs_is_killed_with_its_children(tmp_path, caplog):
     command = script(tmp_path, f"sleep 60 & echo $! > {tmp_path}/pid; wait")
     began = time.monotonic()
-    await tell(Notices(command=command, timeout_s=0.5))
+    await tell(Notifications(command=command, timeout_s=0.5))
     assert time.monotonic() - began < 20
     assert "killed" in caplog.text
     pid = int((tmp_path / "pid").read_text())
@@ -212,14 +212,14 @@ async def test_a_command_that_can_not_be_called_is_a_warning(tmp_path, caplog, k
     if kind != "missing":
         path.write_text("echo")
         path.chmod(0o700 if kind == "no #! line" else 0o600)
-    await tell(Notices(command=(str(path),)))
+    await tell(Notifications(command=(str(path),)))
     assert len(caplog.records) == 1
 
 
 async def test_root_calls_no_command_that_others_can_write(tmp_path, caplog, as_root):
     command = script(tmp_path, f"touch {tmp_path}/called")
     os.chmod(command[0], 0o777)
-    await tell(Notices(command=command))
+    await tell(Notifications(command=command))
     assert "can be written by others" in caplog.text and not (tmp_path / "called").exists()
 
 

@@ -33,7 +33,7 @@ async def record(url, *snapshots):
             await store.record(snapshot)
 
 
-def grown(day, files, **fields):
+def compare_runs(day, files, **fields):
     return make_snapshot(
         day,
         make_area(tally=make_tally(files)),
@@ -44,7 +44,7 @@ def grown(day, files, **fields):
 
 
 async def test_status_gives_the_newest_runs_first_with_what_changed(url):
-    await record(url, grown(0, 10), grown(1, 15), grown(2, 12))
+    await record(url, compare_runs(0, 10), compare_runs(1, 15), compare_runs(2, 12))
     found = await status(url, 2, START + timedelta(days=3))
     assert [one.run.date for one in found.runs] == [
         START + timedelta(days=2),
@@ -56,20 +56,20 @@ async def test_status_gives_the_newest_runs_first_with_what_changed(url):
 
 
 async def test_the_first_run_has_changed_since_nothing(url):
-    await record(url, grown(0, 10))
+    await record(url, compare_runs(0, 10))
     [one] = (await status(url, 5)).runs
     assert one.totals[0].files_change is None
 
 
 async def test_a_run_is_compared_with_the_complete_one_before_it(url):
     half_read = make_snapshot(1, make_area(tally=make_tally(3), state="partial"))
-    await record(url, grown(0, 10), half_read, grown(2, 12))
+    await record(url, compare_runs(0, 10), half_read, compare_runs(2, 12))
     found = await status(url, 5)
     assert [one.totals[0].files_change for one in found.runs] == [2, -7, None]
 
 
 async def test_a_run_that_failed_since_is_told(url):
-    await record(url, grown(0, 10), grown(2, 12))
+    await record(url, compare_runs(0, 10), compare_runs(2, 12))
     async with open_store(url) as store:
         await store.record_failure(START + timedelta(days=1), START + timedelta(days=1), "")
     assert (await status(url, 5)).failed is None
@@ -79,7 +79,7 @@ async def test_a_run_that_failed_since_is_told(url):
 
 
 async def test_samples_are_no_runs(url):
-    await record(url, grown(0, 10, sample=True), grown(1, 11))
+    await record(url, compare_runs(0, 10, sample=True), compare_runs(1, 11))
     [one] = (await status(url, 5)).runs
     assert one.totals[0].area.files == 11
 
@@ -113,7 +113,7 @@ def test_each_command_that_reads_a_file_that_is_missing_says_so_and_makes_none(t
 
 
 async def test_the_archives_history_is_in_bytes(url):
-    await record(url, grown(0, 10), grown(1, 15))
+    await record(url, compare_runs(0, 10), compare_runs(1, 15))
     points = (await series(url)).points
     assert [(p.files, p.bytes, p.fits_files) for p in points] == [
         (10, 2 * TIB, 7),
@@ -123,7 +123,7 @@ async def test_the_archives_history_is_in_bytes(url):
 
 
 async def test_history_begins_when_it_is_asked_to(url):
-    await record(url, grown(0, 10), grown(1, 15))
+    await record(url, compare_runs(0, 10), compare_runs(1, 15))
     points = (await series(url, since=START + timedelta(hours=1))).points
     assert [p.files for p in points] == [15]
 
@@ -136,7 +136,7 @@ async def test_history_of_an_area_of_central_storage(url):
 
 
 async def test_history_of_an_area_of_the_archive(url):
-    await record(url, grown(0, 10))
+    await record(url, compare_runs(0, 10))
     [point] = (await series(url, "archive/public")).points
     assert point.files == 10
 
@@ -176,7 +176,7 @@ async def test_history_of_a_filetype_sums_its_instruments(url):
 
 
 async def test_samples_and_jwqls_own_rows_are_told_apart(url):
-    await record(url, grown(0, 10, sample=True))
+    await record(url, compare_runs(0, 10, sample=True))
     insert = (
         "INSERT INTO filesystem_general (date, total_file_count, total_file_size, fits_file_count,"
         " fits_file_size, used, available) VALUES ('2025-01-01T00:00:00.000000Z', 1, 1, 1, 1, 1, 1)"
@@ -219,7 +219,7 @@ def jwqlscan(*arguments, **env):
 
 async def test_status_prints_a_table_and_json(tmp_path):
     url = f"sqlite:///{tmp_path}/s.db"
-    await record(url, grown(0, 10), grown(1, 15))
+    await record(url, compare_runs(0, 10), compare_runs(1, 15))
     done = jwqlscan("status", "--database", url)
     assert (done.returncode, done.stderr) == (0, "")
     assert "2026-03-02 03:17 " in done.stdout and "+5" in done.stdout
@@ -230,7 +230,7 @@ async def test_status_prints_a_table_and_json(tmp_path):
 @pytest.mark.case("S10")
 async def test_history_prints_a_table_csv_and_json(tmp_path):
     url = f"sqlite:///{tmp_path}/s.db"
-    await record(url, grown(0, 10), grown(1, 15))
+    await record(url, compare_runs(0, 10), compare_runs(1, 15))
     arguments = ("history", "--database", url, "--since", "100y")
     assert "2.00 TiB" in jwqlscan(*arguments).stdout
     rows = list(csv.DictReader(io.StringIO(jwqlscan(*arguments, "--format", "csv").stdout)))

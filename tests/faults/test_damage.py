@@ -78,7 +78,7 @@ async def test_one_flipped_bit_in_an_index_is_the_stores_fault_and_costs_no_snap
             flushed = await spool.store_waiting(directory, store)
         except StoreDamagedError:
             assert len(spool_contents.waiting(directory)) == 1
-            assert ".corrupt-" in await store.keep_aside()
+            assert ".corrupt-" in await store.quarantine()
         else:
             assert (flushed.stored, flushed.set_aside) == (1, {})
     assert not os.path.exists(os.path.join(directory, "bad"))
@@ -106,7 +106,7 @@ async def test_a_constraint_that_fails_in_a_damaged_file_is_no_fault_of_the_snap
         with pytest.raises(StoreDamagedError, match="is damaged"):
             await spool.store_waiting(directory, store)
         assert len(spool_contents.waiting(directory)) == 1
-        assert ".corrupt-" in await store.keep_aside()
+        assert ".corrupt-" in await store.quarantine()
 
 
 @pytest.mark.case("P31")

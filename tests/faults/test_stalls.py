@@ -24,7 +24,7 @@ from tests.support.hostile_fs import mounted
 from tests.support.trees import make_tree
 
 STALL_S = 2.0
-# A run beyond the stall: start-up, df's time-out, the survey, storing and the report.
+# A run beyond the stall: start-up, df's time-out, the probe, storing and the report.
 MARGIN_S = 25.0
 NAME = "jw80500012009_01101_{:05}_nrca1_cal.fits"
 

@@ -379,7 +379,7 @@ async def test_a_copy_goes_on_after_its_server_was_stopped_in_the_middle(
     own_server, tmp_path, monkeypatch
 ):
     own_server.restart(synchronous_commit="on")
-    monkeypatch.setattr(moving, "PIECE_ROWS", 60)
+    monkeypatch.setattr(moving, "CHUNK_ROWS", 60)
     whole = await filled_store(f"sqlite:///{tmp_path}/from.db", stores.runs(30))
     async with PostgresqlStore(own_server.url) as store, store._session() as connection:
         await connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
@@ -678,7 +678,7 @@ async def test_a_damaged_file_is_kept_aside_and_nothing_is_made_in_its_place(tmp
     await filled(path)
     content = damage(path)
     await spool.put(directory, make_snapshot(50))
-    said = await SqliteStore(str(path)).keep_aside()
+    said = await SqliteStore(str(path)).quarantine()
     [aside] = tmp_path.glob("x.db.corrupt-*Z")
     assert said.startswith(f"sqlite:///{path}: was damaged, and is kept as {aside}: ")
     assert f"`sqlite3 {aside} .recover >saved.sql`" in said and "\n" not in said
@@ -703,12 +703,12 @@ async def test_a_damaged_file_is_kept_aside_and_nothing_is_made_in_its_place(tmp
 async def test_a_file_that_is_well_stays_where_it_is(tmp_path):
     path = tmp_path / "x.db"
     await filled(path, 1)
-    assert await SqliteStore(str(path)).keep_aside() == ""
+    assert await SqliteStore(str(path)).quarantine() == ""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("PRAGMA journal_mode = DELETE")
         connection.execute("BEGIN EXCLUSIVE")  # nor is a locked one taken for a damaged one
         with mock.patch.object(sqlite3, "connect", partial(sqlite3.connect, timeout=0.1)):
-            assert await SqliteStore(str(path)).keep_aside() == ""
+            assert await SqliteStore(str(path)).quarantine() == ""
     assert [one.name for one in tmp_path.iterdir()] == ["x.db"]
 
 
@@ -718,7 +718,7 @@ async def test_the_log_of_a_damaged_file_goes_with_it(tmp_path, monkeypatch):
     for end in ("", "-wal", "-shm"):
         path.with_name(f"x.db{end}").write_text(end)
     monkeypatch.setattr("jwqlscan.store.sqlite_recovery._is_well", lambda path: False)
-    await SqliteStore(str(path)).keep_aside()
+    await SqliteStore(str(path)).quarantine()
     aside = {one.name[len("x.db.corrupt-20260301T031710Z") :]: one for one in tmp_path.iterdir()}
     assert {end: one.read_text() for end, one in aside.items()} == {e: e for e in aside}
     assert aside.keys() == {"", "-wal", "-shm"}

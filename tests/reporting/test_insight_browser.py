@@ -12,7 +12,7 @@ from playwright.sync_api import Browser
 from jwqlscan.history.insight import Insight
 from jwqlscan.model.history import History
 from jwqlscan.reporting.page import PAGE, render
-from jwqlscan.text import harmless
+from jwqlscan.text import escape_controls
 from jwqlscan.units import format_bytes
 from tests.support.browser import Visit, running_browser, visit
 from tests.support.histories import HOSTILE, history_of, hostile_history, insight_of
@@ -173,8 +173,8 @@ def test_names_of_directories_do_nothing(browser, tmp_path):
         shown = opened.page.locator(".treemap .numbers th").all_inner_texts()
         growth = opened.page.locator(".growth").inner_text()
         for name in HOSTILE:
-            assert (harmless(name) or "(unnamed)") in shown
-            assert (harmless(name) or "(unnamed)") in growth
+            assert (escape_controls(name) or "(unnamed)") in shown
+            assert (escape_controls(name) or "(unnamed)") in growth
         choose(opened, "tree", "directory")
         opened.page.locator("button.tile").first.click()
         opened.page.locator("button.tile").first.click()

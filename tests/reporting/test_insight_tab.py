@@ -17,17 +17,17 @@ from jwqlscan.model.cube import Sum
 from jwqlscan.model.history import History
 from jwqlscan.reporting.page import PAGE, render
 from jwqlscan.reporting.plots.columns import compact
-from jwqlscan.reporting.tabs.insight import MOST_GROWN, MOST_NODES, MOST_ROWS, insight_tab
+from jwqlscan.reporting.tabs.insight import MAX_GROWTH_ROWS, MAX_NODES, MAX_ROWS, insight_tab
 from jwqlscan.reporting.tabs.treemap import (
     FRAME,
-    MOST_PARTS,
+    MAX_PARTS,
     Box,
     Node,
     directory_nodes,
     program_nodes,
     squarified,
 )
-from jwqlscan.text import harmless
+from jwqlscan.text import escape_controls
 from tests.support.histories import HOSTILE, history_of, hostile_history, insight_of
 
 HISTORY = history_of(40, filetypes=3)
@@ -109,7 +109,7 @@ def test_of_many_directories_the_largest_are_told_and_the_rest_is_one_part():
     many = {f"d{n:05d}": (1, 10**9 - n) for n in range(20_000)}
     whole = (len(many), sum(size for _, size in many.values()))
     nodes = directory_nodes(area_of(many, whole), 500)
-    assert len(nodes) == 1 + MOST_PARTS + 1
+    assert len(nodes) == 1 + MAX_PARTS + 1
     assert sum(one.bytes for one in nodes if one.parent == 0) == whole[1]
     assert nodes[1].label == "d00000"
 
@@ -131,7 +131,7 @@ def test_tables_of_shares_add_up_to_the_area():
     }
     for one in area["shares"]:
         assert [sum(row["sum"][n] for row in one["rows"]) for n in (0, 1)] == [*area["total"]]
-        assert len(one["rows"]) <= MOST_ROWS + 2
+        assert len(one["rows"]) <= MAX_ROWS + 2
     ages = next(one for one in area["shares"] if one["by"] == "age")["rows"]
     assert [row["label"] for row in ages] == [
         "under 7 days",
@@ -154,7 +154,7 @@ def test_growth_adds_up_but_that_of_directories():
     }
     for growth in record["growths"]:
         rows = growth["rows"]
-        assert len(rows) <= MOST_GROWN + 2
+        assert len(rows) <= MAX_GROWTH_ROWS + 2
         if growth["by"] == "directory":
             assert "" not in [row["label"] for row in rows]
             continue
@@ -188,7 +188,7 @@ def test_an_archive_of_any_size_makes_a_small_record():
     record = record_of(Insight(areas, INSIGHT.growths))
     assert record["hidden"] == 11
     trees = [area["trees"]["directory"] for area in record["areas"]]
-    assert sum(len(tree["label"]) for tree in trees) < 2 * MOST_NODES
+    assert sum(len(tree["label"]) for tree in trees) < 2 * MAX_NODES
     assert record["areas"][0]["untold"] > 90_000
     assert len(compact(record)) < 1_500_000
 
@@ -197,7 +197,7 @@ def test_names_are_escaped():
     record = record_of(insight_of(HISTORY, 4, HOSTILE), hostile_history())
     text = json.dumps(record, ensure_ascii=False)
     for name in HOSTILE:
-        assert json.dumps(harmless(name), ensure_ascii=False)[1:-1] in text
+        assert json.dumps(escape_controls(name), ensure_ascii=False)[1:-1] in text
     assert not any(character in text for character in "\udcff\u202e\x00\n")
     assert "<" not in compact(record)
 

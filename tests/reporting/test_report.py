@@ -36,18 +36,18 @@ from jwqlscan.reporting import report_path, write_report
 from jwqlscan.reporting.filesystems import filesystems
 from jwqlscan.reporting.page import MANIFEST, PAGE, render, tabs_of
 from jwqlscan.reporting.plots import theme
-from jwqlscan.reporting.plots.bars import MOST_BARS, bars
+from jwqlscan.reporting.plots.bars import MAX_BARS, bars
 from jwqlscan.reporting.plots.columns import Columns
 from jwqlscan.reporting.plots.figures import Drawing, Figure
-from jwqlscan.reporting.plots.jwql import MOST_INSTRUMENTS, plots, sample_spans, time_window
+from jwqlscan.reporting.plots.jwql import MAX_INSTRUMENTS, plots, sample_spans, time_window
 from jwqlscan.reporting.plots.series import Curve, Future, PlotData, plot_data, stack
-from jwqlscan.reporting.plots.thinning import MOST_POINTS, POINTS, kept_rows
-from jwqlscan.reporting.summary import glance
+from jwqlscan.reporting.plots.thinning import MAX_POINTS, POINTS, kept_rows
+from jwqlscan.reporting.summary import summarize
 from jwqlscan.reporting.tabs.base import Size, Tab
 from jwqlscan.reporting.tabs.capacity import capacity_tab
 from jwqlscan.reporting.tabs.central import central_tab
 from jwqlscan.reporting.tabs.products import products_tab
-from jwqlscan.reporting.tabs.quality import MOST_RUNS, quality_tab
+from jwqlscan.reporting.tabs.quality import MAX_RUNS, quality_tab
 from jwqlscan.settings import Outputs
 from tests.support.histories import HOSTILE, NEWEST, history_of, hostile_history
 
@@ -137,12 +137,12 @@ def test_an_instrument_that_jwst_has_not_comes_beside_those_of_jwst():
 
 
 def test_of_many_instruments_the_largest_have_plots():
-    instruments = [f"i{number}" for number in range(MOST_INSTRUMENTS + 5)]
+    instruments = [f"i{number}" for number in range(MAX_INSTRUMENTS + 5)]
     history = history_of(2, filetypes=1, instruments=instruments)
     largest = sorted(instruments, key=lambda one: -next(iter(sizes_of(history, one))))
     titles = {plot.title for plot in plots(history)}
     has_plots = {one for one in instruments if f"{one} Total File Size by Type" in titles}
-    assert has_plots == set(largest[:MOST_INSTRUMENTS])
+    assert has_plots == set(largest[:MAX_INSTRUMENTS])
 
 
 def sizes_of(history: History, instrument: str) -> list[float]:
@@ -253,7 +253,7 @@ def test_thinning_keeps_extremes_and_ends(rows):
     assert (np.diff(kept) > 0).all()
     assert kept[0] == 0
     assert kept[-1] == rows - 1
-    assert len(kept) <= max(MOST_POINTS, min(rows, POINTS))
+    assert len(kept) <= max(MAX_POINTS, min(rows, POINTS))
     np.testing.assert_array_equal(np.nanmin(values[:, kept], axis=1), np.nanmin(values, axis=1))
     np.testing.assert_array_equal(np.nanmax(values[:, kept], axis=1), np.nanmax(values, axis=1))
 
@@ -519,7 +519,7 @@ def general_of(days: int, used_step: float = 1.0) -> GeneralColumns:
 
 
 def test_changes_are_told_since_the_last_run_7_and_30_days():
-    facts = {fact.name: fact for fact in glance(History(general=general_of(60))).facts}
+    facts = {fact.name: fact for fact in summarize(History(general=general_of(60))).facts}
     assert facts["Files"].value == 1590
     assert [(c.since, c.sign, c.by) for c in facts["Files"].changes] == [
         ("last run", "+", 10),
@@ -531,13 +531,13 @@ def test_changes_are_told_since_the_last_run_7_and_30_days():
 
 
 def test_a_change_is_not_told_over_a_time_without_runs():
-    facts = {fact.name: fact for fact in glance(History(general=general_of(3))).facts}
+    facts = {fact.name: fact for fact in summarize(History(general=general_of(3))).facts}
     assert [change.since for change in facts["Files"].changes] == ["last run"]
 
 
 def test_a_run_that_is_not_complete_is_told_and_its_numbers_are_not():
     history = history_of(40, filetypes=2, incomplete=[39])
-    told = glance(history)
+    told = summarize(history)
     assert told.status == "incomplete"
     assert told.reasons == ("archive all: partial, 3 errors",)
     assert told.facts[0].value == history.general.total_file_count[38]
@@ -545,7 +545,7 @@ def test_a_run_that_is_not_complete_is_told_and_its_numbers_are_not():
 
 
 def test_a_filesystem_tells_when_it_is_full():
-    [disk] = glance(History(general=general_of(60))).disks
+    [disk] = summarize(History(general=general_of(60))).disks
     full = NEWEST + timedelta(days=1000 - 59)
     assert disk.forecast == f"full about {full:%Y-%m-%d}"
     assert disk.level == "ok"
@@ -562,19 +562,19 @@ def test_a_filesystem_tells_when_it_is_full():
     ],
 )
 def test_a_forecast_says_what_it_can(days, step, forecast, level):
-    [disk] = glance(History(general=general_of(days, step))).disks
+    [disk] = summarize(History(general=general_of(days, step))).disks
     assert disk.forecast.startswith(forecast)
     assert disk.level == level
 
 
 def test_unknown_capacity_has_no_filesystem():
     general = GeneralColumns(DATES[:1], [1], [1.0], [1], [1.0], [None], [None])
-    assert glance(History(general=general)).disks == ()
+    assert summarize(History(general=general)).disks == ()
 
 
 def test_a_run_is_stale_when_the_next_was_missed():
-    assert glance(History(general=general_of(30))).stale_after_s == 2.5 * 86_400
-    assert glance(History()).newest is None
+    assert summarize(History(general=general_of(30))).stale_after_s == 2.5 * 86_400
+    assert summarize(History()).newest is None
 
 
 # The tabs
@@ -650,7 +650,7 @@ def test_a_forecast_leaves_incomplete_runs_out():
 def test_the_runs_are_a_row_each_the_newest_first():
     history = history_of(400, filetypes=1, incomplete=[399])
     table = quality_tab(history).tables[-1]
-    assert len(table.rows) == MOST_RUNS
+    assert len(table.rows) == MAX_RUNS
     assert table.rows[0][:2] == (f"{NEWEST:%Y-%m-%d %H:%M}", "incomplete")
     assert table.marked == {0}
 
@@ -709,7 +709,7 @@ def test_bars_are_the_newest_values_and_the_small_ones_one_bar():
     plot = plot_of(history_of(3, filetypes=40), "Total File Count by Type")
     root = Document.from_json(bars(plot, Columns()).document).roots[0]
     data = root.renderers[0].data_source.data
-    assert len(data["value"]) == MOST_BARS + 1
+    assert len(data["value"]) == MAX_BARS + 1
     assert sum(data["value"]) == sum(one.values[-1] for one in plot.series)
     assert root.left[0].major_label_overrides[0] == plot.series[0].label
 

@@ -275,7 +275,7 @@ def test_what_was_put_together_before_is_not_put_together_again():
 
 
 def test_a_cube_with_more_cells_than_usual_is_not_looked_through_at_each_merge(monkeypatch):
-    monkeypatch.setattr("jwqlscan.model.cube.MOST_CELLS", 10)
+    monkeypatch.setattr("jwqlscan.model.cube.MAX_CELLS", 10)
     cube = Cube()
     looks = []
     bound = Cube.bound

@@ -22,11 +22,16 @@ from jwqlscan.scanning.measure import scan
 from jwqlscan.scanning.pool import Pool
 from jwqlscan.scanning.readers import available_readers, make_reader
 from jwqlscan.scanning.readers.base import OpenDirectory, Root
-from jwqlscan.scanning.readers.directory_totals import LONGEST_TOLD, SPARE_ROWS, Account, Ledger
+from jwqlscan.scanning.readers.directory_totals import (
+    MAX_PATH_BYTES,
+    SPARE_ROWS,
+    DirectoryTotals,
+    RootTotals,
+)
 from jwqlscan.scanning.rules import ScanRules
 from jwqlscan.settings import ScanSettings
 from jwqlscan.system.mounts import read_mount_table
-from jwqlscan.units import MOST_BYTES
+from jwqlscan.units import MAX_BYTES
 from tests.support.trees import ROOT_FLAGS, Hardlink, Symlink, make_chain, make_tree, walk
 
 readers = pytest.mark.parametrize("reader", available_readers())
@@ -163,14 +168,14 @@ class Halting:
         self.name, self.directories = reader.name, reader.directories
         self.halted, self.go_on = threading.Event(), threading.Event()
 
-    def read(self, work, meter):
+    def read(self, work, worker):
         if self.pool.segments[0].tally.files and not self.halted.is_set():
             self.halted.set()
             self.go_on.wait(30)
-        return self._reader.read(work, meter)
+        return self._reader.read(work, worker)
 
-    def where(self, meter):
-        return self._reader.where(meter)
+    def where(self, worker):
+        return self._reader.where(worker)
 
 
 @readers
@@ -235,10 +240,10 @@ def test_the_largest_of_two_tables_are_the_same_in_any_order(upper, lower, most,
 
 
 def test_a_path_in_two_tables_is_added_up_and_ends_where_a_database_does():
-    one = table_of({"/a": DirectorySum(1, 2, 3, 4, 5)}, {"/a/b": DirectorySum(1, MOST_BYTES)})
+    one = table_of({"/a": DirectorySum(1, 2, 3, 4, 5)}, {"/a/b": DirectorySum(1, MAX_BYTES)})
     one.merge(table_of({"/a": DirectorySum(1, 1, 1, 1, 1)}, {"/a/b": DirectorySum(1, 7)}))
     assert one.upper == {"/a": DirectorySum(2, 3, 4, 5, 6)}
-    assert one.lower == {"/a/b": DirectorySum(2, MOST_BYTES)}
+    assert one.lower == {"/a/b": DirectorySum(2, MAX_BYTES)}
 
 
 DIRECTORIES = ["", "a", "a/b", "a/b/c", "a/bc", "d", "d/e", "d/e/f", "d/e/f/g", "h"]
@@ -297,14 +302,14 @@ def depth(path):
 
 
 def test_a_ledger_keeps_no_more_than_twice_what_it_is_to_tell():
-    ledger = Ledger(Limits(0, 5, 3))
-    root = Account(ledger, None, "/")
+    root_totals = RootTotals(Limits(0, 5, 3))
+    root = DirectoryTotals(root_totals, None, "/")
     started = time.monotonic()
     for number in range(2000):
-        Account(ledger, root, f"/{number}").add((1, number, 0, 0, 0))
-        assert len(ledger._finished.lower) <= 2 * 3 + SPARE_ROWS
+        DirectoryTotals(root_totals, root, f"/{number}").add((1, number, 0, 0, 0))
+        assert len(root_totals._finished.lower) <= 2 * 3 + SPARE_ROWS
     assert time.monotonic() - started < 10
-    table = ledger.directories()
+    table = root_totals.directories()
     assert sorted(table.lower.values()) == [DirectorySum(1, n) for n in (1997, 1998, 1999)]
     assert table.upper == {"": DirectorySum(2000, 1999000)}
     assert table.lower_dropped == 1996  # the one of no bytes is none of the largest
@@ -344,6 +349,6 @@ def test_of_a_chain_beyond_any_path_the_far_end_is_not_told_and_takes_no_memory(
     limits = Limits(1, 10, 1000)
     tree = walk(chain_top, reader, 2, ScanRules(directories=limits)).tree
     longest = max(len(os.fsencode(f"{chain_top}/{path}")) for path in tree.lower)
-    assert longest <= LONGEST_TOLD < longest + 201
+    assert longest <= MAX_PATH_BYTES < longest + 201
     assert len(tree.lower) + tree.lower_dropped == 399
     assert tree.upper[""].files == 400

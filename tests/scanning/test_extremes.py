@@ -292,10 +292,10 @@ import sys
 sys.path.append(sys.argv[1])
 from jwqlscan.scanning.readers.scandir import ScandirReader
 read = ScandirReader.read
-def read_or_not(self, work, meter):
+def read_or_not(self, work, worker):
     if work[0].root.path == "/dev/shm":
         raise MemoryError
-    return read(self, work, meter)
+    return read(self, work, worker)
 ScandirReader.read = read_or_not
 from jwqlscan.scanning.child import main
 main()

@@ -89,7 +89,7 @@ class WaitingReader:
     def __init__(self, wait):
         self._wait = wait
 
-    def read(self, work, meter):
+    def read(self, work, worker):
         self._wait()
         return Batch()
 
@@ -100,7 +100,7 @@ def busy_pool(wait, monkeypatch):
     roots = [Root(number, f"{number}", opened) for number in range(8)]
     pool = Pool(WaitingReader(wait), roots, [0] * 8, 8, 1.0, slow=True, finished=lambda: None)
     pool.start()
-    until(lambda: sum(meter.root >= 0 for meter in pool._meters) == 8)
+    until(lambda: sum(worker.root >= 0 for worker in pool._worker_list) == 8)
     clock = pool._clock
 
     def fully_used():
@@ -116,7 +116,7 @@ def test_workers_that_storage_keeps_waiting_stay_active_though_the_processor_is_
     storage, monkeypatch
 ):
     pool = busy_pool(storage, monkeypatch)
-    until(lambda: in_storage([meter.thread for meter in pool._meters]) == 1.0)
+    until(lambda: in_storage([worker.thread for worker in pool._worker_list]) == 1.0)
     pool.adjust()
     assert pool._limit == 8
 
@@ -127,7 +127,7 @@ def test_workers_in_each_others_way_become_fewer(held, monkeypatch):
             pass
 
     pool = busy_pool(wait, monkeypatch)
-    until(lambda: in_storage([meter.thread for meter in pool._meters]) == 0.0)
+    until(lambda: in_storage([worker.thread for worker in pool._worker_list]) == 0.0)
     pool.adjust()
     assert pool._limit == 4
     for _ in range(5):

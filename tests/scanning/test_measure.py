@@ -15,7 +15,7 @@ from jwqlscan.errors import ConfigError, ScanFailedError
 from jwqlscan.scanning.measure import measure as measure_areas
 from jwqlscan.scanning.measure import scan
 from jwqlscan.scanning.readers import available_readers
-from jwqlscan.scanning.supervisor import Scanner
+from jwqlscan.scanning.supervisor import Supervisor
 from jwqlscan.settings import Area, ScanSettings
 from tests.support import ROOT
 from tests.support.trees import (
@@ -107,7 +107,7 @@ def test_every_directory_is_opened_once_however_many_areas_contain_it(tree, tmp_
     calls = "".join(file.read_text() for file in log.iterdir())
     ends = re.findall(r"getdents64\(\d+<([^>]*)>.*\) += 0$", calls, re.M)
     for path, _, _ in os.walk(tree):
-        surveys = ends.count(path) - 1  # a small root is listed to its end by its survey
+        surveys = ends.count(path) - 1  # a small root is listed to its end by its probe
         assert 0 <= surveys <= (path in roots), path
 
 
@@ -362,13 +362,13 @@ async def test_a_bug_in_the_process_is_shown_with_its_traceback(tree):
 
 
 async def test_an_order_that_is_none_is_shown_with_its_traceback(tree):
-    scanner = Scanner()
+    supervisor = Supervisor()
     try:
-        scanner._process.order({"op": "dance"})
-        answer = await scanner.answer()
+        supervisor._process.order({"op": "dance"})
+        answer = await supervisor.answer()
         assert "KeyError" in answer["failed"]
     finally:
-        scanner.close()
+        supervisor.close()
 
 
 _SLOW_SURVEY = """
@@ -378,7 +378,7 @@ from jwqlscan.scanning import child
 send = child._Child._send
 def send_and_dawdle(self, message):
     send(self, message)
-    if "survey" in message:
+    if "probe" in message:
         time.sleep(0.1)
 child._Child._send = send_and_dawdle
 child.main()
@@ -386,16 +386,16 @@ child.main()
 
 
 async def test_the_late_end_of_a_survey_does_not_pass_for_the_end_of_the_scan(tree, monkeypatch):
-    # The parent may order a scan before the thread that surveyed has said its last.
+    # The parent may order a scan before the thread that probed has said its last.
     monkeypatch.setattr("jwqlscan.scanning.child_process._CHILD", _SLOW_SURVEY)
     area = Area("archive", "all", str(tree), "archive.path")
-    scanner = Scanner()
+    supervisor = Supervisor()
     try:
-        found = await scanner.survey([area.path], 10)
-        settings = ScanSettings(max_rate=100)  # 0.3 s: longer than the survey dawdles
-        measurement = await measure_areas(scanner, [area], found, settings, lambda _: None)
+        found = await supervisor.probe([area.path], 10)
+        settings = ScanSettings(max_rate=100)  # 0.3 s: longer than the probe dawdles
+        measurement = await measure_areas(supervisor, [area], found, settings, lambda _: None)
     finally:
-        scanner.close()
+        supervisor.close()
     assert totals(measurement.areas[0].tally) == find(tree).totals
 
 
@@ -403,20 +403,20 @@ async def test_a_root_that_was_replaced_after_the_survey_is_a_failed_area(tree):
     # Of several filesystems each has its own process, which opens its roots by path again.
     paths = ["/dev/shm", str(tree)]
     areas = [Area("central", path, path, path) for path in paths]
-    scanner = Scanner()
+    supervisor = Supervisor()
     try:
-        found = await scanner.survey(paths, 10)
+        found = await supervisor.probe(paths, 10)
         os.rename(tree, f"{tree}.old")
         os.mkdir(tree)
-        both = await measure_areas(scanner, areas, found, ScanSettings(), lambda _: None)
+        both = await measure_areas(supervisor, areas, found, ScanSettings(), lambda _: None)
         other, lost = both.areas
         assert (other.state, lost.state) == ("complete", "failed")
         assert re.search(f"{tree}: .*there a moment ago", lost.note)
         os.rmdir(tree)
-        both = await measure_areas(scanner, areas, found, ScanSettings(), lambda _: None)
+        both = await measure_areas(supervisor, areas, found, ScanSettings(), lambda _: None)
         assert re.search(f"{tree}: No such file", both.areas[1].note)
     finally:
-        scanner.close()
+        supervisor.close()
 
 
 async def test_a_process_that_can_not_start_is_a_failed_scan(tree, monkeypatch):

@@ -35,7 +35,7 @@ class ScriptedReader:
         self._random = random.Random(seed)
         self.read_paths = Counter()
 
-    def read(self, work, meter):
+    def read(self, work, worker):
         batch = Batch()
         root = work[0].root
         while work:
@@ -43,21 +43,21 @@ class ScriptedReader:
             assert item.root is root, "work of several roots at once"
             self.read_paths[item.path] += 1
             batch.tally.files += 1
-            meter.files += 1
+            worker.files += 1
             below = [item._replace(path=path) for path in self._children.get(item.path, ())]
             chance = self._random.random()
             if below and chance < 0.3:
-                meter.pool.share(below)
+                worker.pool.share(below)
             elif chance < 0.5:
                 batch.left += below
             else:
                 work += below
             if chance > 0.9:
                 time.sleep(0.0005)
-            if meter.pool.wanted[0] or self._random.random() < 0.2:
+            if worker.pool.wanted[0] or self._random.random() < 0.2:
                 break
             if not work and chance < 0.8:
-                work += meter.pool.more(root)
+                work += worker.pool.more(root)
         batch.left += work
         return batch
 
@@ -125,10 +125,10 @@ def test_everything_is_read_once_and_then_it_ends(
 )
 def test_a_reader_that_raises_fails_the_scan_and_ends_it(opened, parents, workers, bad, seed):
     class Failing(ScriptedReader):
-        def read(self, work, meter):
+        def read(self, work, worker):
             if any(item.path == f"{bad}" for item in work):
                 raise ZeroDivisionError("a bug")
-            return super().read(work, meter)
+            return super().read(work, worker)
 
     reader = Failing(trees(parents, 1), seed)
     done = threading.Event()
@@ -144,9 +144,9 @@ def test_shared_work_is_taken_by_another_worker(opened):
     class Meeting:
         name = "meeting"
 
-        def read(self, work, meter):
+        def read(self, work, worker):
             if work[0].path == "0":
-                meter.pool.share([work[0]._replace(path="given")])
+                worker.pool.share([work[0]._replace(path="given")])
             both.wait()  # only two workers at the same time pass
             return Batch()
 
@@ -163,11 +163,11 @@ def test_those_who_wait_are_told_to_those_who_work(opened):
     class Looking:
         name = "looking"
 
-        def read(self, work, meter):
+        def read(self, work, worker):
             end = time.monotonic() + LIMIT_S
-            while meter.pool.wanted[0] < 3 and time.monotonic() < end:
+            while worker.pool.wanted[0] < 3 and time.monotonic() < end:
                 time.sleep(0.001)
-            seen.append(meter.pool.wanted[0])
+            seen.append(worker.pool.wanted[0])
             waiting.set()
             return Batch()
 
@@ -184,8 +184,8 @@ def test_slow_storage_wants_a_directory_split_before_workers_run_dry(opened, slo
     class Listing:
         name = "listing"
 
-        def read(self, work, meter):
-            pool = meter.pool
+        def read(self, work, worker):
+            pool = worker.pool
             if work[0].path == "0":
                 seen.append(pool.wanted[1])
                 pool.share([work[0]._replace(path="waits")] * 20)
@@ -204,8 +204,8 @@ def test_a_worker_goes_on_with_work_of_its_root_until_there_is_none(opened):
     class Asking:
         name = "asking"
 
-        def read(self, work, meter):
-            pool, root = meter.pool, work[0].root
+        def read(self, work, worker):
+            pool, root = worker.pool, work[0].root
             if not taken:
                 own = [work[0]._replace(path=f"own {n}") for n in range(3)]
                 pool.share([*own, work[0]._replace(root=others, path="other's"), *own])
@@ -232,13 +232,13 @@ def test_no_more_workers_are_active_than_asked_for(opened):
     lock = threading.Lock()
 
     class Counting(ScriptedReader):
-        def read(self, work, meter):
+        def read(self, work, worker):
             with lock:
                 active["now"] += 1
                 most.append(active["now"])
             try:
                 time.sleep(0.0005)
-                return super().read(work, meter)
+                return super().read(work, worker)
             finally:
                 with lock:
                     active["now"] -= 1
@@ -256,7 +256,7 @@ def test_workers_that_only_wait_become_as_many_as_allowed(opened):
     class Waiting:
         name = "waiting"
 
-        def read(self, work, meter):
+        def read(self, work, worker):
             batch = Batch()
             if work[0].path == "0":
                 batch.left = [work[0]._replace(path="x") for _ in range(64)]
@@ -285,10 +285,10 @@ def test_workers_that_a_busy_processor_keeps_waiting_become_no_more_than_four_a_
     end = time.monotonic() + LIMIT_S / 2
 
     class Waiting(ScriptedReader):
-        def read(self, work, meter):
+        def read(self, work, worker):
             while pool.usual_workers != 8 and time.monotonic() < end:
                 time.sleep(0.002)
-            return super().read(work, meter)
+            return super().read(work, worker)
 
     reader = Waiting(trees(range(150), 1), 1)
     pool = Pool(reader, roots(opened, 1), [0], 64, 2.0, slow=True, finished=done.set)
@@ -308,7 +308,7 @@ class LinkReader:
     def __init__(self, names):
         self._names = names
 
-    def read(self, work, meter):
+    def read(self, work, worker):
         batch = Batch()
         batch.links = [Link(1, 5, 4, 512)] * self._names[work[0].root.number]
         return batch
@@ -333,7 +333,7 @@ def test_an_inode_counts_once_for_all_the_roots_its_names_are_in(opened, names, 
         finished=done.set,
     )
     run(pool, done)
-    assert pool.linked_bytes() == expected
+    assert pool.shared_link_bytes() == expected
 
 
 @given(st.permutations([0] * 3 + [1] * 2 + [2]))
@@ -343,7 +343,7 @@ def test_the_order_of_names_does_not_matter(opened, order):
     )
     for root in order:
         pool._add_link(root, Link(1, 5, len(order), 4096))
-    assert pool.linked_bytes() == {0b111: 4096}
+    assert pool.shared_link_bytes() == {0b111: 4096}
     assert not pool._links, "an inode whose names were all seen is forgotten"
 
 

@@ -323,7 +323,7 @@ def test_snapshot_directories_are_read_when_none_is_named(tmp_path, reader):
 @pytest.mark.case("F16")
 def test_an_autofs_mount_point_is_not_opened(tmp_path, reader):
     make_tree(tmp_path, {"net": {"host": {"file": 1}}, "here": {"host": 2}})
-    rules = ScanRules(mounts=MountTable(barred={f"{tmp_path}/net/host": "pseudo"}))
+    rules = ScanRules(mounts=MountTable(skipped_paths={f"{tmp_path}/net/host": "pseudo"}))
     tally = walk(tmp_path, reader, rules=rules)
     assert totals(tally) == (1, 2, 3, 0, 0, 0, 0)
     assert tally.skipped == {"pseudo": 1}
@@ -338,9 +338,9 @@ def test_another_root_is_noted_and_not_entered(tmp_path, reader):
 
     root, device, own = _root(str(tmp_path), rules)
     made = make_reader(reader, own._replace(roots={**rules.roots, **own.roots}), Classifier())
-    from jwqlscan.scanning.readers.base import Meter, Work
+    from jwqlscan.scanning.readers.base import Work, WorkerProgress
 
-    batch = made.read([Work(root, root.path, ".", root.opened, device)], Meter(Alone()))
+    batch = made.read([Work(root, root.path, ".", root.opened, device)], WorkerProgress(Alone()))
     assert batch.nested == {7}
     assert totals(batch.tally) == (1, 1, 1, 0, 0, 0, 0)
 

@@ -26,7 +26,7 @@ from jwqlscan.store.transfer import copy_insight
 from jwqlscan.store.transfer.copy import copy, layout_of
 from jwqlscan.store.transfer.merge import Span, Timeline
 from jwqlscan.store.transfer.rows import LEFT_OUT, ConflictError
-from jwqlscan.store.validity import OPEN_US, microseconds
+from jwqlscan.store.validity import FOREVER_US, microseconds
 from tests.store.test_jwql import jwql_url  # noqa: F401
 from tests.support import stores
 from tests.support.proxy import proxied
@@ -35,8 +35,8 @@ from tests.support.snapshots import START, make_snapshot
 
 @pytest.fixture
 def small_pieces(monkeypatch):
-    monkeypatch.setattr(moving, "PIECE_ROWS", 40)
-    monkeypatch.setattr(copy_insight, "_PIECE_ROWS", 40)
+    monkeypatch.setattr(moving, "CHUNK_ROWS", 40)
+    monkeypatch.setattr(copy_insight, "_CHUNK_ROWS", 40)
     monkeypatch.setattr(copy_insight, "_PARAMETERS", 16)
 
 
@@ -258,7 +258,7 @@ def encoded(function):
                 spans.append(Span(date, date, value))
         last = date
     if spans and spans[-1].last == last:
-        spans[-1] = spans[-1]._replace(last=OPEN_US)
+        spans[-1] = spans[-1]._replace(last=FOREVER_US)
     return spans
 
 
@@ -290,7 +290,7 @@ COPY = """
 import sys, anyio
 from jwqlscan.store.transfer import copy as moving, copy_insight as moving_insight
 from jwqlscan.store import open_store
-moving.PIECE_ROWS = moving_insight._PIECE_ROWS = 60
+moving.CHUNK_ROWS = moving_insight._CHUNK_ROWS = 60
 async def main():
     async with open_store(sys.argv[1]) as source, open_store(sys.argv[2]) as target:
         await moving.copy(source, target)

@@ -19,7 +19,7 @@ from jwqlscan.model.directory_totals import Directories, DirectorySum
 from jwqlscan.model.snapshot import Snapshot
 from jwqlscan.operations import run as job
 from jwqlscan.operations.run import run
-from jwqlscan.operations.views import grown
+from jwqlscan.operations.views import compare_runs
 from jwqlscan.store import open_store
 from tests.support.marks import STORES
 from tests.support.snapshots import START, make_area, make_snapshot, make_tally
@@ -228,7 +228,7 @@ def names(program, count, suffix="cal"):
 
 
 async def changes_of(config, by):
-    found = await grown(config.database_url, "last", by, top=99)
+    found = await compare_runs(config.database_url, "last", by, top=99)
     return {row.label: (row.kind, row.files_change, row.bytes_change) for row in found.rows}, found
 
 
@@ -295,7 +295,7 @@ async def test_a_series_leaves_out_what_an_incomplete_run_could_not_read(url):
         for day, scale in enumerate((5, 1, 6, 7)):
             state = "partial" if scale == 1 else "complete"
             await store.record(snapshot(day, looked(scale), state=state))
-    growth = await grown(url, START, "extension")
+    growth = await compare_runs(url, START, "extension")
     [row] = [row for row in growth.rows if row.label == "fits"]
     assert row.series == (5000, 6000, 7000)
 
@@ -310,7 +310,7 @@ async def test_a_run_that_could_not_read_everything_is_told_as_such(tmp_path):
         tally.errors = {"permission": 1}
         broken = replace(make_area(tally=tally, state="partial"), **area)
         await store.record(make_snapshot(0, broken, timestamp=datetime.now(UTC)))
-    growth = await grown(config.database_url, "last", "directory")
+    growth = await compare_runs(config.database_url, "last", "directory")
     assert not growth.exact
     assert any("not complete" in note for note in growth.notes)
 
@@ -321,7 +321,7 @@ async def test_insight_can_be_turned_off_and_bounded(tmp_path):
     outcome = await run(config, with_report=False)
     assert not outcome.snapshot.areas[0].tally.cube and not outcome.snapshot.areas[0].tally.tree
     with pytest.raises(ConfigError, match="two runs, and there are none that kept insight"):
-        await grown(config.database_url, "last", "owner")
+        await compare_runs(config.database_url, "last", "owner")
     config = config_for(tmp_path, insight="max_extensions = 3\nmax_directories = 4")
     await run(config, with_report=False)
     async with open_store(config.database_url) as store:

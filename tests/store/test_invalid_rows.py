@@ -7,7 +7,7 @@ from jwqlscan.monitoring.check import gather, judge
 from jwqlscan.monitoring.metrics import metrics_text
 from jwqlscan.operations.doctor import examine
 from jwqlscan.operations.run import report
-from jwqlscan.operations.views import grown, series, status
+from jwqlscan.operations.views import compare_runs, series, status
 from jwqlscan.settings import Thresholds
 from jwqlscan.store import open_store
 from jwqlscan.store.invalid_rows import DATES, NUMBERS, jwql_gaps
@@ -98,7 +98,7 @@ async def status_of(url):
 
 
 async def growth_of(url):
-    found = await grown(url, "last", "directory")
+    found = await compare_runs(url, "last", "directory")
     return found.rows
 
 

@@ -162,7 +162,7 @@ import anyio, sys
 from jwqlscan.store import Tables, open_store
 
 async def main():
-    async with open_store(sys.argv[1], Tables.LOOKED_AT) as store:
+    async with open_store(sys.argv[1], Tables.IF_PRESENT) as store:
         print(await store.select("SELECT count(*), min(host) FROM scan_run"))
         try:
             await store.record_failure(*[__import__("datetime").datetime.now()] * 2, "")
@@ -204,7 +204,7 @@ async def test_what_is_read_without_locks_while_others_write_is_read_again(
         with in_state(place, "a log without its index"):
             pass
     monkeypatch.setattr("jwqlscan.store.sqlite.may_write", lambda path: False)
-    store = SqliteStore(str(place / "s.db"), tables=Tables.LOOKED_AT)
+    store = SqliteStore(str(place / "s.db"), tables=Tables.IF_PRESENT)
     async with store:
         assert store._unlocked is not None
         seen = []
@@ -227,7 +227,7 @@ async def test_a_file_that_never_rests_is_reported_as_unavailable(tmp_path, monk
     path = tmp_path / "s.db"
     await fill(path)
     monkeypatch.setattr("jwqlscan.store.sqlite.may_write", lambda path: False)
-    async with SqliteStore(str(path), tables=Tables.LOOKED_AT) as store:
+    async with SqliteStore(str(path), tables=Tables.IF_PRESENT) as store:
         if store._unlocked is None:
             pytest.fail("it was read with locks")
         with pytest.raises(StoreUnavailableError, match="changed while it was read"):
@@ -242,7 +242,7 @@ async def test_an_older_schema_is_reported_to_who_can_not_bring_it_up(tmp_path, 
         connection.execute("PRAGMA user_version = 1")
     monkeypatch.setattr("jwqlscan.store.sqlite.may_write", lambda path: False)
     with pytest.raises(StoreError, match="run `jwqlscan db migrate` as its owner"):
-        async with SqliteStore(str(path), tables=Tables.LOOKED_AT):
+        async with SqliteStore(str(path), tables=Tables.IF_PRESENT):
             pass
 
 
@@ -250,7 +250,7 @@ async def test_an_older_schema_is_reported_to_who_can_not_bring_it_up(tmp_path, 
 async def test_a_strange_file_name_is_just_a_name_when_it_is_read(tmp_path, monkeypatch, name):
     await fill(tmp_path / name, 1)
     monkeypatch.setattr("jwqlscan.store.sqlite.may_write", lambda path: False)
-    async with SqliteStore(str(tmp_path / name), tables=Tables.LOOKED_AT) as store:
+    async with SqliteStore(str(tmp_path / name), tables=Tables.IF_PRESENT) as store:
         assert len((await store.history()).general.date) == 1
 
 

@@ -26,7 +26,7 @@ from jwqlscan.store.postgresql import PostgresqlStore
 from jwqlscan.store.postgresql_errors import in_words
 from jwqlscan.store.schema import migrations
 from jwqlscan.store.sqlite import SqliteStore
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 from tests.support.marks import STORES
 from tests.support.snapshots import (
     BAD_NAME,
@@ -329,9 +329,9 @@ async def test_names_that_are_not_utf8_are_stored_as_they_are_shown(backend):
     )
     assert path == "/bad\\xfe"
     (error,) = json.loads(errors)
-    assert (error["path"], error["kind"], error["errno"]) == (shown(BAD_NAME), "permission", 13)
+    assert (error["path"], error["kind"], error["errno"]) == (escape(BAD_NAME), "permission", 13)
     (sample,) = json.loads(samples).values()
-    assert sample["path"] == shown(BAD_NAME) == "/archive/bad\\xff\\x0aname.fits"
+    assert sample["path"] == escape(BAD_NAME) == "/archive/bad\\xff\\x0aname.fits"
 
 
 @pytest.mark.case("S08")

@@ -10,8 +10,8 @@ from jwqlscan.model.cube import CellKey, FileClass
 from jwqlscan.model.directory_totals import DirectorySum
 from jwqlscan.model.tally import Tally
 from jwqlscan.store.validity import (
-    LONGEST_KEY,
-    OPEN_US,
+    FOREVER_US,
+    MAX_KEY_LENGTH,
     cell_key,
     cell_text,
     changes,
@@ -20,7 +20,7 @@ from jwqlscan.store.validity import (
     plain,
     states,
 )
-from jwqlscan.text import shown
+from jwqlscan.text import escape
 from tests.support.snapshots import make_area, make_snapshot
 
 
@@ -101,7 +101,7 @@ def test_what_stays_as_it_is_takes_no_more_room():
     for date in range(100):
         table.record(date, {1: (1, 2, 3, 4, 5), 2: (date // 50, 0, 0, 0, 0)})
     assert len(table.rows) == 3
-    assert {row.last_us for row in table.rows.values()} == {49, OPEN_US}
+    assert {row.last_us for row in table.rows.values()} == {49, FOREVER_US}
 
 
 def test_what_is_swept_away_is_what_no_run_is_left_of():
@@ -159,7 +159,7 @@ def test_a_cell_is_kept_as_json(label):
     tally = Tally()
     tally.cube.add(CellKey(FileClass("nircam", label), -1, 7, 3, 64), 1, 2, 3)
     [state] = states(make_snapshot(0, make_area(tally=tally)))
-    key = json.dumps(["nircam", shown(label), -1, 7, 3, 64], separators=(",", ":"))
+    key = json.dumps(["nircam", escape(label), -1, 7, 3, 64], separators=(",", ":"))
     assert state.numbers["cell"] == {key: (1, 2, 3, 0, 0)}
 
 
@@ -168,7 +168,7 @@ def test_a_path_too_long_for_an_index_is_cut_and_still_itself_alone():
     keys = [directory_text(path) for path in long]
     assert len(set(keys)) == len(keys)
     for key in keys:
-        assert len(key) <= LONGEST_KEY + 20
+        assert len(key) <= MAX_KEY_LENGTH + 20
         assert json.loads(f'"{key}"') == plain(key)
 
 

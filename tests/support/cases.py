@@ -120,7 +120,7 @@ CASES = {
     "S06": "names are text in the report, wherever they are shown",
     "S07": "the report loads nothing from the network, whatever names say",
     "S08": "names are parameters of SQL, never part of it",
-    "S09": "TLS to databases elsewhere, or no connection",
+    "S09": "TLS to databases other_roots, or no connection",
     "S10": "names in Prometheus and Nagios output can't break it; CSV output has none",
     "S11": "one event is one line in the log, whatever names say",
     "S12": "root takes no configuration that others can change",

@@ -22,7 +22,7 @@ from jwqlscan.naming.jwst import Classifier
 from jwqlscan.naming.schemes import NameClassifier
 from jwqlscan.scanning.pool import Pool
 from jwqlscan.scanning.readers import make_reader
-from jwqlscan.scanning.readers.base import Meter, OpenDirectory, Root, Work
+from jwqlscan.scanning.readers.base import OpenDirectory, Root, Work, WorkerProgress
 from jwqlscan.scanning.rules import ScanRules
 from tests.support import ROOT
 
@@ -167,7 +167,7 @@ def walk(
         raise pool.failure
     tally = pool.segments[0].tally
     tally.tree = Directories.from_record(pool.directories(0))
-    tally.allocated_bytes += sum(pool.linked_bytes().values())
+    tally.allocated_bytes += sum(pool.shared_link_bytes().values())
     return tally
 
 
@@ -195,12 +195,12 @@ def read_alone(
     """Read a tree with a reader and nothing else."""
     root, device, rules = _root(str(path), rules)
     pool = pool or Alone()
-    meter = Meter(pool)
+    worker = WorkerProgress(pool)
     made = make_reader(reader, rules, classifier or Classifier())
     waiting = [Work(root, root.path, ".", root.opened, device)]
     total = Tally()
     while waiting:
-        batch = made.read([waiting.pop()], meter)
+        batch = made.read([waiting.pop()], worker)
         total.merge(batch.tally)
         waiting += batch.left + pool.shared
         pool.shared = []
@@ -249,7 +249,7 @@ def naive_names(path: str | Path) -> set[str]:
     return {name for _, _, names in os.walk(path) for name in names}
 
 
-class Found(NamedTuple):
+class RootInfo(NamedTuple):
     """What find(1) says of a tree; `other_bytes` are allocated for what is no file."""
 
     totals: Totals
@@ -257,7 +257,7 @@ class Found(NamedTuple):
     other_bytes: int
 
 
-def find(*paths: str | Path) -> Found:
+def find(*paths: str | Path) -> RootInfo:
     """Count with find: another program, another language, the same tree."""
     listing = subprocess.run(
         ["find", *map(str, paths), "-printf", r"%y %s %b %D:%i %f\0"],
@@ -279,7 +279,7 @@ def find(*paths: str | Path) -> Found:
         else:
             counts[{b"d": "directories", b"l": "symlinks"}.get(kind, "other")] += 1
             others[inode] = int(used)
-    return Found(Totals(**counts), 512 * sum(blocks.values()), 512 * sum(others.values()))
+    return RootInfo(Totals(**counts), 512 * sum(blocks.values()), 512 * sum(others.values()))
 
 
 def du(path: str | Path) -> int:
@@ -321,7 +321,7 @@ def walk_elsewhere(
     user: int | None = None,
     **rules: object,
 ) -> Tally:
-    """Walk in a process of its own: under other programs, or as another user."""
+    """Scan in a process of its own: under other programs, or as another user."""
     order = {
         "path": str(path),
         "reader": reader,

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from jwqlscan.model.snapshot import Capacity
 from jwqlscan.system import df
 from jwqlscan.system.df import DfError, capacity, parse_gnu, parse_posix
-from jwqlscan.text import harmless
+from jwqlscan.text import escape_controls
 from tests.support.trees import in_mount_namespace
 
 GNU_HEADER = (
@@ -508,7 +508,7 @@ def test_no_output_is_read_as_anything_but_a_capacity_or_an_error(out, parse):
         read = parse(out)
     except ValueError as error:
         text = str(error)
-        assert harmless(text) == text  # nothing is left to be escaped
+        assert escape_controls(text) == text  # nothing is left to be escaped
     else:
         assert min(read.size_bytes, read.used_bytes, read.available_bytes) >= 0
 

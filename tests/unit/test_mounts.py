@@ -39,7 +39,7 @@ def test_pseudo_filesystems_and_autofs_are_told(tmp_path):
     (tmp_path / "mountinfo").write_text("\n".join(LINES))
     table = read_mount_table({"/": "/"}, mountinfo=str(tmp_path / "mountinfo"))
     assert table.pseudo_devices == {os.makedev(0, 20), os.makedev(0, 34)}
-    assert table.barred == {"/net": "pseudo"}
+    assert table.skipped_paths == {"/net": "pseudo"}
     assert table.crossed["/net/host"] == "nfs4"
     assert "/proc" not in table.crossed
 
@@ -50,12 +50,12 @@ def test_mount_points_are_told_by_the_path_of_the_root_they_are_below(tmp_path):
         {"/link": "/net", "/other": "/elsewhere"}, mountinfo=str(tmp_path / "mountinfo")
     )
     assert table.crossed == {"/link/host": "nfs4"}
-    assert table.barred == {}
+    assert table.skipped_paths == {}
 
 
 def test_a_mount_point_that_is_not_utf_8_is_kept_byte_for_byte(tmp_path):
     (tmp_path / "mountinfo").write_bytes(b"1 2 0:1 / /\xff\xc3 rw - autofs x rw\n")
-    [point] = read_mount_table({"/": "/"}, mountinfo=str(tmp_path / "mountinfo")).barred
+    [point] = read_mount_table({"/": "/"}, mountinfo=str(tmp_path / "mountinfo")).skipped_paths
     assert os.fsencode(point) == b"/\xff\xc3"
 
 

@@ -139,7 +139,7 @@ def test_instruments_are_those_that_are_listed():
 
 
 def test_products_are_told_apart_up_to_a_number(monkeypatch):
-    monkeypatch.setattr(schemes, "MOST_PRODUCTS", 10)
+    monkeypatch.setattr(schemes, "MAX_PRODUCTS", 10)
     classifier = scheme_of("(?P<instrument>a)_(?P<filetype>[a-z0-9A-Z]+)")
     found = classifier.lookup([f"a_{number}.fits" for number in range(100)])
     assert [one is not None for one in found] == [number < 10 for number in range(100)]

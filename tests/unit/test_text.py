@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.text import Text
 
-from jwqlscan.text import harmless, path_fields, shown
+from jwqlscan.text import escape, escape_controls, path_fields
 
 ESCAPE = re.compile(r"\\(?:\\|x([0-9a-f]{2})|u([0-9a-f]{4}))")
 
@@ -48,29 +48,29 @@ def path_of(text: str) -> str:
     ],
 )
 def test_what_is_unsafe_is_escaped_and_nothing_else(path, text):
-    assert shown(path) == text
+    assert escape(path) == text
 
 
 @given(any_path)
 def test_no_control_character_or_surrogate_is_left(path):
-    text = shown(path)
+    text = escape(path)
     text.encode()
     assert not [c for c in text if unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp")]
 
 
 @given(any_path)
 def test_what_is_shown_leads_back_to_the_path(path):
-    assert path_of(shown(path)) == path
+    assert path_of(escape(path)) == path
 
 
 def test_a_c1_character_is_not_shown_as_the_byte_of_its_number():
-    assert shown("\x85") != shown("\udc85")
+    assert escape("\x85") != escape("\udc85")
 
 
 @given(any_path)
 def test_json_fields_have_the_bytes_where_they_are_not_utf_8(path):
     fields = path_fields(path)
-    assert fields["path"] == shown(path)
+    assert fields["path"] == escape(path)
     if "path_b64" in fields:
         assert base64.b64decode(fields["path_b64"]) == os.fsencode(path)
     else:
@@ -80,11 +80,11 @@ def test_json_fields_have_the_bytes_where_they_are_not_utf_8(path):
 @given(any_path)
 def test_a_console_prints_it_as_it_is(path):
     out = io.StringIO()
-    Console(file=out, width=10_000).print(Text(shown(path)), soft_wrap=True)
-    assert out.getvalue() == shown(path) + "\n"
+    Console(file=out, width=10_000).print(Text(escape(path)), soft_wrap=True)
+    assert out.getvalue() == escape(path) + "\n"
 
 
 def test_what_was_shown_once_is_not_escaped_again():
     name = "a\\b\x1b\udcff\u202e"
-    assert harmless(shown(name)) == shown(name)
-    assert harmless("\x1b[2J\u202e\udcff") == shown("\x1b[2J\u202e\udcff")
+    assert escape_controls(escape(name)) == escape(name)
+    assert escape_controls("\x1b[2J\u202e\udcff") == escape("\x1b[2J\u202e\udcff")

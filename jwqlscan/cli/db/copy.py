@@ -9,9 +9,9 @@ import typer
 from jwqlscan.system.logs import LogFormat
 
 if TYPE_CHECKING:
-    from jwqlscan.store.transfer.copy import Moved
+    from jwqlscan.store.transfer.copy import Copied
 
-from jwqlscan.cli.db.transfer_output import MOVED_CODES, print_moved, url_without_password
+from jwqlscan.cli.db.transfer_output import COPY_CODES, print_copied, url_without_password
 from jwqlscan.cli.error_boundary import error_boundary
 from jwqlscan.cli.help_text import examples
 from jwqlscan.cli.options import (
@@ -27,7 +27,7 @@ app = typer.Typer()
     epilog=examples(
         "jwqlscan db copy sqlite:////var/lib/jwqlscan/jwqlscan.db postgresql://jwql@dbhost/jwql",
         "jwqlscan db copy postgresql://jwql@dbhost/jwql sqlite:///copy.db",
-        codes=MOVED_CODES,
+        codes=COPY_CODES,
     )
 )
 def copy(
@@ -54,10 +54,10 @@ def copy(
         from jwqlscan.config.loader import store_url
         from jwqlscan.system.signals import run_until_signalled
 
-        print_moved(run_until_signalled(_copy, store_url(source), store_url(target)), json)
+        print_copied(run_until_signalled(_copy, store_url(source), store_url(target)), json)
 
 
-async def _copy(source_url: str, target_url: str) -> Moved:
+async def _copy(source_url: str, target_url: str) -> Copied:
     from jwqlscan.store import Tables, open_store
     from jwqlscan.store.transfer.copy import copy as copy_store
 

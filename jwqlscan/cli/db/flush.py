@@ -35,7 +35,7 @@ def flush(
         bool,
         typer.Option(
             "--from-others",
-            help="Also those measured for another database: it was moved or renamed.",
+            help="Also those measured for another database: it was copied or renamed.",
         ),
     ] = False,
     bad: Annotated[
@@ -83,7 +83,7 @@ async def _flush(config: Config, from_others: bool, bad: bool) -> Flushed:
         spool = os.path.join(config.state_path, "spool")
         found = waiting(spool) or waiting(os.path.join(spool, BAD))
         # An SQLite file is made only where there is something that could be stored in it.
-        tables = Tables.MADE if found else Tables.LOOKED_AT
+        tables = Tables.MADE if found else Tables.IF_PRESENT
         async with open_store(config.database_url, tables) as store:
             return await store_waiting(
                 spool,

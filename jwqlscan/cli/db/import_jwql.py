@@ -11,9 +11,9 @@ from jwqlscan.system.logs import LogFormat
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
-    from jwqlscan.store.transfer.copy import Moved
+    from jwqlscan.store.transfer.copy import Copied
 
-from jwqlscan.cli.db.transfer_output import MOVED_CODES, print_moved, url_without_password
+from jwqlscan.cli.db.transfer_output import COPY_CODES, print_copied, url_without_password
 from jwqlscan.cli.error_boundary import error_boundary
 from jwqlscan.cli.help_text import examples
 from jwqlscan.cli.options import (
@@ -31,7 +31,7 @@ app = typer.Typer()
 @app.command(
     epilog=examples(
         "jwqlscan db import-jwql postgresql://jwql@dbhost/jwqldb --time-zone America/New_York",
-        codes=MOVED_CODES,
+        codes=COPY_CODES,
     )
 )
 def import_jwql(
@@ -69,11 +69,11 @@ def import_jwql(
             raise typer.BadParameter("JWQL's database is a PostgreSQL", param_hint="URL")
         zone = zone_of(time_zone)
         settings = load_settings(context, config)
-        moved = run_until_signalled(_import, store_url(url), settings.database_url, zone)
-        print_moved(moved, json)
+        copied = run_until_signalled(_import, store_url(url), settings.database_url, zone)
+        print_copied(copied, json)
 
 
-async def _import(url: str, database_url: str, zone: ZoneInfo) -> Moved:
+async def _import(url: str, database_url: str, zone: ZoneInfo) -> Copied:
     from jwqlscan.store import Tables, open_store
     from jwqlscan.store.transfer.import_jwql import import_jwql as take
 

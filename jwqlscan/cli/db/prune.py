@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from jwqlscan.settings import LEAST_KEPT, LEAST_KEPT_S
+from jwqlscan.settings import MIN_KEPT, MIN_KEPT_S
 from jwqlscan.system.logs import LogFormat
 
 if TYPE_CHECKING:
@@ -85,8 +85,8 @@ def prune(
         if keep is None and weekly_after is None and not future:
             raise typer.BadParameter("give --keep, --weekly-after or --future")
         for option, age in (("--keep", keep), ("--weekly-after", weekly_after)):
-            if age is not None and float(age) < LEAST_KEPT_S:
-                raise typer.BadParameter(f"expected {LEAST_KEPT} or more", param_hint=option)
+            if age is not None and float(age) < MIN_KEPT_S:
+                raise typer.BadParameter(f"expected {MIN_KEPT} or more", param_hint=option)
         settings = load_settings(context, config)
         ages = (_age(keep), _age(weekly_after))
         pruned = run_until_signalled(_prune, settings, *ages, future, dry_run)

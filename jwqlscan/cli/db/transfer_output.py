@@ -9,11 +9,11 @@ import typer
 from jwqlscan.errors import ExitCode
 
 if TYPE_CHECKING:
-    from jwqlscan.store.transfer.copy import Moved
+    from jwqlscan.store.transfer.copy import Copied
 
 from jwqlscan.cli.printing import print_json, print_line
 
-MOVED_CODES = (
+COPY_CODES = (
     "0 all is there · 1 nothing was changed, or a store refused it · 2 usage"
     " · 3 done, but a table could not take some rows · 4 a database can't be reached"
 )
@@ -31,20 +31,20 @@ def url_without_password(url: str) -> str:
     return url
 
 
-def print_moved(moved: Moved, json: bool) -> None:
+def print_copied(copied: Copied, json: bool) -> None:
     """Print what was copied, log what could not be, and end with 3 if there is any such row."""
     import logging
 
     if json:
-        from jwqlscan.output.json_objects import moved_object
+        from jwqlscan.output.json_objects import copied_object
 
-        print_json(moved_object(moved))
+        print_json(copied_object(copied))
     else:
-        rows = ", ".join(f"{table} {count:,}" for table, count in moved.rows.items())
-        print_line(f"{moved.source} to {moved.target}: {rows or 'nothing was missing'}")
-        for note in moved.notes:
+        rows = ", ".join(f"{table} {count:,}" for table, count in copied.rows.items())
+        print_line(f"{copied.source} to {copied.target}: {rows or 'nothing was missing'}")
+        for note in copied.notes:
             print_line(f"note: {note}")
-    for warning in moved.warnings:
+    for warning in copied.warnings:
         logging.getLogger(__name__).warning("%s", warning)
-    if moved.warnings:
+    if copied.warnings:
         raise typer.Exit(ExitCode.INCOMPLETE)

@@ -28,7 +28,7 @@ from jwqlscan.reporting.plots.series import PlotData, Series
 from jwqlscan.reporting.plots.template_figure import style_axis
 from jwqlscan.reporting.plots.theme import Style
 
-MOST_BARS = 24  # more are one bar: they would be slivers
+MAX_BARS = 24  # more are one bar: they would be slivers
 _BAR_PX = 22
 
 
@@ -44,10 +44,10 @@ def bars(plot: PlotData, columns: Columns) -> Figure:
     """
     found = [(one.label, one.style, newest_value(one)) for one in plot.series]
     found = [one for one in found if one[2] > 0]
-    if len(found) > MOST_BARS + 1:
-        rest = sum(value for _, _, value in found[MOST_BARS:])
-        others = (f"{len(found) - MOST_BARS} others", theme.OTHERS, rest)
-        found = [*found[:MOST_BARS], others]
+    if len(found) > MAX_BARS + 1:
+        rest = sum(value for _, _, value in found[MAX_BARS:])
+        others = (f"{len(found) - MAX_BARS} others", theme.OTHERS, rest)
+        found = [*found[:MAX_BARS], others]
     model = _model(plot, found)
     item = json_item(model)
     text = compact({"root_id": item["root_id"], "doc": item["doc"], "version": bokeh.__version__})

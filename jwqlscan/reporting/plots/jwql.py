@@ -20,10 +20,10 @@ INSTRUMENTS = "Instruments"
 CENTRAL = "Central storage"
 SECTIONS = (ARCHIVE, PRODUCTS, INSTRUMENTS, CENTRAL)
 
-MOST_INSTRUMENTS = 20
+MAX_INSTRUMENTS = 20
 
 _DAY_MS = 86_400_000.0
-_LEAST_WINDOW_MS = 6 * _DAY_MS  # what the time axis shows of a single run
+_MIN_WINDOW_MS = 6 * _DAY_MS  # what the time axis shows of a single run
 _WINDOW_MARGIN = 0.02
 
 
@@ -76,9 +76,9 @@ def time_window(history: History) -> tuple[float, float]:
     ]
     ends = [date for dates in columns if dates for date in (dates[0], dates[-1])]
     if not ends:
-        return (0.0, _LEAST_WINDOW_MS)
+        return (0.0, _MIN_WINDOW_MS)
     start, end = ms(min(ends)), ms(max(ends))
-    margin = max((end - start) * _WINDOW_MARGIN, (_LEAST_WINDOW_MS - (end - start)) / 2)
+    margin = max((end - start) * _WINDOW_MARGIN, (_MIN_WINDOW_MS - (end - start)) / 2)
     return (start - margin, end + margin)
 
 
@@ -147,7 +147,7 @@ def _labels(history: History) -> dict[str, str]:
     for key, columns in history.products.items():
         if any(columns.count):
             sizes[key.instrument] = sizes.get(key.instrument, 0.0) + columns.size[-1]
-    largest = sorted(sizes, key=lambda name: (-sizes[name], name))[:MOST_INSTRUMENTS]
+    largest = sorted(sizes, key=lambda name: (-sizes[name], name))[:MAX_INSTRUMENTS]
     return instrument_labels(largest)
 
 

@@ -17,7 +17,7 @@ from jwqlscan.reporting.plots.thinning import BoolArray, FloatArray, kept_rows
 # A line is broken where no run was for 1.75 times the usual interval: one missed night of daily
 # runs is a gap, a run that was late by half a day is not.
 _GAP_STEPS = 1.75
-_LEAST_GAP_MS = 36 * 3_600_000.0
+_MIN_GAP_MS = 36 * 3_600_000.0
 _NEIGHBOURS = 15  # intervals by which the usual one is known
 
 
@@ -225,7 +225,7 @@ def _breaks(times: FloatArray) -> FloatArray:
     near = min(_NEIGHBOURS, len(steps) - 1 + len(steps) % 2)
     padded = np.pad(steps, near // 2, mode="edge")
     usual = np.median(np.lib.stride_tricks.sliding_window_view(padded, near // 2 * 2 + 1), axis=1)
-    gaps = np.flatnonzero((steps > _GAP_STEPS * usual) & (steps > _LEAST_GAP_MS))
+    gaps = np.flatnonzero((steps > _GAP_STEPS * usual) & (steps > _MIN_GAP_MS))
     middles: FloatArray = times[gaps] + steps[gaps] / 2
     return middles
 

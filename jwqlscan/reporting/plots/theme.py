@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from jwqlscan.text import harmless
+from jwqlscan.text import escape_controls
 
 PLOT_HEIGHT = 330  # px of a plot without its legend
 LEGEND_ROW_PX = 18
@@ -171,4 +171,4 @@ _TEX = re.compile(r"(?<=\$)(?=\$)|(?<=\\)(?=[\[\](){}])")
 
 def label_text(text: str) -> str:
     """Return a label from the data as text that can do nothing but be read."""
-    return _TEX.sub("\u2060", harmless(text)) or "(unnamed)"
+    return _TEX.sub("\u2060", escape_controls(text)) or "(unnamed)"

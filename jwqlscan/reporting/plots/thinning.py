@@ -16,8 +16,8 @@ IntArray: TypeAlias = npt.NDArray[np.int64]
 POINTS = 1_000
 # Series that peak on different days keep more rows than POINTS; where they would keep more than
 # this, the buckets get wider.
-MOST_POINTS = 1_250
-MOST_FORCED = 250
+MAX_POINTS = 1_250
+MAX_FORCED = 250
 # The newest year of daily runs is drawn run by run: readers zoom in there, and seldom elsewhere.
 RECENT = 370
 
@@ -54,14 +54,14 @@ def kept_rows(values: FloatArray, wanted: IntArray | None = None) -> IntArray:
     forced[n_rows - 1 - finite[:, ::-1].argmax(axis=1)] = True
     gaps = np.flatnonzero((finite[:, :-1] & ~finite[:, 1:]).any(axis=0)) + 1
     for rows in (gaps, wanted):
-        if rows is not None and len(rows) <= MOST_FORCED:
+        if rows is not None and len(rows) <= MAX_FORCED:
             forced[rows] = True
     buckets = (POINTS - RECENT) // 2
     older = slice(0, n_rows - RECENT)
     while True:
         kept = forced.copy()
         kept[older] |= _extremes(values[:, older], finite[:, older], buckets)
-        if kept.sum() <= MOST_POINTS or buckets == 1:
+        if kept.sum() <= MAX_POINTS or buckets == 1:
             return np.flatnonzero(kept)
         buckets //= 2
 

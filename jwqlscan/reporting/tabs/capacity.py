@@ -18,8 +18,8 @@ from jwqlscan.units import TIB_BYTES, format_day
 _DAY_MS = 86_400_000.0
 # The band is drawn to its limit and a little beyond, but not farther than three years: a wide
 # forecast would push the history to the margin.
-LEAST_AHEAD = 60.0  # days
-MOST_AHEAD = 3 * 365.25
+MIN_AHEAD = 60.0  # days
+MAX_AHEAD = 3 * 365.25
 _STEPS = 60
 
 
@@ -90,11 +90,11 @@ def _plot(history: History, one: Filesystem) -> PlotData:
     )
     if one.trend is None:
         return plot
-    days = LEAST_AHEAD
+    days = MIN_AHEAD
     if one.full is not None and one.full.date is not None:
         last = one.full.latest or one.full.date
         days = (last - one.trend.start) / timedelta(days=1) * 1.15
-        days = min(max(days, LEAST_AHEAD), MOST_AHEAD)
+        days = min(max(days, MIN_AHEAD), MAX_AHEAD)
     steps = np.linspace(0.0, days, _STEPS)
     line, low, high = (np.clip(part, 0.0, one.limit) for part in one.trend.at(steps))
     future = Future(ms(one.trend.start) + steps * _DAY_MS, line, low, high, one.limit)

@@ -27,11 +27,11 @@ from jwqlscan.reporting.tabs.treemap import (
 )
 from jwqlscan.units import counted, format_minute, format_time
 
-MOST_AREAS = 12
-MOST_NODES = 5_000  # of all areas' directories: 400 kB before they are packed
-LEAST_NODES = 150  # of one area
-MOST_ROWS = 60  # of a table of shares
-MOST_GROWN = 20  # of a table of growth
+MAX_AREAS = 12
+MAX_NODES = 5_000  # of all areas' directories: 400 kB before they are packed
+MIN_NODES = 150  # of one area
+MAX_ROWS = 60  # of a table of shares
+MAX_GROWTH_ROWS = 20  # of a table of growth
 _SPARK = 100  # a sparkline's height
 _TITLES = {
     "age": "Age, by time of last change",
@@ -50,7 +50,7 @@ def insight_tab(history: History, insight: Insight) -> Tab:
     """Return the tab; of a store whose runs did not look, an empty one."""
     if insight.empty:
         return Tab("Insight")
-    areas = insight.areas[:MOST_AREAS]
+    areas = insight.areas[:MAX_AREAS]
     labels = [safe(f"{area.group} {area.name}") for area in areas]
     whole_groups = {area.group for area in areas if area.name == ALL}
     wholes = [
@@ -58,7 +58,7 @@ def insight_tab(history: History, insight: Insight) -> Tab:
         for number, area in enumerate(areas)
         if area.name == ALL or area.group not in whole_groups
     ]
-    each = max(LEAST_NODES, MOST_NODES // (len(areas) + len(wholes)))
+    each = max(MIN_NODES, MAX_NODES // (len(areas) + len(wholes)))
     record = {
         "frame": FRAME.width / FRAME.height,
         "areas": [
@@ -125,10 +125,10 @@ def _shares(by: str, rows: Sequence[Row], total: Sum) -> list[Json]:
     classes = _CLASSES.get(by)
     if classes is not None:
         return _classes([known.get(label, Sum()) for label in classes], classes)
-    shares = [_share(safe(row.label), row.sum) for row in rows[:MOST_ROWS]]
-    rest = _together(row.sum for row in rows[MOST_ROWS:])
+    shares = [_share(safe(row.label), row.sum) for row in rows[:MAX_ROWS]]
+    rest = _together(row.sum for row in rows[MAX_ROWS:])
     if any(rest):
-        shares.append(_share(counted(len(rows) - MOST_ROWS, "other"), rest, rest=True))
+        shares.append(_share(counted(len(rows) - MAX_ROWS, "other"), rest, rest=True))
     if by == "program":
         programs = _together(row.sum for row in rows)
         none = Sum(total.files - programs.files, total.apparent_bytes - programs.apparent_bytes)
@@ -167,7 +167,7 @@ def _growth(growth: Growth, area: int, incomplete: Container[datetime]) -> Json:
     Directories lie within each other: the area itself is told above the table.
     """
     changed = [row for row in growth.rows if row.label or growth.by != "directory"]
-    rows, more = changed[:MOST_GROWN], changed[MOST_GROWN:]
+    rows, more = changed[:MAX_GROWTH_ROWS], changed[MAX_GROWTH_ROWS:]
     sound = [place for place, date in enumerate(growth.dates) if date not in incomplete]
     told = [_grown(row, sound) for row in rows]
     if growth.by != "directory":

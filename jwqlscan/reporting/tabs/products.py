@@ -11,7 +11,7 @@ from jwqlscan.reporting.plots.jwql import INSTRUMENTS, JwqlPlots
 from jwqlscan.reporting.plots.series import Curve, PlotData, plot_data, stack
 from jwqlscan.reporting.tabs.base import LINES, NEWEST, STACKED, Card, Choice, Tab
 
-MOST_PARTS = 9  # as many as there are colours: an area has no dash to tell it by
+MAX_PARTS = 9  # as many as there are colours: an area has no dash to tell it by
 BY_FILETYPE = "All, by filetype"
 BY_INSTRUMENT = "All, by instrument"
 FILES = "Files"
@@ -29,7 +29,7 @@ def products_tab(history: History, plots: JwqlPlots) -> Tab:
         choice
         for what, measure, plot in found
         for choice in (
-            Choice((what, measure, STACKED), stack(plot, MOST_PARTS, plot.title)),
+            Choice((what, measure, STACKED), stack(plot, MAX_PARTS, plot.title)),
             Choice((what, measure, LINES), plot),
         )
     ]
@@ -41,7 +41,7 @@ def products_tab(history: History, plots: JwqlPlots) -> Tab:
                 "Products over time",
                 tuple(over_time),
                 ("Show", "Measure", "As"),
-                remark=f"Stacked are the {MOST_PARTS} largest; lines have them all",
+                remark=f"Stacked are the {MAX_PARTS} largest; lines have them all",
                 wide=True,
             ),
             Card(f"{NEWEST} run", tuple(newest), ("Show", "Measure"), wide=True),

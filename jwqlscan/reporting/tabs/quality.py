@@ -9,12 +9,12 @@ from jwqlscan.reporting.plots import theme
 from jwqlscan.reporting.plots.series import Curve, PlotData, plot_data
 from jwqlscan.reporting.plots.theme import Unit, label_text
 from jwqlscan.reporting.tabs.base import Card, Cell, Tab, Table, card
-from jwqlscan.text import harmless
+from jwqlscan.text import escape_controls
 from jwqlscan.units import format_minute, format_seconds
 
 SECTION = "Quality"
-MOST_RUNS = 366  # rows of the table, the newest; the plots have them all
-_MOST_REASONS = 3
+MAX_RUNS = 366  # rows of the table, the newest; the plots have them all
+_MAX_REASONS = 3
 
 
 def quality_tab(history: History) -> Tab:
@@ -75,7 +75,7 @@ def _samples(history: History) -> list[Table]:
 
 
 def _runs(runs: RunColumns) -> Table:
-    order = range(len(runs.date) - 1, max(-1, len(runs.date) - 1 - MOST_RUNS), -1)
+    order = range(len(runs.date) - 1, max(-1, len(runs.date) - 1 - MAX_RUNS), -1)
     header = (
         *("Date (UTC)", "Status", "Files", "Directories", "Duration", "Files/s", "Errors"),
         *("Skipped", "Vanished", "Unrecognized", "By", "Remarks"),
@@ -83,11 +83,11 @@ def _runs(runs: RunColumns) -> Table:
     rows: list[Sequence[Cell]] = []
     for row in order:
         seconds, reasons = runs.seconds[row], runs.reasons[row]
-        more = f"; and {len(reasons) - _MOST_REASONS} more" if len(reasons) > _MOST_REASONS else ""
+        more = f"; and {len(reasons) - _MAX_REASONS} more" if len(reasons) > _MAX_REASONS else ""
         rows.append(
             (
                 format_minute(runs.date[row]),
-                harmless(runs.status[row]),
+                escape_controls(runs.status[row]),
                 runs.files[row],
                 runs.directories[row],
                 format_seconds(seconds),
@@ -96,8 +96,8 @@ def _runs(runs: RunColumns) -> Table:
                 sum(runs.skipped[row].values()),
                 runs.vanished[row],
                 runs.unrecognized[row],
-                harmless(f"{runs.host[row]}, {runs.version[row]} {runs.reader[row]}"),
-                "; ".join(harmless(reason) for reason in reasons[:_MOST_REASONS]) + more,
+                escape_controls(f"{runs.host[row]}, {runs.version[row]} {runs.reader[row]}"),
+                "; ".join(escape_controls(reason) for reason in reasons[:_MAX_REASONS]) + more,
             )
         )
     marked = frozenset(number for number, row in enumerate(order) if runs.status[row] != "complete")

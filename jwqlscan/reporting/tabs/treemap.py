@@ -13,10 +13,10 @@ from typing import NamedTuple
 
 from jwqlscan.history.insight import AreaInsight
 from jwqlscan.history.rollups import NO_PROGRAM
-from jwqlscan.text import harmless
+from jwqlscan.text import escape_controls
 from jwqlscan.units import counted
 
-MOST_PARTS = 48  # of one node: smaller ones would be specks
+MAX_PARTS = 48  # of one node: smaller ones would be specks
 
 
 class Box(NamedTuple):
@@ -137,7 +137,7 @@ def directory_nodes(area: AreaInsight, most: int) -> list[Node]:
         while above and above not in places:
             above = above.rpartition("/")[0]
         parent = places[above]
-        if above == row.path or parts.get(parent, 0) >= MOST_PARTS:
+        if above == row.path or parts.get(parent, 0) >= MAX_PARTS:
             continue
         parts[parent] = parts.get(parent, 0) + 1
         places[row.path] = len(nodes)
@@ -150,7 +150,7 @@ def program_nodes(area: AreaInsight) -> list[Node]:
     """Return an area's programs, the largest, and what else there is as one part or two."""
     nodes = [Node("", area.total.files, area.total.apparent_bytes, -1)]
     rows = area.projections.get("program", ())
-    told, smaller = rows[:MOST_PARTS], rows[MOST_PARTS:]
+    told, smaller = rows[:MAX_PARTS], rows[MAX_PARTS:]
     nodes += [Node(safe(row.label), row.sum.files, row.sum.apparent_bytes, 0) for row in told]
     if smaller:
         files = sum(row.sum.files for row in smaller)
@@ -172,7 +172,7 @@ def area_nodes(areas: Sequence[AreaInsight], labels: Sequence[str]) -> list[Node
 
 def safe(label: str) -> str:
     """Return a name from the store as text to be shown."""
-    return harmless(label) or "(unnamed)"
+    return escape_controls(label) or "(unnamed)"
 
 
 def _laid_out(nodes: list[Node], rest: str) -> list[Node]:

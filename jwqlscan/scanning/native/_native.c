@@ -11,7 +11,7 @@
  * touched by who is counted in `users`, and is closed by the last of them; its other members do not
  * change once a second thread can see it. (The position of an open directory does: it belongs to
  * the worker that has the one Chunk which says `more`.) A Place is locked: its worker sets it, and
- * others ask where that worker is, also while it hangs in the kernel. A Ledger is locked, too: each
+ * others ask where that worker is, also while it hangs in the kernel. A RootTotals is locked, too: each
  * worker adds to it once a directory.
  *
  * One translation unit, so that the compiler sees all of it: its parts are in native/.
@@ -21,9 +21,9 @@
 #include "results.h"
 
 PyDoc_STRVAR(reader_read_doc,
-"read(root_number, root_fd, root_path, root_device, chunks, wanted, share, classes, gauges,\n"
+"read(root_number, root_fd, root_path, root_device, chunks, wanted, share, classes, progress_counts,\n"
 "     place, seconds)\n--\n\n"
-"Read chunks (None: the root itself) and what is below them. `gauges` is a buffer of two\n"
+"Read chunks (None: the root itself) and what is below them. `progress_counts` is a buffer of two\n"
 "uint64 that this call alone writes: entries read, and system calls that came back. `classes`\n"
 "is callable(shapes, extensions) -> the numbers that name their classes in `cells`, two lists.\n\n"
 "Returns (counts, shapes, cells, programs, links, failures, nested, left).");
@@ -36,11 +36,11 @@ reader_read(PyObject *self, PyObject *args)
     Py_ssize_t root_length;
     unsigned long long root_device;
     PyObject *chunks, *share, *classes, *place;
-    Py_buffer flag, gauges;
+    Py_buffer flag, progress_counts;
     double seconds;
     if (!PyArg_ParseTuple(args, "iiy#KO!y*OOw*O!d:read", &root_number, &root_fd, &root_path,
                           &root_length, &root_device, &PyList_Type, &chunks, &flag, &share,
-                          &classes, &gauges, Place_Type, &place, &seconds)) {
+                          &classes, &progress_counts, Place_Type, &place, &seconds)) {
         return NULL;
     }
     PyObject *result = NULL;
@@ -53,8 +53,8 @@ reader_read(PyObject *self, PyObject *args)
         .deadline = now_ns() + (int64_t)(seconds * 1e9),
     };
     if (flag.len < (Py_ssize_t)(2 * sizeof(atomic_int))
-        || gauges.len < (Py_ssize_t)(2 * sizeof(uint64_t))) {
-        PyErr_SetString(PyExc_ValueError, "wanted must hold two C ints, gauges two uint64");
+        || progress_counts.len < (Py_ssize_t)(2 * sizeof(uint64_t))) {
+        PyErr_SetString(PyExc_ValueError, "wanted must hold two C ints, progress_counts two uint64");
         goto done;
     }
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(chunks); i++) {
@@ -65,8 +65,8 @@ reader_read(PyObject *self, PyObject *args)
         }
     }
     walk.wanted = flag.buf;
-    walk.gauges = gauges.buf;
-    walk.entries_before = atomic_load_explicit(&walk.gauges[0], memory_order_relaxed);
+    walk.progress_counts = progress_counts.buf;
+    walk.entries_before = atomic_load_explicit(&walk.progress_counts[0], memory_order_relaxed);
     walk.place = (Place *)place;
     walk.left = PyList_New(0);
     walk.buffer = malloc(LIST_BYTES + 1);
@@ -116,7 +116,7 @@ reader_read(PyObject *self, PyObject *args)
     }
 done:
     walk_clear(&walk);
-    PyBuffer_Release(&gauges);
+    PyBuffer_Release(&progress_counts);
     PyBuffer_Release(&flag);
     return result;
 }
@@ -130,13 +130,13 @@ reader_dealloc(PyObject *self)
     free(reader->unsure);
     Py_XDECREF(reader->snapshot_names);
     Py_XDECREF(reader->barred_paths);
-    free(reader->barred);
+    free(reader->skipped_paths);
     free(reader->age_limits);
     Py_XDECREF(reader->program_prefix_bytes);
     Py_XDECREF(reader->endings);
     Py_XDECREF(reader->excluded);
     while (reader->ledgers != NULL) {
-        Ledger *next = reader->ledgers->next;
+        RootTotals *next = reader->ledgers->next;
         ledger_release(reader->ledgers); /* what is not read yet may still need it */
         reader->ledgers = next;
     }
@@ -162,7 +162,7 @@ all_bytes(PyObject *tuple)
 }
 
 PyDoc_STRVAR(reader_doc,
-"Reader(roots, pseudo_devices, unsure_devices, snapshot_names, barred, excluded, one_file_system,\n"
+"Reader(roots, pseudo_devices, unsure_devices, snapshot_names, skipped_paths, excluded, one_file_system,\n"
 "       follow_file_symlinks, keep_below_fd, age_limits, endings, kept_from, kept_to,\n"
 "       program_prefix, program_digits, directories, interval_ns, next_ns)\n--\n\n"
 "Rules for reading; see ScanRules. `excluded` is callable(root path, directory, names)\n"
@@ -174,7 +174,7 @@ PyDoc_STRVAR(reader_doc,
 static PyObject *
 reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    PyObject *roots, *pseudo, *unsure, *snapshot_names, *barred, *excluded;
+    PyObject *roots, *pseudo, *unsure, *snapshot_names, *skipped_paths, *excluded;
     PyObject *age_limits, *endings, *program_prefix;
     Py_ssize_t kept_from, kept_to;
     int one_file_system, follow, keep_below_fd, program_digits;
@@ -187,7 +187,7 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     if (!PyArg_ParseTuple(args, "O!O!O!O!O!OppiO!O!nnSi(iii)Lw*:Reader", &PyTuple_Type, &roots,
                           &PyTuple_Type, &pseudo, &PyTuple_Type, &unsure, &PyTuple_Type, &snapshot_names, &PyTuple_Type,
-                          &barred, &excluded, &one_file_system, &follow, &keep_below_fd,
+                          &skipped_paths, &excluded, &one_file_system, &follow, &keep_below_fd,
                           &PyTuple_Type, &age_limits, &PyTuple_Type, &endings, &kept_from, &kept_to,
                           &program_prefix, &program_digits, &told_depth, &told_most, &told_largest,
                           &interval_ns, &next_ns)) {
@@ -244,8 +244,8 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     reader->interval_ns = interval_ns;
     reader->snapshot_names = Py_NewRef(snapshot_names);
-    reader->barred_paths = Py_NewRef(barred);
-    reader->barred_count = (size_t)PyTuple_GET_SIZE(barred);
+    reader->barred_paths = Py_NewRef(skipped_paths);
+    reader->barred_count = (size_t)PyTuple_GET_SIZE(skipped_paths);
     reader->excluded = excluded == Py_None ? NULL : Py_NewRef(excluded);
     reader->one_file_system = one_file_system;
     reader->follow = follow;
@@ -256,8 +256,8 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     reader->unsure = calloc(reader->unsure_count + 1, sizeof(uint64_t));
     reader->roots = calloc(reader->root_count + 1, sizeof(Identity));
     reader->pseudo = calloc(reader->pseudo_count + 1, sizeof(uint64_t));
-    reader->barred = calloc(reader->barred_count + 1, sizeof(Barred));
-    if (reader->roots == NULL || reader->pseudo == NULL || reader->unsure == NULL || reader->barred == NULL) {
+    reader->skipped_paths = calloc(reader->barred_count + 1, sizeof(Barred));
+    if (reader->roots == NULL || reader->pseudo == NULL || reader->unsure == NULL || reader->skipped_paths == NULL) {
         PyErr_NoMemory();
         goto failed;
     }
@@ -271,8 +271,8 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         reader->roots[i] = (Identity){device, inode, number};
     }
     for (size_t i = 0; i < reader->barred_count; i++) {
-        Barred *one = &reader->barred[i];
-        if (!PyArg_ParseTuple(PyTuple_GET_ITEM(barred, (Py_ssize_t)i), "yi", &one->path,
+        Barred *one = &reader->skipped_paths[i];
+        if (!PyArg_ParseTuple(PyTuple_GET_ITEM(skipped_paths, (Py_ssize_t)i), "yi", &one->path,
                               &one->reason)) {
             goto failed;
         }

@@ -27,7 +27,7 @@ typedef struct {
 struct Account;
 
 /* What the directories of one root sum up to. Its lock is held for no system call. */
-typedef struct Ledger {
+typedef struct RootTotals {
     atomic_int refs; /* the reader and the root directory */
     pthread_mutex_t lock;
     int root_number;
@@ -35,8 +35,8 @@ typedef struct Ledger {
     bool no_memory;
     ToldTable upper, lower; /* down to the depth, and below: what is finished */
     struct Account *live;   /* the upper ones that are not */
-    struct Ledger *next;
-} Ledger;
+    struct RootTotals *next;
+} RootTotals;
 
 /* A directory that waits to be read, or is read, or was and has others waiting below it. */
 typedef struct Dir {
@@ -55,7 +55,7 @@ typedef struct Dir {
 /* What a directory that is read comes to; apart from it, as many more may wait to be read. Its
  * numbers and its place among the live ones are under the ledger's lock. */
 typedef struct Account {
-    Ledger *ledger;
+    RootTotals *ledger;
     Dir *dir;
     struct Account *upper; /* the nearest of the ledger's depth, itself perhaps */
     size_t path_length;    /* bytes */
@@ -192,7 +192,7 @@ told_clear(ToldTable *table)
 }
 
 static void
-ledger_release(Ledger *ledger)
+ledger_release(RootTotals *ledger)
 {
     if (ledger != NULL
         && atomic_fetch_sub_explicit(&ledger->refs, 1, memory_order_acq_rel) == 1) {
@@ -205,7 +205,7 @@ ledger_release(Ledger *ledger)
 
 /* It is read here, and told from then on; false: no memory. */
 static bool
-account_open(Ledger *ledger, Dir *dir)
+account_open(RootTotals *ledger, Dir *dir)
 {
     Account *parent = dir->parent == NULL ? NULL : dir->parent->account;
     Account *account = calloc(1, sizeof(Account));
@@ -256,7 +256,7 @@ account_close(Dir *dir)
         return;
     }
     Account *parent = dir->parent == NULL ? NULL : dir->parent->account;
-    Ledger *ledger = account->ledger;
+    RootTotals *ledger = account->ledger;
     bool is_upper = account->upper == account;
     pthread_mutex_lock(&ledger->lock);
     if (is_upper) {
@@ -271,7 +271,7 @@ account_close(Dir *dir)
         sums_add(&parent->sums, &account->sums);
     }
     bool is_told = is_upper || account->sums.of[SUM_APPARENT] > 0;
-    if (is_told && !is_upper && account->path_length > LONGEST_TOLD) {
+    if (is_told && !is_upper && account->path_length > MAX_PATH_BYTES) {
         ledger->lower.dropped++;
     }
     else if (is_told && !told_add(is_upper ? &ledger->upper : &ledger->lower, account)) {

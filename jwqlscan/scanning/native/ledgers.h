@@ -11,11 +11,11 @@ open_ledger(Reader *reader, int root_number, Dir *root)
         return true;
     }
     pthread_mutex_lock(&reader->ledgers_lock);
-    Ledger *ledger = reader->ledgers;
+    RootTotals *ledger = reader->ledgers;
     while (ledger != NULL && ledger->root_number != root_number) {
         ledger = ledger->next;
     }
-    if (ledger == NULL && (ledger = calloc(1, sizeof(Ledger))) != NULL) {
+    if (ledger == NULL && (ledger = calloc(1, sizeof(RootTotals))) != NULL) {
         atomic_init(&ledger->refs, 1);
         pthread_mutex_init(&ledger->lock, NULL);
         ledger->root_number = root_number;
@@ -57,7 +57,7 @@ told_copy(ToldTable *copy, char *path, const Sums *sums)
 
 /* Copy what is known of the upper directories that are not finished. */
 static bool
-copy_live(ToldTable *copy, const Ledger *ledger)
+copy_live(ToldTable *copy, const RootTotals *ledger)
 {
     for (const Account *one = ledger->live; one != NULL; one = one->live_after) {
         Sums sums = one->sums;
@@ -131,7 +131,7 @@ reader_directories(PyObject *self, PyObject *argument)
         return NULL;
     }
     pthread_mutex_lock(&reader->ledgers_lock);
-    Ledger *ledger = reader->ledgers;
+    RootTotals *ledger = reader->ledgers;
     while (ledger != NULL && ledger->root_number != root_number) {
         ledger = ledger->next;
     }

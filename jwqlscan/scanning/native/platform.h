@@ -22,22 +22,22 @@
 enum {
     LIST_BYTES = 1 << 16,      /* of a getdents64 call: some 1,500 entries */
     LOOK_ITEMS = 8,            /* stats between two looks at whether others want work */
-    MOST_SHAPES = 20000,       /* of names in one batch: it ends before its time */
-    LEAST_SHARE = 8,           /* entries worth giving away: 4 ms of work at 0.5 ms a stat */
+    MAX_SHAPES = 20000,       /* of names in one batch: it ends before its time */
+    MIN_SHARE = 8,           /* entries worth giving away: 4 ms of work at 0.5 ms a stat */
     CLOCK_ITEMS = 64,          /* stats between two looks at the clock */
     LIMIT_RETRIES = 50,        /* tries to open a directory when descriptors have run out, ... */
     LIMIT_PAUSE_NS = 20000000, /* ... and the pause between them */
     TRANSIENT_RETRIES = 2,     /* of what failed with EIO or ESTALE */
     TRANSIENT_PAUSE_NS = 5000000,
-    LEAST_RECORD = 24,         /* bytes of a directory entry: they are rounded up to eight */
+    MIN_RECORD = 24,         /* bytes of a directory entry: they are rounded up to eight */
     NAME_BYTES = 256,          /* NAME_MAX + 1 */
     DIRECTORY_OPERATIONS = 4,  /* open, stat, and at least two listings */
     BURST_NS = 10000000,       /* unused slots of this long may be made up for */
-    LONGEST_TOLD = 4096,       /* bytes: of a lower directory whose path is longer nothing is told */
+    MAX_PATH_BYTES = 4096,       /* bytes: of a lower directory whose path is longer nothing is told */
     SPARE_ROWS = 64,           /* of a table of directories, before the smallest are dropped */
 };
 
-static const uint64_t MOST_BLOCKS = INT64_MAX / 512;
+static const uint64_t MAX_BLOCKS = INT64_MAX / 512;
 
 static const int OPEN_FLAGS =
     O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC;

@@ -39,9 +39,9 @@ static void
 answered(Walk *walk)
 {
     uint64_t entries = walk->entries_before + walk->counts.entries;
-    uint64_t answers = atomic_load_explicit(&walk->gauges[1], memory_order_relaxed);
-    atomic_store_explicit(&walk->gauges[0], entries, memory_order_relaxed);
-    atomic_store_explicit(&walk->gauges[1], answers + 1, memory_order_relaxed);
+    uint64_t answers = atomic_load_explicit(&walk->progress_counts[1], memory_order_relaxed);
+    atomic_store_explicit(&walk->progress_counts[0], entries, memory_order_relaxed);
+    atomic_store_explicit(&walk->progress_counts[1], answers + 1, memory_order_relaxed);
 }
 
 /* Whether what failed is to be tried again, after a pause: a disk or a server may recover. */
@@ -163,7 +163,7 @@ count_item(Walk *walk, Dir *dir, int fd, const Item *item)
     }
     uint64_t size = stat.st_size > 0 ? (uint64_t)stat.st_size : 0;
     uint64_t blocks = stat.st_blocks > 0 ? (uint64_t)stat.st_blocks : 0;
-    uint64_t allocated = blocks < MOST_BLOCKS ? blocks * 512 : MOST_BLOCKS * 512;
+    uint64_t allocated = blocks < MAX_BLOCKS ? blocks * 512 : MAX_BLOCKS * 512;
     counts->files++;
     counts->apparent += size;
     uint64_t share = linked ? 0 : allocated / (stat.st_nlink > 1 ? stat.st_nlink : 1);
@@ -200,7 +200,7 @@ is_nearly_full(const Walk *walk)
 {
     const Counts *counts = &walk->counts;
     return (counts->apparent | counts->allocated | counts->shared) >> 63 != 0
-           || walk->shapes.used >= MOST_SHAPES;
+           || walk->shapes.used >= MAX_SHAPES;
 }
 
 /* Stat items; true when all of them are done or given away, false when they were left. */
@@ -215,7 +215,7 @@ count_items(Walk *walk, Dir *dir, const Item *items, size_t count, bool more)
             }
             else {
                 int parts = others == 0 && more ? wanted_soon(walk) : others;
-                if (parts > 0 && count - i > LEAST_SHARE) {
+                if (parts > 0 && count - i > MIN_SHARE) {
                     count = i + share_items(walk, dir, items + i, count - i, parts, more);
                     if (count == i) {
                         break;
@@ -354,7 +354,7 @@ static void
 list_directory(Walk *walk, Dir *dir)
 {
     Sums before = sums_of(&walk->counts);
-    Item *items = malloc(LIST_BYTES / LEAST_RECORD * sizeof(Item));
+    Item *items = malloc(LIST_BYTES / MIN_RECORD * sizeof(Item));
     if (items == NULL) {
         walk->no_memory = true;
         return;
@@ -380,7 +380,7 @@ list_directory(Walk *walk, Dir *dir)
         for (long at = 0; at < got;) {
             struct linux_dirent64 *entry = (struct linux_dirent64 *)(walk->buffer + at);
             const char *name = entry->d_name;
-            if (got - at < LEAST_RECORD || entry->d_reclen < LEAST_RECORD
+            if (got - at < MIN_RECORD || entry->d_reclen < MIN_RECORD
                 || entry->d_reclen > got - at) {
                 fail(walk, dir, NULL, "list", EIO);
                 good = false;
@@ -463,8 +463,8 @@ is_barred(Walk *walk, const Dir *dir)
 {
     const Reader *reader = walk->reader;
     for (size_t i = 0; i < reader->barred_count; i++) {
-        const char *barred = reader->barred[i].path;
-        const char *base = strrchr(barred, '/');
+        const char *skipped_paths = reader->skipped_paths[i].path;
+        const char *base = strrchr(skipped_paths, '/');
         if (base == NULL || strcmp(base + 1, dir->name) != 0) {
             continue; /* no path is made for the many that differ in their last name */
         }
@@ -473,10 +473,10 @@ is_barred(Walk *walk, const Dir *dir)
             walk->no_memory = true;
             return true;
         }
-        bool found = strcmp(path, barred) == 0;
+        bool found = strcmp(path, skipped_paths) == 0;
         free(path);
         if (found) {
-            walk->counts.skipped[reader->barred[i].reason]++;
+            walk->counts.skipped[reader->skipped_paths[i].reason]++;
             return true;
         }
     }

@@ -111,8 +111,8 @@ share_items(Walk *walk, Dir *dir, const Item *items, size_t count, int others, b
 {
     size_t parts = (size_t)others + (more ? 0 : 1);
     size_t part = (count + parts - 1) / parts;
-    if (part < LEAST_SHARE) {
-        part = LEAST_SHARE;
+    if (part < MIN_SHARE) {
+        part = MIN_SHARE;
     }
     size_t kept = more ? 0 : part;
     if (kept >= count) {

@@ -94,8 +94,8 @@ typedef struct {
     size_t unsure_count;
     atomic_bool is_short; /* a directory could not be opened for want of descriptors */
     PyObject *snapshot_names; /* tuple of bytes */
-    PyObject *barred_paths;   /* tuple of (bytes, int): keeps what `barred` points to */
-    Barred *barred;
+    PyObject *barred_paths;   /* tuple of (bytes, int): keeps what `skipped_paths` points to */
+    Barred *skipped_paths;
     size_t barred_count;
     PyObject *excluded;       /* callable(root path, directory, names) -> bytes, or NULL */
     bool one_file_system;
@@ -112,7 +112,7 @@ typedef struct {
     uint32_t told_depth;
     size_t told_most, told_largest; /* 0 and 0: directories are not told */
     pthread_mutex_t ledgers_lock;
-    Ledger *ledgers; /* one a root */
+    RootTotals *ledgers; /* one a root */
     int64_t interval_ns; /* between two metadata operations of all workers; 0: no limit */
     Py_buffer next_ns;   /* an _Atomic int64_t: the next free slot, shared by all workers */
 } Reader;
@@ -136,7 +136,7 @@ typedef struct {
     size_t failure_count, failure_room;
     unsigned char *nested; /* by position in reader->roots */
     const atomic_int *wanted;
-    _Atomic uint64_t *gauges; /* entries read, calls answered: others look at them */
+    _Atomic uint64_t *progress_counts; /* entries read, calls answered: others look at them */
     uint64_t entries_before;
     Place *place;
     PyObject *share;   /* callable(list of Chunk) */
@@ -158,7 +158,7 @@ now_ns(void)
     return (int64_t)time.tv_sec * 1000000000 + time.tv_nsec;
 }
 
-/* Take slots for some operations and sleep until the first of them; as Pace.wait does. */
+/* Take slots for some operations and sleep until the first of them; as RateLimit.wait does. */
 static void
 wait_for_slot(const Reader *reader, int operations)
 {

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from jwqlscan.errors import ConfigError
-from jwqlscan.scanning.rate_limit import Pace
+from jwqlscan.scanning.rate_limit import RateLimit
 from jwqlscan.scanning.readers.base import Reader
 from jwqlscan.scanning.rules import ScanRules
 
@@ -82,7 +82,7 @@ def useful_cores(name: str) -> float:
 
 
 def make_reader(
-    name: str, rules: ScanRules, classifier: NameClassifier, pace: Pace | None = None
+    name: str, rules: ScanRules, classifier: NameClassifier, rate_limit: RateLimit | None = None
 ) -> Reader:
     """Return the reader of that name; ``auto`` is the best available.
 
@@ -98,7 +98,7 @@ def make_reader(
     if chosen == "native":
         from jwqlscan.scanning.readers.native import NativeReader
 
-        return NativeReader(rules, classifier, pace or Pace())
+        return NativeReader(rules, classifier, rate_limit or RateLimit())
     from jwqlscan.scanning.readers.scandir import ScandirReader
 
-    return ScandirReader(rules, classifier, pace or Pace())
+    return ScandirReader(rules, classifier, rate_limit or RateLimit())

@@ -19,7 +19,7 @@ from jwqlscan.model.tally import Tally
 # A batch ends after this time, so that the tallies are merged now and then. Each batch of the
 # compiled reader brings its names' shapes, up to 1,300 on a JWST tree, and with insight as many
 # cells: classifying and adding them takes 3 to 4 ms (a scan of 400,000 files takes 0.9 s of
-# processor time). Progress is read from gauges, and does not wait for a batch's end.
+# processor time). Progress is read from progress_counts, and does not wait for a batch's end.
 BATCH_SECONDS = 0.5
 
 # In place of an errno: the listing gave an entry another type than its stat. As in platform.h.
@@ -40,7 +40,7 @@ _ERROR_KINDS = {
     errno.ENOMEM: "limit",
 }
 
-# Of a meter's gauges.
+# Of a worker's progress_counts.
 ENTRIES = 0
 ANSWERS = 1
 
@@ -111,7 +111,7 @@ class Work(NamedTuple):
         st_dev of the parent, to notice mount points.
     entries : sized or None
         Pending entries, as the reader that listed them keeps them; None: the directory itself.
-    account : object or None
+    totals : object or None
         What a reader in Python keeps of the parent; with `entries`, of the directory itself.
     listed_ns : int or None
         Where descriptors are scarce: st_mtime_ns of the directory that lists it, which is closed.
@@ -123,7 +123,7 @@ class Work(NamedTuple):
     parent: OpenDirectory
     device: int
     entries: Any = None
-    account: Any = None
+    totals: Any = None
     listed_ns: int | None = None
 
 
@@ -175,14 +175,14 @@ class WorkShare(Protocol):
         ...
 
 
-class Meter:
-    """A worker's gauges: what it has read, for those who watch it, and who waits for work.
+class WorkerProgress:
+    """A worker's progress_counts: what it has read, for those who watch it, and who waits for work.
 
     Only this worker writes them; others read them without a lock.
 
     Attributes
     ----------
-    gauges : array of uint64, shape (2,)
+    progress_counts : array of uint64, shape (2,)
         At `ENTRIES` the entries read; at `ANSWERS` the calls that the storage has answered,
         whatever it said: as long as that grows, it is alive.
     answered : sized
@@ -207,16 +207,16 @@ class Meter:
         "apparent_bytes",
         "block_entries",
         "files",
-        "gauges",
         "path",
         "place",
         "pool",
+        "progress_counts",
         "root",
         "thread",
     )
 
     def __init__(self, pool: WorkShare) -> None:
-        self.gauges = array("Q", [0, 0])
+        self.progress_counts = array("Q", [0, 0])
         self.answered: Sized = ()
         self.thread = 0
         self.root = -1
@@ -233,14 +233,14 @@ class Reader(Protocol):
 
     name: str
 
-    def read(self, work: list[Work], meter: Meter) -> Batch:
+    def read(self, work: list[Work], worker: WorkerProgress) -> Batch:
         """Read some work of one root, and what is below it, until done or out of time.
 
         Never raises OSError: what can't be read is counted in the batch's tally.
         """
         ...
 
-    def where(self, meter: Meter) -> str:
+    def where(self, worker: WorkerProgress) -> str:
         """Return the directory that a worker is at; also while it hangs in the kernel."""
         ...
 

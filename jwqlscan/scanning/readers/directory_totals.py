@@ -1,8 +1,9 @@
-"""What directories sum up to, for the reader in Python; the specification.
+"""Totals per directory, for the reader in Python; the specification for the compiled one.
 
-A directory has an account while anything below it waits or is read: reference counting is its life
-time. Then what it came to goes to its parent's and, if it is one of the largest, stays here. So
-memory is that of the directories that are being read, and of as many as are to be told.
+`DirectoryTotals` of a directory exist while anything below it is pending or being read: their
+lifetime is their reference count. Then they are added to those of the parent and, if they are
+among the largest, kept in `RootTotals`. So memory is bounded by the directories that are being
+read and the number of directories to report.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from jwqlscan.model.directory_totals import Directories, DirectorySum, Limits, relative_paths
-from jwqlscan.units import MOST_BYTES
+from jwqlscan.units import MAX_BYTES
 
 # Of a table of directories, before the smallest are dropped.
 SPARE_ROWS = 64
 
-# Bytes: of a lower directory whose path is longer nothing is told. A chain of directories, as deep
-# as anyone may make it, would else take memory by the square of its depth: a path at each level.
-LONGEST_TOLD = 4096
+# Lower directories with a longer path, in bytes, are not reported. Without this limit a chain of
+# directories would take memory by the square of its depth: a path at each level.
+MAX_PATH_BYTES = 4096
 
 
 class _Live(NamedTuple):
@@ -31,8 +32,8 @@ class _Live(NamedTuple):
     parent: int
 
 
-class Ledger:
-    """The accounts of one root's directories, for any number of threads.
+class RootTotals:
+    """The totals of the directories of one root; thread-safe.
 
     Parameters
     ----------
@@ -41,14 +42,14 @@ class Ledger:
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        # Reentrant: garbage collection may end an account anywhere, under the lock too.
+        # Reentrant: garbage collection may delete a `DirectoryTotals` anywhere, under the lock too.
         self.lock = threading.RLock()
         self.live: dict[int, _Live] = {}
         self.top = ""  # the path of the root
         self._finished = Directories()  # by absolute path
 
     def finish(self, path: str, sums: Sequence[int], *, is_upper: bool) -> None:
-        """Keep a finished directory's sums, if there are not that many larger ones."""
+        """Keep the sums of a finished directory, if it is among the largest."""
         finished, limits = self._finished, self.limits
         total = _total(sums)
         if is_upper:
@@ -64,7 +65,7 @@ class Ledger:
             finished.bound(limits)
 
     def directories(self) -> Directories:
-        """Return what is known by now; of those below the depth only what is finished."""
+        """Return the totals so far; below the depth limit only those of finished directories."""
         table = Directories()
         with self.lock:
             self._finished.bound(self.limits)
@@ -86,69 +87,77 @@ class Ledger:
         return table
 
 
-class Account:
-    """What one directory comes to, with all below it.
+class DirectoryTotals:
+    """The totals of one directory and everything below it.
 
     Parameters
     ----------
-    ledger : Ledger
-    parent : Account or None
+    root_totals : RootTotals
+    parent : DirectoryTotals or None
         None: of a root.
     path : str
     """
 
-    __slots__ = ("_ledger", "_level", "_parent", "_path", "_sums", "_upper")
+    __slots__ = ("_level", "_parent", "_path", "_root_totals", "_sums", "_upper")
 
-    def __init__(self, ledger: Ledger, parent: Account | None, path: str) -> None:
-        self._ledger = ledger
+    def __init__(self, root_totals: RootTotals, parent: DirectoryTotals | None, path: str) -> None:
+        self._root_totals = root_totals
         self._parent = parent
         self._path = path
         self._sums = [0, 0, 0, 0, 0]
         self._level: int = 0 if parent is None else parent._level + 1
-        # The nearest one of the ledger's depth; the lower ones below it are in its sums at once.
+        # Those of the nearest directory within the depth limit: lower ones are added to both.
         self._upper = self._sums
-        if parent is not None and self._level > ledger.limits.depth:
+        if parent is not None and self._level > root_totals.limits.depth:
             self._upper = parent._upper
-            if len(os.fsencode(path)) > LONGEST_TOLD:
+            if len(os.fsencode(path)) > MAX_PATH_BYTES:
                 self._path = ""
         else:
             above = 0 if parent is None else id(parent._sums)
-            with ledger.lock:
+            with root_totals.lock:
                 if parent is None:
-                    ledger.top = path
-                ledger.live[id(self._sums)] = _Live(path, self._sums, above)
+                    root_totals.top = path
+                root_totals.live[id(self._sums)] = _Live(path, self._sums, above)
 
     def add(self, own: Sequence[int]) -> None:
         """Add files that lie in the directory itself: the numbers of a `DirectorySum`."""
-        with self._ledger.lock:
+        with self._root_totals.lock:
             _add(self._sums, own)
             if self._upper is not self._sums:
                 _add(self._upper, own)
 
     def __del__(self) -> None:
-        ledger, parent = self._ledger, self._parent
+        root_totals, parent = self._root_totals, self._parent
         is_upper = self._upper is self._sums
-        with ledger.lock:
+        with root_totals.lock:
             if is_upper:
-                del ledger.live[id(self._sums)]
+                del root_totals.live[id(self._sums)]
             if parent is not None and (is_upper or parent._upper is not parent._sums):
                 _add(parent._sums, self._sums)
-            ledger.finish(self._path, self._sums, is_upper=is_upper)
+            root_totals.finish(self._path, self._sums, is_upper=is_upper)
 
 
-class Ledgers:
-    """The ledgers of some roots, by their numbers; none if no directory is to be told."""
+class TotalsByRoot:
+    """The `RootTotals` by the number of the root; none if no directories are to be reported."""
 
     def __init__(self, roots: Iterable[int], limits: Limits) -> None:
-        self._ledgers = {root: Ledger(limits) for root in roots} if limits.most else {}
+        self._totals_by_root = {root: RootTotals(limits) for root in roots} if limits.most else {}
 
-    def open(self, root: int, parent: Account | None, path: str) -> Account | None:
-        """Return an account for a directory that is read now; None if none are told."""
-        return Account(self._ledgers[root], parent, path) if root in self._ledgers else None
+    def open(self, root: int, parent: DirectoryTotals | None, path: str) -> DirectoryTotals | None:
+        """Return totals for a directory that is read now; None if none are to be reported."""
+        return (
+            DirectoryTotals(self._totals_by_root[root], parent, path)
+            if root in self._totals_by_root
+            else None
+        )
 
     def directories(self, root: int) -> Directories:
-        """Return what is known by now of a root's directories."""
-        return self._ledgers[root].directories() if root in self._ledgers else Directories()
+        """Return the totals so far of the directories of a root."""
+        return (
+            self._totals_by_root[root].directories()
+            if root in self._totals_by_root
+            else Directories()
+        )
 
 
 def _add(sums: list[int], more: Sequence[int]) -> None:
@@ -161,6 +170,6 @@ def _add(sums: list[int], more: Sequence[int]) -> None:
 
 
 def _total(sums: Sequence[int]) -> DirectorySum:
-    if max(sums) > MOST_BYTES:
-        sums = [min(number, MOST_BYTES) for number in sums]
+    if max(sums) > MAX_BYTES:
+        sums = [min(number, MAX_BYTES) for number in sums]
     return DirectorySum(*sums)

@@ -1,4 +1,4 @@
-"""The pile: entries that were stat'ed, of any directories, and are counted together.
+"""File batches: columns of entries that were stat'ed, counted together.
 
 The pure reader's other half. One by one, adding up a file's numbers takes as long as its stat; a
 thousand files at a time they are columns, which built-in functions add up.
@@ -18,7 +18,7 @@ from jwqlscan.model.cube import CellKey, Cube, FileClass, extension
 from jwqlscan.model.tally import Product, Tally
 from jwqlscan.naming.jwst import shape
 from jwqlscan.scanning.readers.base import Batch, Link
-from jwqlscan.scanning.readers.directory_totals import Account
+from jwqlscan.scanning.readers.directory_totals import DirectoryTotals
 from jwqlscan.scanning.rules import ScanRules, join
 
 if TYPE_CHECKING:
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 KIND = 0o170000
 
 # What a broken filesystem says is allocated is held to this, as in the compiled reader.
-MOST_ALLOCATED = (2**63 - 1) // 512 * 512
+MAX_ALLOCATED = (2**63 - 1) // 512 * 512
 
 
-class Pile:
+class FileBatch:
     """Entries that are no directories, with their stats, waiting to be counted.
 
     Attributes
@@ -40,26 +40,26 @@ class Pile:
     stats : list of stat_result, of equal length
     """
 
-    __slots__ = ("_accounts", "_paths", "_starts", "names", "stats")
+    __slots__ = ("_paths", "_starts", "_totals", "names", "stats")
 
     def __init__(self) -> None:
         self.names: list[str] = []
         self.stats: list[os.stat_result] = []
         self._starts: list[int] = []
         self._paths: list[str] = []
-        self._accounts: list[Account | None] = []
+        self._totals: list[DirectoryTotals | None] = []
 
     def add(
         self,
         directory: str,
         names: list[str],
         stats: list[os.stat_result],
-        account: Account | None = None,
+        totals: DirectoryTotals | None = None,
     ) -> None:
-        """Add entries of a directory, which are to be told to its account."""
+        """Add entries of a directory, which are to be told to its totals."""
         self._starts.append(len(self.names))
         self._paths.append(directory)
-        self._accounts.append(account)
+        self._totals.append(totals)
         self.names += names
         self.stats += stats
 
@@ -68,21 +68,21 @@ class Pile:
         directory = self._paths[bisect_right(self._starts, index) - 1]
         return join(directory, self.names[index])
 
-    def accounts(self) -> Iterator[tuple[Account, int, int]]:
+    def accounts(self) -> Iterator[tuple[DirectoryTotals, int, int]]:
         """Yield the accounts, and from where to where their directories' entries are."""
         ends = [*self._starts[1:], len(self.names)]
-        for account, start, end in zip(self._accounts, self._starts, ends, strict=True):
-            if account is not None:
-                yield account, start, end
+        for totals, start, end in zip(self._totals, self._starts, ends, strict=True):
+            if totals is not None:
+                yield totals, start, end
 
     def clear(self) -> None:
         """Forget all entries."""
-        for column in (self.names, self.stats, self._starts, self._paths, self._accounts):
+        for column in (self.names, self.stats, self._starts, self._paths, self._totals):
             column.clear()
 
 
 class _Files(NamedTuple):
-    """The regular files of a pile, as columns of equal length; `places` are their indices there.
+    """The regular files of a batch, as columns of equal length; `places` are their indices there.
 
     Of an inode that has several names, `allocated` is an equal part for each.
     """
@@ -94,7 +94,7 @@ class _Files(NamedTuple):
     places: Sequence[int]
 
 
-class PileCounter:
+class FileBatchCounter:
     """Counts piles.
 
     Parameters
@@ -109,25 +109,25 @@ class PileCounter:
         # Ascending, for bisect: seconds before 1970 of the ages' ends.
         self._age_limits = [-limit for limit in rules.age_limits]
 
-    def count(self, pile: Pile, batch: Batch) -> None:
-        """Count a pile, and clear it."""
-        files = _files(pile, batch)
+    def count(self, file_batch: FileBatch, batch: Batch) -> None:
+        """Count a batch, and clear it."""
+        files = _files(file_batch, batch)
         tally = batch.tally
         if not files.names:
-            pile.clear()
+            file_batch.clear()
             return
         tally.files += len(files.names)
         tally.apparent_bytes += sum(files.sizes)
-        products = self._count_fits(pile, files, tally)
+        products = self._count_fits(file_batch, files, tally)
         if self._age_limits:
             self._count_cells(files, iter(products), tally.cube)
-        self._tell(pile, files)
-        pile.clear()
+        self._tell(file_batch, files)
+        file_batch.clear()
 
-    def _tell(self, pile: Pile, files: _Files) -> None:
+    def _tell(self, file_batch: FileBatch, files: _Files) -> None:
         """Add to the directories' accounts what files lie in each."""
         endings = self._classifier.endings
-        for account, start, end in pile.accounts():
+        for totals, start, end in file_batch.accounts():
             first, last = bisect_left(files.places, start), bisect_left(files.places, end)
             if first == last:
                 continue
@@ -135,9 +135,11 @@ class PileCounter:
             names = files.names[first:last]
             fits = [size for name, size in zip(names, sizes, strict=True) if name.endswith(endings)]
             allocated = sum(files.allocated[first:last])
-            account.add((last - first, sum(sizes), allocated, len(fits), sum(fits)))
+            totals.add((last - first, sum(sizes), allocated, len(fits), sum(fits)))
 
-    def _count_fits(self, pile: Pile, files: _Files, tally: Tally) -> list[Product | None]:
+    def _count_fits(
+        self, file_batch: FileBatch, files: _Files, tally: Tally
+    ) -> list[Product | None]:
         """Count FITS files by product, and return their products."""
         endings = self._classifier.endings
         names, sizes = files.names, files.sizes
@@ -158,7 +160,7 @@ class PileCounter:
             places = compress(files.places, are_fits)
             for product, name, place in zip(found, names, places, strict=True):
                 if product is None:
-                    tally.add_unrecognized(shape(name), pile.path(place))
+                    tally.add_unrecognized(shape(name), file_batch.path(place))
         return found
 
     def _count_cells(self, files: _Files, products: Iterator[Product | None], cube: Cube) -> None:
@@ -205,9 +207,9 @@ class PileCounter:
         return found
 
 
-def _files(pile: Pile, batch: Batch) -> _Files:
-    """Return the regular files of a pile; count what is none, note inodes of several names."""
-    names, stats = pile.names, pile.stats
+def _files(file_batch: FileBatch, batch: Batch) -> _Files:
+    """Return the regular files of a batch; count all other entries, note hard links."""
+    names, stats = file_batch.names, file_batch.stats
     # Column by column: zip(*stats) would make all ten, for half as much time again.
     modes = [stat.st_mode for stat in stats]
     links = [stat.st_nlink for stat in stats]
@@ -222,8 +224,8 @@ def _files(pile: Pile, batch: Batch) -> _Files:
     if min(sizes, default=0) < 0:  # what a broken filesystem says: as du has it
         sizes = [max(size, 0) for size in sizes]
     allocated = [stat.st_blocks * 512 for stat in stats]
-    if min(allocated, default=0) < 0 or max(allocated, default=0) > MOST_ALLOCATED:
-        allocated = [min(max(size, 0), MOST_ALLOCATED) for size in allocated]
+    if min(allocated, default=0) < 0 or max(allocated, default=0) > MAX_ALLOCATED:
+        allocated = [min(max(size, 0), MAX_ALLOCATED) for size in allocated]
     batch.tally.allocated_bytes += sum(allocated)
     if max(links) > 1:
         for index, stat in enumerate(stats):

@@ -11,16 +11,16 @@ from jwqlscan.model.cube import NO_EXTENSION, CellKey, Cube, FileClass
 from jwqlscan.model.directory_totals import Directories, columns_record, relative_paths
 from jwqlscan.model.tally import Product, ScanError, Tally
 from jwqlscan.naming.jwst import shape
-from jwqlscan.scanning.rate_limit import Pace
+from jwqlscan.scanning.rate_limit import RateLimit
 from jwqlscan.scanning.readers._native import Chunk, Place
 from jwqlscan.scanning.readers._native import Reader as NativeCore
 from jwqlscan.scanning.readers.base import (
     BATCH_SECONDS,
     Batch,
     Link,
-    Meter,
     Root,
     Work,
+    WorkerProgress,
     descriptors_to_keep,
     error_kind,
 )
@@ -47,7 +47,7 @@ class NativeReader:
     ----------
     rules : ScanRules
     classifier : NameClassifier
-    pace : Pace
+    rate_limit : RateLimit
 
     Notes
     -----
@@ -57,14 +57,14 @@ class NativeReader:
 
     name = "native"
 
-    def __init__(self, rules: ScanRules, classifier: NameClassifier, pace: Pace) -> None:
+    def __init__(self, rules: ScanRules, classifier: NameClassifier, rate_limit: RateLimit) -> None:
         exclusion = Exclusion(rules.exclude) if rules.exclude else None
         self._classifier = classifier
         self._known: dict[bytes, tuple[Product | None, FileClass]] = {}
         self._tops: dict[int, str] = {}  # the path of each root
         # Programs are counted here where it takes the classifier to tell them.
-        self._tells_programs = bool(rules.age_limits) and not classifier.program_digits
-        kept = classifier.kept_digits(self._tells_programs)
+        self._reads_programs = bool(rules.age_limits) and not classifier.program_digits
+        kept = classifier.kept_digits(self._reads_programs)
         self._keeps_digits = kept[0] < kept[1]
         self._core = NativeCore(
             tuple((device, inode, number) for (device, inode), number in rules.roots.items()),
@@ -73,7 +73,7 @@ class NativeReader:
             tuple(os.fsencode(name) for name in sorted(rules.snapshot_names)),
             tuple(
                 (os.fsencode(path), SKIP_REASONS.index(reason))
-                for path, reason in sorted(rules.mounts.barred.items())
+                for path, reason in sorted(rules.mounts.skipped_paths.items())
             ),
             None if exclusion is None else exclusion.mask,
             rules.one_file_system,
@@ -85,17 +85,17 @@ class NativeReader:
             classifier.program_prefix.encode(),
             classifier.program_digits,
             rules.directories,
-            pace.interval_ns,
-            pace.next_ns,
+            rate_limit.interval_ns,
+            rate_limit.next_ns,
         )
 
-    def read(self, work: list[Work], meter: Meter) -> Batch:
+    def read(self, work: list[Work], worker: WorkerProgress) -> Batch:
         """Read some work and what is below it; see `Reader.read`."""
         root = work[0].root
         self._tops[root.number] = root.path
         chunks: list[Chunk | None] = [item.entries for item in work]
-        if meter.place is None:
-            meter.place = Place()
+        if worker.place is None:
+            worker.place = Place()
         numbers: dict[FileClass, int] = {}
         (
             counts,
@@ -112,11 +112,11 @@ class NativeReader:
             os.fsencode(root.path),
             work[0].device,
             chunks,
-            meter.pool.wanted,
-            lambda given: meter.pool.share(_pending(root, work[0].device, given)),
+            worker.pool.wanted,
+            lambda given: worker.pool.share(_pending(root, work[0].device, given)),
             partial(self._number, numbers),
-            meter.gauges,
-            meter.place,
+            worker.progress_counts,
+            worker.place,
             BATCH_SECONDS,
         )
         batch = Batch()
@@ -147,19 +147,19 @@ class NativeReader:
         for file_class, uid, gid, age, size, count, apparent, allocated in cells:
             key = CellKey(classes[file_class], uid, gid, age, size)
             add(key, count, apparent, allocated)
-        if self._tells_programs:
+        if self._reads_programs:
             self._count_programs(shapes, tally.cube)
         for number, count, size in programs:
             tally.cube.add_program(f"{number:0{self._classifier.program_digits}}", count, size)
         for path, operation, number in failures:
             tally.add_error(ScanError(path, operation, number, error_kind(number)))
-        meter.files += tally.files
-        meter.apparent_bytes += tally.apparent_bytes
+        worker.files += tally.files
+        worker.apparent_bytes += tally.apparent_bytes
         return batch
 
-    def where(self, meter: Meter) -> str:
+    def where(self, worker: WorkerProgress) -> str:
         """Return the directory that a worker is at; also while it hangs in the kernel."""
-        return "" if meter.place is None else str(meter.place.path())
+        return "" if worker.place is None else str(worker.place.path())
 
     def directories(self, root: int) -> dict[str, Any]:
         """Return the record of the directories below a root; see `Reader.directories`."""

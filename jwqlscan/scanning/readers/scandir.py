@@ -15,7 +15,7 @@ from stat import S_IFDIR, S_IFLNK, S_IFREG
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from jwqlscan.model.tally import ScanError
-from jwqlscan.scanning.rate_limit import Pace
+from jwqlscan.scanning.rate_limit import RateLimit
 from jwqlscan.scanning.readers.base import (
     ANSWERS,
     BATCH_SECONDS,
@@ -23,14 +23,14 @@ from jwqlscan.scanning.readers.base import (
     VANISHED,
     WRONG_TYPE,
     Batch,
-    Meter,
     OpenDirectory,
     Work,
+    WorkerProgress,
     descriptors_to_keep,
     error_kind,
 )
-from jwqlscan.scanning.readers.directory_totals import Ledgers
-from jwqlscan.scanning.readers.file_batch import KIND, Pile, PileCounter
+from jwqlscan.scanning.readers.directory_totals import TotalsByRoot
+from jwqlscan.scanning.readers.file_batch import KIND, FileBatch, FileBatchCounter
 from jwqlscan.scanning.readers.retries import begin_listing, open_below, patiently, stat_again
 from jwqlscan.scanning.rules import Exclusion, ScanRules, join
 
@@ -41,10 +41,10 @@ CHUNK_ENTRIES = 1024
 # first and at least. On storage of 0.5 ms a stat, blocks of 8 made threads wait for the
 # interpreter's lock twice as often, blocks that shrink while they wait for it even more.
 BLOCK_SECONDS = 0.016
-LEAST_BLOCK = 32
+MIN_BLOCK = 32
 
 # What is given away at least.
-LEAST_SHARE = 8
+MIN_SHARE = 8
 
 # What reading a directory costs in metadata operations beside its entries: open, stat, and at
 # least two listings.
@@ -61,9 +61,9 @@ class _Reading(NamedTuple):
     """One call of `ScandirReader.read`: what waits, is to be counted, was counted; who reads."""
 
     work: list[Work]
-    pile: Pile
+    file_batch: FileBatch
     batch: Batch
-    meter: Meter
+    worker: WorkerProgress
 
 
 class ScandirReader:
@@ -73,22 +73,22 @@ class ScandirReader:
     ----------
     rules : ScanRules
     classifier : NameClassifier
-    pace : Pace
+    rate_limit : RateLimit
     """
 
     name = "scandir"
 
-    def __init__(self, rules: ScanRules, classifier: NameClassifier, pace: Pace) -> None:
-        self._pace = pace
+    def __init__(self, rules: ScanRules, classifier: NameClassifier, rate_limit: RateLimit) -> None:
+        self._rate_limit = rate_limit
         self._rules = rules
-        self._counter = PileCounter(rules, classifier)
+        self._counter = FileBatchCounter(rules, classifier)
         self._exclusion = Exclusion(rules.exclude) if rules.exclude else None
         self._keep_below_fd = descriptors_to_keep()
-        self._ledgers = Ledgers(rules.roots.values(), rules.directories)
+        self._totals_by_root = TotalsByRoot(rules.roots.values(), rules.directories)
 
-    def read(self, work: list[Work], meter: Meter) -> Batch:
+    def read(self, work: list[Work], worker: WorkerProgress) -> Batch:
         """Read some work and what is below it; see `Reader.read`."""
-        this = _Reading(work, Pile(), Batch(), meter)
+        this = _Reading(work, FileBatch(), Batch(), worker)
         deadline = time.monotonic() + BATCH_SECONDS
         while work:
             item = work.pop()
@@ -96,28 +96,28 @@ class ScandirReader:
                 self._read_directory(item, this)
             else:
                 self._read_entries(item, list(item.entries), False, this)
-            if meter.pool.wanted[0] or time.monotonic() > deadline:
+            if worker.pool.wanted[0] or time.monotonic() > deadline:
                 break
             if not work:  # to count much at a time, where others give away little at a time
-                work.extend(meter.pool.more(item.root))
+                work.extend(worker.pool.more(item.root))
         self._count(this)
         this.batch.left = work
         return this.batch
 
-    def where(self, meter: Meter) -> str:
+    def where(self, worker: WorkerProgress) -> str:
         """Return the directory that a worker is at; also while it hangs in the kernel."""
-        return meter.path
+        return worker.path
 
     def directories(self, root: int) -> dict[str, Any]:
         """Return the record of the directories below a root; see `Reader.directories`."""
-        return self._ledgers.directories(root).to_record()
+        return self._totals_by_root.directories(root).to_record()
 
     def _read_directory(self, item: Work, this: _Reading) -> None:
-        batch, meter = this.batch, this.meter
-        meter.path = item.path
-        self._pace.wait(DIRECTORY_OPERATIONS)
+        batch, worker = this.batch, this.worker
+        worker.path = item.path
+        self._rate_limit.wait(DIRECTORY_OPERATIONS)
         fd = self._open(item, this)
-        meter.gauges[ANSWERS] += 1
+        worker.progress_counts[ANSWERS] += 1
         if fd < 0:
             return
         opened = OpenDirectory(fd)
@@ -130,10 +130,10 @@ class ScandirReader:
         if not self._enter(item, stat, batch):
             return
         batch.tally.directories += 1
-        meter.gauges[ENTRIES] += 1
-        meter.gauges[ANSWERS] += 1
-        account = self._ledgers.open(item.root.number, item.account, item.path)
-        here = Work(item.root, item.path, "", opened, stat.st_dev, None, account)
+        worker.progress_counts[ENTRIES] += 1
+        worker.progress_counts[ANSWERS] += 1
+        totals = self._totals_by_root.open(item.root.number, item.totals, item.path)
+        here = Work(item.root, item.path, "", opened, stat.st_dev, None, totals)
         listed: Entries = []
         try:
             listing = patiently(begin_listing, fd, listed)
@@ -181,10 +181,10 @@ class ScandirReader:
     def _child(self, here: Work, name: str) -> Work:
         path = join(here.path, name)
         if here.parent.fd < self._keep_below_fd:
-            return Work(here.root, path, name, here.parent, here.device, None, here.account)
+            return Work(here.root, path, name, here.parent, here.device, None, here.totals)
         below_root = path[len(here.root.path) :].lstrip("/")
         opened, listed_ns = here.root.opened, here.parent.modified_ns
-        return Work(here.root, path, below_root, opened, here.device, None, here.account, listed_ns)
+        return Work(here.root, path, below_root, opened, here.device, None, here.totals, listed_ns)
 
     def _read_entries(self, here: Work, entries: Entries, more: bool, this: _Reading) -> None:
         """Stat entries that are no directories.
@@ -192,32 +192,32 @@ class ScandirReader:
         When others want work they get pending directories, else entries of this one: all of them
         while it has more to list, since nobody else can list on and the others would run dry.
         """
-        work, meter = this.work, this.meter
+        work, worker = this.work, this.worker
         while entries:
-            wanted = meter.pool.wanted[0]
+            wanted = worker.pool.wanted[0]
             if wanted and work:
                 half = (len(work) + 1) // 2
-                meter.pool.share(work[:half])
+                worker.pool.share(work[:half])
                 del work[:half]
-            elif len(entries) > LEAST_SHARE:
-                parts = wanted or (more and meter.pool.wanted[1])
+            elif len(entries) > MIN_SHARE:
+                parts = wanted or (more and worker.pool.wanted[1])
                 if parts:
-                    _share_entries(here, entries, parts, more, meter)
-            size = meter.block_entries
+                    _share_entries(here, entries, parts, more, worker)
+            size = worker.block_entries
             block = entries[-size:]
             del entries[-size:]
-            self._pace.wait(len(block))
+            self._rate_limit.wait(len(block))
             started = time.monotonic()
             self._read_block(here, block, this)
-            meter.block_entries = self._next_size(len(block), size, time.monotonic() - started)
-        if len(this.pile.names) >= CHUNK_ENTRIES:
+            worker.block_entries = self._next_size(len(block), size, time.monotonic() - started)
+        if len(this.file_batch.names) >= CHUNK_ENTRIES:
             self._count(this)
 
     def _next_size(self, read: int, size: int, seconds: float) -> int:
         """Return the size of the next block, for it to take about `BLOCK_SECONDS`."""
         if seconds > 2 * BLOCK_SECONDS:
-            return max(LEAST_BLOCK, size // 2)
-        if read == size and seconds < BLOCK_SECONDS / 2 and not self._pace.interval_ns:
+            return max(MIN_BLOCK, size // 2)
+        if read == size and seconds < BLOCK_SECONDS / 2 and not self._rate_limit.interval_ns:
             return min(CHUNK_ENTRIES, size * 2)
         return size
 
@@ -227,31 +227,31 @@ class ScandirReader:
         Nothing else is done between two stats: where many threads wait for storage, each of them
         holds up the others by what it does while it has the interpreter's lock.
         """
-        meter = this.meter
+        worker = this.worker
         stats: list[os.stat_result] = []
         lost: set[os.DirEntry[str]] = set()
-        meter.answered = stats
+        worker.answered = stats
         for entry in block:
             try:
                 stats.append(entry.stat(follow_symlinks=False))
             except OSError as first:
                 again = stat_again(entry, first)
                 if isinstance(again, OSError):
-                    meter.gauges[ANSWERS] += 1
+                    worker.progress_counts[ANSWERS] += 1
                     lost.add(entry)
                     self._fail_stat(here, entry, again, this.batch)
                 else:
                     stats.append(again)
-        meter.answered = ()
-        meter.gauges[ANSWERS] += len(stats)
-        meter.gauges[ENTRIES] += len(block)
+        worker.answered = ()
+        worker.progress_counts[ANSWERS] += len(stats)
+        worker.progress_counts[ENTRIES] += len(block)
         if lost:
             block = [entry for entry in block if entry not in lost]
         self._check_types(here, block, stats, this)
         names = [entry.name for entry in block]
         if self._rules.follow_file_symlinks:
             stats = [_followed(here, *one) for one in zip(names, stats, strict=True)]
-        this.pile.add(here.path, names, stats, here.account)
+        this.file_batch.add(here.path, names, stats, here.totals)
 
     def _check_types(
         self, here: Work, block: Entries, stats: list[os.stat_result], this: _Reading
@@ -300,20 +300,20 @@ class ScandirReader:
             _fail(batch, join(here.path, entry.name), "stat", error)
 
     def _count(self, this: _Reading) -> None:
-        tally, meter = this.batch.tally, this.meter
-        if not this.pile.names:
+        tally, worker = this.batch.tally, this.worker
+        if not this.file_batch.names:
             return
         files, apparent_bytes = tally.files, tally.apparent_bytes
-        self._counter.count(this.pile, this.batch)
-        meter.files += tally.files - files
-        meter.apparent_bytes += tally.apparent_bytes - apparent_bytes
+        self._counter.count(this.file_batch, this.batch)
+        worker.files += tally.files - files
+        worker.apparent_bytes += tally.apparent_bytes - apparent_bytes
 
     def _open(self, item: Work, this: _Reading) -> int:
         """Open a directory, or count why not and return -1."""
         batch = this.batch
-        barred = self._rules.mounts.barred.get(item.path)
-        if barred is not None and item.name != ".":
-            batch.tally.add_skipped(barred)
+        skipped_paths = self._rules.mounts.skipped_paths.get(item.path)
+        if skipped_paths is not None and item.name != ".":
+            batch.tally.add_skipped(skipped_paths)
             return -1
         try:
             return patiently(open_below, item.parent.fd, item.name)
@@ -343,7 +343,7 @@ class ScandirReader:
         here = item._replace(path=path, name="", parent=parent)
         if self._rules.follow_file_symlinks:
             stat = _followed(here, name, stat)
-        this.pile.add(path, [name], [stat], item.account)
+        this.file_batch.add(path, [name], [stat], item.totals)
         return True
 
     def _enter(self, item: Work, stat: os.stat_result, batch: Batch) -> bool:
@@ -409,14 +409,14 @@ def _told_apart(here: Work, listed: Entries, batch: Batch) -> tuple[Entries, lis
 
 
 def _share_entries(
-    here: Work, entries: Entries, parts: int, everything: bool, meter: Meter
+    here: Work, entries: Entries, parts: int, everything: bool, worker: WorkerProgress
 ) -> None:
     """Give entries away in equal parts; the first part is kept, unless it is to be everything."""
-    size = max(LEAST_SHARE, -(-len(entries) // (parts + (not everything))))
+    size = max(MIN_SHARE, -(-len(entries) // (parts + (not everything))))
     kept = 0 if everything else size
     given = entries[: len(entries) - kept]
     del entries[: len(entries) - kept]
-    meter.pool.share(
+    worker.pool.share(
         [here._replace(entries=given[start : start + size]) for start in range(0, len(given), size)]
     )
 

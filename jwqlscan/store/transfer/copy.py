@@ -1,7 +1,7 @@
 """Copying one store into another: row by row the same, again and again without harm.
 
 What is copied follows from the tables that there are: those with a ``run_id`` go with their run,
-JWQL's and failed runs by their dates. A piece of some thousand rows is one transaction, so that a
+JWQL's and failed runs by their dates. A chunk of some thousand rows is one transaction, so that a
 copy which was cut off goes on where it was; and before the first of them everything is compared, so
 that a conflict changes nothing.
 """
@@ -28,13 +28,13 @@ from jwqlscan.store.transfer.rows import (
     columns_in_both,
     date_column,
     dated_rows,
-    lacking,
+    missing_rows,
     neutral,
     neutral_rows,
 )
 
 # Of one transaction: a second's work, and 30 MB of memory.
-PIECE_ROWS = 30_000
+CHUNK_ROWS = 30_000
 
 # Of one question for the rows of runs: below the least that SQLite takes as parameters.
 _RUNS_A_QUESTION = 500
@@ -43,7 +43,7 @@ Catalog = Mapping[str, Mapping[str, Column]]
 
 
 @dataclass(frozen=True, slots=True)
-class Moved:
+class Copied:
     """What a copy or an import did.
 
     Attributes
@@ -81,7 +81,7 @@ class _Layout:
 
 
 @dataclass(slots=True)
-class _Piece:
+class _Chunk:
     """Some of the source: the runs of a span of time, and the span itself."""
 
     first: str
@@ -91,7 +91,7 @@ class _Piece:
 
 async def copy(
     source: Store, target: Store, progress: Callable[[int, int], None] | None = None
-) -> Moved:
+) -> Copied:
     """Copy every row that the target lacks.
 
     Parameters
@@ -99,7 +99,7 @@ async def copy(
     source, target : Store
         Both entered.
     progress : callable, optional
-        Told how many pieces are done, and of how many.
+        Told how many chunks are done, and of how many.
 
     Raises
     ------
@@ -110,18 +110,18 @@ async def copy(
         raise ConflictError(f"{source.location}: is copied to itself: name another store")
     layout = layout_of(await source.catalog(), await target.catalog())
     runs, present = await _compare_runs(source, target, layout)
-    pieces = await _pieces(source, layout, runs)
-    for piece in pieces:
-        await _dated_rows(source, target, layout, piece)
+    chunks = await _chunks(source, layout, runs)
+    for chunk in chunks:
+        await _dated_rows(source, target, layout, chunk)
     written: Counter[str] = Counter()
     warnings = Counter(await date_gaps(source, await source.catalog()))
-    for number, piece in enumerate(pieces):
+    for number, chunk in enumerate(chunks):
         if progress is not None:
-            progress(number, len(pieces))
+            progress(number, len(chunks))
         try:
             async with target.exclusive():
-                tables = await _run_rows(source, layout, piece)
-                tables += await _dated_rows(source, target, layout, piece)
+                tables = await _run_rows(source, layout, chunk)
+                tables += await _dated_rows(source, target, layout, chunk)
                 if any(wanted.rows for wanted in tables):
                     warnings.update(await target.write(tables))
         except StoreUnavailableError as error:
@@ -132,7 +132,7 @@ async def copy(
         written += await copy_insight(source, target, layout.columns)
     except StoreUnavailableError as error:
         raise StoreUnavailableError(f"{error}; then copy again: it goes on here") from error
-    return Moved(
+    return Copied(
         source.location,
         target.location,
         runs=written[RUNS],
@@ -180,8 +180,8 @@ async def _compare_runs(source: Store, target: Store, layout: _Layout) -> tuple[
     return new, len(here) - len(new)
 
 
-async def _pieces(source: Store, layout: _Layout, runs: Sequence[Row]) -> list[_Piece]:
-    """Cut the source's time into spans of about `PIECE_ROWS` rows; the oldest first."""
+async def _chunks(source: Store, layout: _Layout, runs: Sequence[Row]) -> list[_Chunk]:
+    """Cut the source's time into spans of about `CHUNK_ROWS` rows; the oldest first."""
     columns = layout.columns[RUNS]
     place, date = columns.index("run_id"), columns.index("date")
     weights: Counter[str] = Counter()
@@ -201,28 +201,28 @@ async def _pieces(source: Store, layout: _Layout, runs: Sequence[Row]) -> list[_
             weights[str(neutral(value))] += count
     for moment in dates.values():
         weights[moment] += 1
-    pieces: list[_Piece] = []
-    size = PIECE_ROWS
+    chunks: list[_Chunk] = []
+    size = CHUNK_ROWS
     for moment, count in sorted(weights.items()):
-        if size + count > PIECE_ROWS:
-            pieces.append(_Piece(moment, moment))
+        if size + count > CHUNK_ROWS:
+            chunks.append(_Chunk(moment, moment))
             size = 0
-        pieces[-1].last = moment
+        chunks[-1].last = moment
         size += count
     new = iter(runs)
     run = next(new, None)
-    for piece in pieces:
-        while run is not None and str(run[date]) <= piece.last:
-            piece.runs.append(run)
+    for chunk in chunks:
+        while run is not None and str(run[date]) <= chunk.last:
+            chunk.runs.append(run)
             run = next(new, None)
-    return pieces
+    return chunks
 
 
-async def _run_rows(source: Store, layout: _Layout, piece: _Piece) -> list[TableRows]:
-    """Return the rows of a piece's runs, those of `scan_run` first."""
+async def _run_rows(source: Store, layout: _Layout, chunk: _Chunk) -> list[TableRows]:
+    """Return the rows of a chunk's runs, those of `scan_run` first."""
     columns = layout.columns[RUNS]
-    ids = [str(row[columns.index("run_id")]) for row in piece.runs]
-    tables = [TableRows(RUNS, columns, piece.runs)]
+    ids = [str(row[columns.index("run_id")]) for row in chunk.runs]
+    tables = [TableRows(RUNS, columns, chunk.runs)]
     for table in layout.of_runs:
         rows: list[Row] = []
         for start in range(0, len(ids), _RUNS_A_QUESTION):
@@ -236,15 +236,15 @@ async def _run_rows(source: Store, layout: _Layout, piece: _Piece) -> list[Table
 
 
 async def _dated_rows(
-    source: Store, target: Store, layout: _Layout, piece: _Piece
+    source: Store, target: Store, layout: _Layout, chunk: _Chunk
 ) -> list[TableRows]:
-    """Return the dated rows that the target lacks in a piece's span of time."""
+    """Return the dated rows that the target lacks in a chunk's span of time."""
     tables = []
     for table in layout.dated:
         columns = layout.columns[table]
-        here = await dated_rows(source, table, columns, piece.first, piece.last)
-        there = await dated_rows(target, table, columns, piece.first, piece.last)
+        here = await dated_rows(source, table, columns, chunk.first, chunk.last)
+        there = await dated_rows(target, table, columns, chunk.first, chunk.last)
         wanted = TableRows(table, columns, here)
-        rows = lacking(wanted, there, source.location, target.location)
+        rows = missing_rows(wanted, there, source.location, target.location)
         tables.append(wanted._replace(rows=rows))
     return tables

@@ -15,13 +15,13 @@ from jwqlscan.store.rows import Row, TableRows
 from jwqlscan.store.transfer.merge import Span, Timeline
 from jwqlscan.store.transfer.rows import neutral_rows
 
-LOOKED = "scan_insight"
+INSERT_INSIGHT = "scan_insight"
 SERIES = "scan_series"
 VALUES = "scan_value"
-INSIGHT_TABLES = (LOOKED, SERIES, VALUES)
+INSIGHT_TABLES = (INSERT_INSIGHT, SERIES, VALUES)
 
 # Read and written at a time.
-_PIECE_ROWS = 50_000
+_CHUNK_ROWS = 50_000
 
 # Of one statement: far below what PostgreSQL and SQLite take as parameters.
 _PARAMETERS = 500
@@ -52,7 +52,7 @@ async def copy_insight(source: Store, target: Store, columns: Columns) -> Counte
         Rows written, by table.
     """
     written: Counter[str] = Counter()
-    looked = columns[LOOKED]
+    looked = columns[INSERT_INSIGHT]
     run, date = looked.index("run_id"), looked.index("date_us")
     here = await _looked(source, looked)
     for area, rows in here.items():
@@ -66,11 +66,13 @@ async def copy_insight(source: Store, target: Store, columns: Columns) -> Counte
                 if int(str(row[date])) not in known and row[run] in runs
             }
             if new:
-                portion = _Portion(source, target, columns, area, Timeline(new, known), len(known))
-                written += await portion.copy()
-                told = TableRows(LOOKED, looked, [new[moment] for moment in sorted(new)])
-                await target.write([told], expected=portion.expected)
-                written[LOOKED] += len(new)
+                chunk = _InsightChunk(
+                    source, target, columns, area, Timeline(new, known), len(known)
+                )
+                written += await chunk.copy()
+                told = TableRows(INSERT_INSIGHT, looked, [new[moment] for moment in sorted(new)])
+                await target.write([told], expected=chunk.expected)
+                written[INSERT_INSIGHT] += len(new)
     return written
 
 
@@ -78,13 +80,13 @@ async def _looked(store: Store, columns: tuple[str, ...]) -> dict[Area, list[Row
     """Return the rows of `scan_insight` by area."""
     group, area = columns.index("area_group"), columns.index("area")
     areas: dict[Area, list[Row]] = {}
-    question = f"SELECT {', '.join(columns)} FROM {LOOKED}"  # noqa: S608 - names of our own
+    question = f"SELECT {', '.join(columns)} FROM {INSERT_INSIGHT}"  # noqa: S608 - names of our own
     for row in neutral_rows(await store.select(question)):
         areas.setdefault((str(row[group]), str(row[area])), []).append(row)
     return areas
 
 
-class _Portion:
+class _InsightChunk:
     """One area's values: read series by series from both stores, and put together in one."""
 
     def __init__(
@@ -105,7 +107,7 @@ class _Portion:
         self._names = (*own, *(name for name in columns[VALUES] if name not in own))
         # Of a run that was stored meanwhile the spans that were read know nothing.
         self.expected = (
-            f"SELECT count(*) FROM {LOOKED} WHERE area_group = $1 AND area = $2",  # noqa: S608 - names of our own
+            f"SELECT count(*) FROM {INSERT_INSIGHT} WHERE area_group = $1 AND area = $2",  # noqa: S608 - names of our own
             area,
             known,
         )
@@ -114,16 +116,16 @@ class _Portion:
         """Write the values of the new dates; return the rows written by table."""
         written: Counter[str] = Counter()
         here, there = await self._series(self._source), await self._series(self._target)
-        lacking = [key for key in here if key not in there]
-        for some in _in_portions(lacking, _PIECE_ROWS):
+        missing_rows = [key for key in here if key not in there]
+        for some in _in_chunks(missing_rows, _CHUNK_ROWS):
             rows = TableRows(
                 SERIES, ("area_group", "area", "kind", "key"), [(*self._area, *key) for key in some]
             )
             await self._target.write([rows], expected=self.expected)
             written[SERIES] += len(some)
-        if lacking:
+        if missing_rows:
             there = await self._series(self._target)
-        for keys in await self._portions(here, there):
+        for keys in await self._chunks(here, there):
             new = await self._spans(self._source, here, keys)
             known = await self._spans(self._target, there, keys)
             gone: list[tuple[int, int]] = []
@@ -153,8 +155,8 @@ class _Portion:
             (kind, key): number for kind, key, number in await store.select(question, *self._area)
         }
 
-    async def _portions(self, here: Ids, there: Ids) -> list[list[Key]]:
-        """Return the series in portions whose spans are about `_PIECE_ROWS`."""
+    async def _chunks(self, here: Ids, there: Ids) -> list[list[Key]]:
+        """Return the series in chunks whose spans are about `_CHUNK_ROWS`."""
         weights: Counter[Key] = Counter()
         for store, ids in ((self._source, here), (self._target, there)):
             keys = {number: key for key, number in ids.items()}
@@ -165,21 +167,21 @@ class _Portion:
             for number, count in await store.select(question, *self._span):
                 if number in keys:
                     weights[keys[number]] += count
-        portions: list[list[Key]] = []
-        size = _PIECE_ROWS
+        chunks: list[list[Key]] = []
+        size = _CHUNK_ROWS
         for key in sorted(weights):
-            if size + weights[key] > _PIECE_ROWS:
-                portions.append([])
+            if size + weights[key] > _CHUNK_ROWS:
+                chunks.append([])
                 size = 0
-            portions[-1].append(key)
+            chunks[-1].append(key)
             size += weights[key]
-        return portions
+        return chunks
 
     async def _spans(self, store: Store, ids: Ids, keys: Sequence[Key]) -> dict[Key, list[Span]]:
         """Return the spans of some series that touch the timeline, in order of their dates."""
         numbers = {ids[key]: key for key in keys if key in ids}
         found: dict[Key, list[Span]] = {}
-        for some in _in_portions(sorted(numbers), _PARAMETERS):
+        for some in _in_chunks(sorted(numbers), _PARAMETERS):
             marks = ", ".join(f"${number}" for number, _ in enumerate(some, 3))
             rows = await store.select(
                 f"SELECT {', '.join(self._names)} FROM {VALUES}"  # noqa: S608 - names of our own
@@ -195,7 +197,7 @@ class _Portion:
 
 def _removing(gone: Sequence[tuple[int, int]]) -> Iterator[tuple[str, Sequence[object]]]:
     """Yield statements that remove spans by series and first date."""
-    for some in _in_portions(gone, _PARAMETERS // 2):
+    for some in _in_chunks(gone, _PARAMETERS // 2):
         where = " OR ".join(
             f"(series_id = ${2 * number + 1} AND first_us = ${2 * number + 2})"
             for number, _ in enumerate(some)
@@ -203,6 +205,6 @@ def _removing(gone: Sequence[tuple[int, int]]) -> Iterator[tuple[str, Sequence[o
         yield f"DELETE FROM {VALUES} WHERE {where}", [part for pair in some for part in pair]  # noqa: S608 - names of our own
 
 
-def _in_portions(some: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+def _in_chunks(some: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     for start in range(0, len(some), size):
         yield some[start : start + size]

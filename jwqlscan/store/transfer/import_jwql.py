@@ -16,7 +16,7 @@ from jwqlscan.store import OLD_MONITOR_NAME, Store
 from jwqlscan.store.invalid_rows import DATES, SPAN, date_gaps, dated
 from jwqlscan.store.jwql_columns import Column
 from jwqlscan.store.rows import JWQL_TABLES, TableRows, date_text
-from jwqlscan.store.transfer.copy import PIECE_ROWS, Moved
+from jwqlscan.store.transfer.copy import CHUNK_ROWS, Copied
 from jwqlscan.store.transfer.rows import (
     FAILURES,
     MONITOR,
@@ -26,7 +26,7 @@ from jwqlscan.store.transfer.rows import (
     columns_in_both,
     date_column,
     dated_rows,
-    lacking,
+    missing_rows,
     neutral_rows,
 )
 from jwqlscan.units import counted
@@ -73,7 +73,7 @@ def _no_zone(name: str) -> ConfigError:
     )
 
 
-async def import_jwql(source: Store, target: Store, zone: ZoneInfo) -> Moved:
+async def import_jwql(source: Store, target: Store, zone: ZoneInfo) -> Copied:
     """Take every row of JWQL's four tables that the target lacks, in one transaction.
 
     Parameters
@@ -113,9 +113,9 @@ async def import_jwql(source: Store, target: Store, zone: ZoneInfo) -> Moved:
     written = []
     for wanted in tables:
         more = []
-        for first, last, piece in by_dates(wanted, PIECE_ROWS):
+        for first, last, chunk in by_dates(wanted, CHUNK_ROWS):
             there = await dated_rows(target, wanted.table, wanted.columns, first, last)
-            more += lacking(piece, there, source.location, target.location)
+            more += missing_rows(chunk, there, source.location, target.location)
         written.append(wanted._replace(rows=more))
     async with target.exclusive():
         warnings = [*await date_gaps(source, catalog), *await target.write(written)]
@@ -124,7 +124,7 @@ async def import_jwql(source: Store, target: Store, zone: ZoneInfo) -> Moved:
             f"{counted(skipped, 'row')} of jwqlscan's own runs, which are UTC, left out: `jwqlscan"
             " db copy` takes them"
         )
-    return Moved(
+    return Copied(
         source.location,
         target.location,
         runs=0,

@@ -10,7 +10,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from jwqlscan.store.validity import OPEN_US
+from jwqlscan.store.validity import FOREVER_US
 
 Values = tuple[int, ...]
 
@@ -65,8 +65,8 @@ class Timeline:
             What takes the place of `known`, as few as there can be. The last is open if it holds
             at the last date of all.
         """
-        pieces: list[Span] = []
-        ends: list[int] = []  # of each piece, as a place in `dates`
+        chunks: list[Span] = []
+        ends: list[int] = []  # of each chunk, as a place in `dates`
         newest = len(self.dates) - 1
         for is_known, start, end in self.blocks:
             spans = known if is_known else new
@@ -81,13 +81,13 @@ class Timeline:
                 since = span.first if is_known and first == 0 else self.dates[first]
                 until = span.last if is_known and last == newest else self.dates[last]
                 if last == newest and self.open_ended:
-                    until = OPEN_US
-                if pieces and ends[-1] + 1 == first and pieces[-1].values == span.values:
-                    since = pieces.pop().first
+                    until = FOREVER_US
+                if chunks and ends[-1] + 1 == first and chunks[-1].values == span.values:
+                    since = chunks.pop().first
                     ends.pop()
-                pieces.append(Span(since, until, span.values))
+                chunks.append(Span(since, until, span.values))
                 ends.append(last)
-        return pieces
+        return chunks
 
 
 def _first_touching(spans: Sequence[Span], date: int) -> int:

@@ -22,7 +22,7 @@ _DATES_A_TIME = 100
 _EARLIEST = datetime(1, 1, 2, tzinfo=UTC)
 
 # Runs are made daily or weekly: a longer gap may be a clock that is ahead.
-_LEAST_GAP = timedelta(days=30)
+_MIN_GAP = timedelta(days=30)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,17 +131,17 @@ async def prune(
         for table, dates in others.items()
     }
     if not dry:
-        for some in _pieces(sorted(ahead, reverse=True)):
+        for some in _chunks(sorted(ahead, reverse=True)):
             await store.write([], list(_beyond(some[-1])))
         if future:  # failed runs have no other row
             await store.write([], list(_beyond(until + timedelta(microseconds=1))))
-        for some in _pieces(sorted(too_old)):
+        for some in _chunks(sorted(too_old)):
             # A range, not the dates: failed runs have no other row.
             await store.write([], list(_older_than(some[-1])))
-        for some in _pieces(sorted(thinned)):
+        for some in _chunks(sorted(thinned)):
             await store.write([], list(_at(some, (*KEYS, MONITOR, FAILURES, RUNS))))
         for table, dates in more.items():
-            for some in _pieces(sorted(dates)):
+            for some in _chunks(sorted(dates)):
                 await store.write([], list(_at(some, (table,))))
         await store.thin_insight(None)  # sweeps what only those runs knew
     removed = len(ours & (too_old | ahead)) + len(thinned)
@@ -172,7 +172,7 @@ def _check_gap(runs: Sequence[_Run], *ages: timedelta | None) -> None:
     if len(runs) < 2:
         return
     gap = runs[-1].date - runs[-2].date
-    if any(age is not None and gap > max(age, _LEAST_GAP) for age in ages):
+    if any(age is not None and gap > max(age, _MIN_GAP) for age in ages):
         raise ClockError(
             f"nothing was removed: the newest run is of {format_day(runs[-1].date)},"
             f" {counted(gap.days, 'day')} after the one before; if the clock was ahead, set it"
@@ -247,7 +247,7 @@ def _date(text: Any) -> datetime:  # noqa: ANN401 - either store's
     return datetime.fromisoformat(str(text))
 
 
-def _pieces(dates: Sequence[datetime]) -> Iterator[Sequence[datetime]]:
+def _chunks(dates: Sequence[datetime]) -> Iterator[Sequence[datetime]]:
     for start in range(0, len(dates), _DATES_A_TIME):
         yield dates[start : start + _DATES_A_TIME]
 

@@ -85,11 +85,11 @@ def columns_in_both(
     source: Mapping[str, Mapping[str, object]],
     target: Mapping[str, Mapping[str, object]],
 ) -> tuple[str, ...]:
-    """Return what is moved of a table: not the ids, which each store gives its own rows."""
+    """Return what is copied of a table: not the ids, which each store gives its own rows."""
     return tuple(name for name in target[table] if name != "id" and name in source[table])
 
 
-def lacking(wanted: TableRows, present: Sequence[Row], source: str, target: str) -> list[Row]:
+def missing_rows(wanted: TableRows, present: Sequence[Row], source: str, target: str) -> list[Row]:
     """Return the rows that are not there yet.
 
     Raises
@@ -125,7 +125,7 @@ def lacking(wanted: TableRows, present: Sequence[Row], source: str, target: str)
 
 
 def by_dates(wanted: TableRows, limit: int) -> Iterator[tuple[str, str, TableRows]]:
-    """Cut rows into pieces of about so many, never within a date; with first and last date."""
+    """Cut rows into chunks of about so many, never within a date; with first and last date."""
     place = wanted.columns.index(date_column(wanted.table))
     rows = sorted(wanted.rows, key=lambda row: str(row[place]))
     start = 0
@@ -133,6 +133,6 @@ def by_dates(wanted: TableRows, limit: int) -> Iterator[tuple[str, str, TableRow
         end = min(start + limit, len(rows))
         while end < len(rows) and rows[end][place] == rows[end - 1][place]:
             end += 1
-        piece = rows[start:end]
-        yield str(piece[0][place]), str(piece[-1][place]), wanted._replace(rows=piece)
+        chunk = rows[start:end]
+        yield str(chunk[0][place]), str(chunk[-1][place]), wanted._replace(rows=chunk)
         start = end

@@ -7,7 +7,7 @@
  *
  * Like a tree on a disk, a made-up tree ends: nothing below DEEPEST is a directory, by its listing or
  * by its stat, since the reader opens an entry that either of them shows as a directory. A reader
- * that still goes on is stopped after MOST_LISTINGS.
+ * that still goes on is stopped after MAX_LISTINGS.
  */
 #define _GNU_SOURCE
 #include <stdarg.h>
@@ -24,7 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { FIRST_FD = 1000000, SLOTS = 1 << 15, DEEPEST = 8, MOST_LISTINGS = 1 << 18 };
+enum { FIRST_FD = 1000000, SLOTS = 1 << 15, DEEPEST = 8, MAX_LISTINGS = 1 << 18 };
 
 typedef struct {
     uint64_t node;
@@ -242,7 +242,7 @@ fuzz_syscall(long number, ...)
         abort();
     }
     Open dir = open_at(fd);
-    if (atomic_fetch_add(&listings, 1) >= MOST_LISTINGS) {
+    if (atomic_fetch_add(&listings, 1) >= MAX_LISTINGS) {
         fprintf(stderr, "seed %llu: a made-up tree doesn't end\n", (unsigned long long)seed);
         abort();
     }
