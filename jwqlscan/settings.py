@@ -32,7 +32,7 @@ READERS = ("auto", "native", "scandir")
 
 @dataclass(frozen=True, slots=True)
 class ScanOverrides:
-    """What the command line says of `ScanSettings`; None leaves a value as it is."""
+    """Values of the command line for `ScanSettings`; None leaves a value as it is."""
 
     workers: int | None = None
     reader: str | None = None
@@ -64,12 +64,13 @@ class Scheme:
     ----------
     name : str
     endings : tuple of str
-        Of the names that say a product; what counts as FITS file.
+        Endings of the names of products: files that count as FITS files.
     patterns : tuple of str
         Regular expressions for whole names without their ending, with the groups ``instrument``,
-        ``filetype`` and, if the names say it, ``program``. None for JWST, which has a grammar.
+        ``filetype`` and, if names contain it, ``program``. None for JWST, which has a grammar.
     instruments : tuple of (str, str)
-        What the names say, in lower case, and the instrument that is. Without any, what they say.
+        Maps the instrument token in a name (lower case) to the stored instrument; if empty, the
+        token is stored unchanged.
     """
 
     name: str = JWST
@@ -103,15 +104,15 @@ class ScanSettings:
     background : bool
         Give way to everything else on the host: lowest priority for processor and disk.
     stall_timeout_s : float
-        After so long without any answer from a filesystem, what is known of it is taken, and the
+        Without an answer from a filesystem for this long, what is known of it is taken, and the
         rest is given up.
     max_runtime_s : float
-        After so long the walk ends the same way everywhere; 0 is no limit.
+        After this time the walk ends in the same way everywhere; 0 is no limit.
     ages_from_s : int
         The time that ages of files are counted from, in seconds since 1970, for a cube of classes,
         owners, ages and sizes; 0: none is made.
     directories : jwqlscan.model.directory_totals.Limits
-        Which directories' sums are told.
+        Limits of the table of directories.
     """
 
     workers: int = 0
@@ -130,7 +131,7 @@ class ScanSettings:
     directories: DirectoryLimits = NO_DIRECTORIES
 
     def overridden(self, over: ScanOverrides) -> ScanSettings:
-        """Return these settings with what the command line says."""
+        """Return these settings with the values of the command line."""
         given = {f.name: getattr(over, f.name) for f in fields(over)}
         return replace(self, **{name: value for name, value in given.items() if value is not None})
 
@@ -187,8 +188,8 @@ class InsightSettings:
     enabled : bool
     directories : jwqlscan.model.directory_totals.Limits
     max_classes, max_owners, max_programs : int
-        How many are told apart; the smallest beyond are put together. A class is an extension, or
-        an instrument and filetype.
+        Maximum numbers; the smallest beyond are collapsed into ``(other)``. A class is an
+        extension, or an instrument and filetype.
     thin_after_s : float
         What is older is kept of one run a week; 0: of all.
     """
@@ -232,7 +233,7 @@ class Thresholds:
 
 @dataclass(frozen=True, slots=True)
 class Notifications:
-    """Who is told of a run; the keys of ``[notify]``.
+    """Who is notified of a run; the keys of ``[notify]``.
 
     Attributes
     ----------

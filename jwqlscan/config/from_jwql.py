@@ -1,9 +1,9 @@
-"""What the configuration of JWQL, ``config.json``, says that a configuration of ours needs.
+"""The values of JWQL's configuration, ``config.json``, that ours needs.
 
 Notes
 -----
 JWQL's monitor_filesystem reads `filesystem` and `jwql_dir`, and finds the areas of central storage
-in directories of fixed names; here an area is where the key for it says.
+in directories of fixed names; here each area has a key.
 """
 
 from __future__ import annotations
@@ -32,28 +32,30 @@ DATABASES = ("django_databases.monitors", "databases", "database")
 
 
 def read_jwql_config(path: str) -> Values:
-    """Return our values for what JWQL's configuration says; keys that are empty are left out.
+    """Return our values for those of JWQL's configuration; empty keys are left out.
 
     Raises
     ------
     ConfigError
-        If it can't be read, or says nothing that can be measured.
+        If it can't be read, or names nothing that can be measured.
     """
     try:
         with open(path, "rb") as file:
-            said = json.loads(file.read().decode("utf-8-sig"))  # with a byte order mark or without
+            config = json.loads(
+                file.read().decode("utf-8-sig")
+            )  # with a byte order mark or without
     except OSError as error:
         raise ConfigError(
             f"{escape(path)}: {error.strerror}; name JWQL's config.json with --from-jwql"
         ) from None
     except (ValueError, RecursionError):  # the text, which may hold a password, is not repeated
         raise ConfigError(f"{escape(path)}: not JSON; name JWQL's config.json") from None
-    if not isinstance(said, dict):
+    if not isinstance(config, dict):
         raise ConfigError(f"{escape(path)}: not the configuration of JWQL, which is a JSON object")
     paths = {
-        key: _path(path, said, key) for key in ("filesystem", "jwql_dir", *sorted(AREAS.values()))
+        key: _path(path, config, key) for key in ("filesystem", "jwql_dir", *sorted(AREAS.values()))
     }
-    return _values(path, paths, _database_url(path, said))
+    return _values(path, paths, _database_url(path, config))
 
 
 def _values(file: str, paths: Mapping[str, str], url: str) -> Values:
@@ -79,15 +81,15 @@ def _values(file: str, paths: Mapping[str, str], url: str) -> Values:
     return {name: value for name, value in values.items() if value}
 
 
-def _path(file: str, said: Mapping[str, Any], key: str) -> str:
-    value = _text(file, said, key)
+def _path(file: str, config: Mapping[str, Any], key: str) -> str:
+    value = _text(file, config, key)
     if value and not os.path.isabs(value):
         raise ConfigError(f"{escape(file)}: {key}: expected an absolute path, not {escape(value)}")
     return os.path.normpath(value) if value else ""
 
 
-def _text(file: str, said: Mapping[str, Any], key: str, label: str = "") -> str:
-    value = said.get(key)
+def _text(file: str, config: Mapping[str, Any], key: str, label: str = "") -> str:
+    value = config.get(key)
     if value is None or value == "":
         return ""
     if isinstance(value, int) and key.lower() == "port" and not isinstance(value, bool):
@@ -97,12 +99,12 @@ def _text(file: str, said: Mapping[str, Any], key: str, label: str = "") -> str:
     return value
 
 
-def _database_url(file: str, said: Mapping[str, Any]) -> str:
+def _database_url(file: str, config: Mapping[str, Any]) -> str:
     """Return the URL of the first of `DATABASES` that is filled in; "" if none is."""
-    if connection_string := _text(file, said, "connection_string"):
+    if connection_string := _text(file, config, "connection_string"):
         return _from_connection_string(file, connection_string)
     for label in DATABASES:
-        parts: Any = said
+        parts: Any = config
         for key in label.split("."):
             parts = parts.get(key) or {}
             if not isinstance(parts, dict):

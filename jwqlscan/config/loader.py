@@ -1,4 +1,4 @@
-"""Configuration: a TOML file, checked key by key, under what flags and environment say."""
+"""Configuration: a TOML file, checked key by key, under options and environment variables."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class Config:
     metrics_path : str or None
         Where a run writes its metrics.
     notifications : Notifications
-        Who is told of a run.
+        Who is notified of a run.
     insight : InsightSettings
     schemes : tuple of Scheme
         All that `scan.scheme` may name.
@@ -215,7 +215,7 @@ def user_file() -> str:
 
 
 def default_state_path() -> str:
-    """Return where the state is if nothing says otherwise: it depends on who asks, and where."""
+    """Return the default state directory: it depends on the user and the environment."""
     return os.path.join(_base("XDG_DATA_HOME", ".local", "share"), "jwqlscan")
 
 

@@ -46,8 +46,8 @@ def take_schemes(table: Table) -> dict[str, Scheme]:
         if not endings or not all(re.fullmatch(r"(\.[A-Za-z0-9_+~-]+)+", e) for e in endings):
             raise one.error("endings", "expected endings of file names, such as '.fits'")
         instruments = one.words("instruments")
-        for said, instrument in instruments:
-            if said != said.lower() or not LABEL.fullmatch(instrument):
+        for token, instrument in instruments:
+            if token != token.lower() or not LABEL.fullmatch(instrument):
                 raise one.error("instruments", "expected lower case letters, digits and _.+- only")
         scheme = Scheme(name, endings, one.texts("patterns", ()), instruments)
         one.finish()
@@ -62,7 +62,7 @@ def take_schemes(table: Table) -> dict[str, Scheme]:
 
 
 def take_scan(table: Table, over: ScanOverrides, schemes: Mapping[str, Scheme]) -> ScanSettings:
-    """Take how trees are walked, under what the command line says."""
+    """Take the settings of the scan, under the options of the command line."""
     defaults = ScanSettings()
     try:
         workers = parse_workers(str(table.take("workers", (int, str), "auto or a number", AUTO)))
@@ -140,7 +140,7 @@ def take_thresholds(table: Table) -> Thresholds:
 
 
 def take_notifications(table: Table) -> Notifications:
-    """Take who is told of a run."""
+    """Take the settings of notifications."""
     url = table.text("ping_url")
     if url is not None and not _is_ping_url(url):
         # Who has the URL can ping: it is not repeated.

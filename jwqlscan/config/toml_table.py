@@ -1,4 +1,4 @@
-"""A TOML table, taken key by key: what is wrong or unknown is told by its key and file."""
+"""A TOML table, taken key by key: errors name the key and the file."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ class Lasting(NamedTuple):
     fits_bytes: int
 
 
-# Rows of a `Lasting` are compared by the hundred thousand: these are told apart by place.
+# Rows of a `Lasting` are compared by the hundred thousand: these are distinguished by position.
 _Row = Sequence[Any]
 
 
@@ -163,7 +163,7 @@ class AreaRows:
 
 @dataclass(slots=True)
 class Change:
-    """How much more there is of something; and whether the older run told anything of it."""
+    """A change, and whether the older run has a number for it."""
 
     files: int = 0
     apparent_bytes: int = 0

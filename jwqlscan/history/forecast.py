@@ -26,8 +26,8 @@ FloatArray = npt.NDArray[np.float64]
 WINDOW = timedelta(days=90)
 MIN_SPAN = timedelta(days=7)
 MIN_POINTS = 5
-FARTHEST = timedelta(days=20 * 365.25)  # beyond that a forecast says nothing
-# All pairs of so many points are 45,000 slopes, 1 ms; more points are thinned evenly.
+FARTHEST = timedelta(days=20 * 365.25)  # beyond that a forecast means nothing
+# All pairs of these are 45,000 slopes, 1 ms; more points are thinned evenly.
 _MAX_POINTS = 300
 _NORMAL_95 = 1.6449  # 5 % on each side: the interval holds 90 %
 _MAD_TO_SIGMA = 1.4826
@@ -59,7 +59,7 @@ class Trend:
     days: float
 
     def at(self, days: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Return the line, its lower and its upper end, so many days after the start."""
+        """Return the line, its lower and its upper end, at a number of days after the start."""
         spread = _NORMAL_95 * self.scatter
         return (
             self.level + self.per_day * days,
@@ -88,7 +88,7 @@ class Reached:
 
 
 def trend(dates: Sequence[datetime], values: Sequence[float]) -> Trend | None:
-    """Return the trend of the newest `WINDOW`, or None where there is too little to tell.
+    """Return the trend of the newest `WINDOW`, or None if there are too few points.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def trend(dates: Sequence[datetime], values: Sequence[float]) -> Trend | None:
 
 
 def reached(line: Trend | None, newest: float, limit: float) -> Reached | None:
-    """Return when a limit is reached; None where nothing can be said, or it does not grow.
+    """Return when a limit is reached; None without a trend or without growth.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ from jwqlscan.units import MAX_BYTES, format_minute
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A run's look into an area.
+    """The insight of a run into an area.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Look:
         The area's.
     folded : dict of str to int
     least_bytes : int
-        What a directory that is not told had at most.
+        Upper bound of directories that are not stored.
     product_extension : str
     untold : MissingBounds or None
         Bounds of the directories that are missing; None in runs of older versions.
@@ -112,7 +112,7 @@ def growth(
     rows : AreaRows
         What there was in these runs.
     top : int, optional
-        How many rows to tell, at most; default: all.
+        Maximum number of rows; default: all.
     parts : sequence of Part
         Other areas in the same two runs; those below this one know more of its directories.
     """
@@ -131,10 +131,10 @@ def growth(
             )
     else:
         changed = list(_projected(by, looks, rows, complete))
-    told = heapq.nsmallest(len(changed) if top is None else top, changed, key=_greatest_first)
+    reported = heapq.nsmallest(len(changed) if top is None else top, changed, key=_greatest_first)
     rest = None
-    if by != "directory" and len(told) < len(changed):
-        kept = {row.label for row in told}
+    if by != "directory" and len(reported) < len(changed):
+        kept = {row.label for row in reported}
         others = [row for row in changed if row.label not in kept]
         rest = GrowthRow(
             f"{len(others):,} more",
@@ -148,7 +148,7 @@ def growth(
         tuple(notes),
         rows.total(since.date_us),
         rows.total(until.date_us),
-        tuple(told),
+        tuple(reported),
         rest,
         changed=len(changed),
     )

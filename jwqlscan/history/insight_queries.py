@@ -30,7 +30,7 @@ from jwqlscan.store.validity import cell_key, plain
 from jwqlscan.system.clock import LATEST, latest_date
 from jwqlscan.text import escape_controls
 
-# What the report tells of each area: three windows, so many rows of each, so many points a row.
+# Limits of the report, per area: three windows, rows per window, points per row.
 WINDOWS = {"last": None, "7d": timedelta(days=7), "30d": timedelta(days=30)}
 REPORT_ROWS = 20
 SERIES_POINTS = 30
@@ -141,7 +141,7 @@ async def area_changes(store: Asked, area: Area, both: tuple[Look, Look]) -> lis
 
 
 async def read_looks(store: Asked, until: datetime | None = None) -> dict[Area, list[Look]]:
-    """Return every run's look into each area, ascending by date; default: none in the future."""
+    """Return the insight of every run per area, ascending by date; default: none in the future."""
     looks: dict[Area, list[Look]] = {}
     rows = await store.select(_LOOKS, until or latest_date())
     for group, area, date_us, complete, status, sample, path, details in rows:

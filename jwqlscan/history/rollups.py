@@ -33,7 +33,7 @@ def projection(cube: Cube, by: str) -> list[Row]:
     Returns
     -------
     list of Row
-        By program only files whose names say one, without what is allocated for them.
+        By program: only files with a program in their name, without allocated bytes.
     """
     if by == "program":
         rows = [Row(label, Sum(count, size)) for label, (count, size) in cube.programs.items()]
@@ -82,7 +82,7 @@ def _extension(of_products: str, key: CellKey) -> str:
 
 
 def _size_label(bits: int) -> str:
-    """Return what files of so many bits of size are: from half a power of two up to it."""
+    """Return the label of a size bucket: from half a power of two up to it."""
     if bits <= 1:
         return ("empty", "1 B")[bits]
     return f"{format_bytes(2 ** (bits - 1))} to under {format_bytes(2**bits)}"

@@ -1,1 +1,1 @@
-"""What a file name says."""
+"""File names: instrument, filetype and program."""

@@ -1,6 +1,6 @@
-"""JWST file names: which instrument and which product a FITS name says it is.
+"""JWST file names: the instrument and the product of a FITS file.
 
-Nothing but the name is looked at. A name that fits no known product is no error: it is told as
+Only the name is used. A name without a known product is not an error: it is counted as
 None, and whoever counts keeps a sample of its shape.
 
 Notes
@@ -24,7 +24,7 @@ from jwqlscan.model.tally import Product
 
 FITS = ".fits"
 
-# The class of a FITS file whose name says no known product: its extension.
+# The class of a FITS file whose name has no known product: its extension.
 UNRECOGNIZED = FileClass("", "fits")
 
 INSTRUMENT_LABELS = {
@@ -60,7 +60,7 @@ GUIDE_STAR_FILETYPES = frozenset([*_FILETYPES_BY_KIND["guide star"].split(), "ca
 WITH_ACTIVITY = frozenset(["wfscmb"])
 
 # What stage of the pipelines makes a filetype, beside those that guide star data is. Some are made
-# twice, of one exposure and of all of an association, under one suffix: the filetype does not tell.
+# twice, of one exposure and of all of an association, under one suffix: the filetype is the same.
 _FILETYPES_BY_STAGE = {
     "0/1": "uncal ramp rate rateints fitopt trapsfilled dark",
     "2": "bsub bsubints cal calints crf crfints",  # crf is made in stage 3, and called 2c
@@ -73,7 +73,7 @@ NO_STAGE = "other"
 STAGES = (*_FILETYPES_BY_STAGE, NO_STAGE)
 _STAGE_OF = {word: stage for stage, words in _FILETYPES_BY_STAGE.items() for word in words.split()}
 
-# What a name of a program starts with: this and so many digits, the program's number.
+# Names of a program begin with this and the program's number, of this many digits.
 PROGRAM_PREFIX = "jw"
 PROGRAM_DIGITS = 5
 
@@ -129,7 +129,7 @@ def stage(product: Product | FileClass) -> str:
 
 
 def program(name: str) -> str | None:
-    """Return the program that a name says its file is of, five digits; None if it says none."""
+    """Return the program in a name, five digits; None if it has none."""
     digits = name[len(PROGRAM_PREFIX) : len(PROGRAM_PREFIX) + PROGRAM_DIGITS]
     if (
         name.startswith(PROGRAM_PREFIX)
@@ -186,7 +186,7 @@ class Classifier:
         self._room = CACHE_ANSWERS
 
     def classify(self, name: str) -> Product | None:
-        """Return the product that a name says, or None if it is that of no known FITS product.
+        """Return the product of a name; None if it is not the name of a known FITS product.
 
         The name must end in exactly ``.fits``; the rest is matched ignoring ASCII case.
         """
@@ -233,7 +233,7 @@ class Classifier:
         return found
 
     def unrecognized(self, name: str) -> FileClass:
-        """Return the class of a FITS file whose name says no known product."""
+        """Return the class of a FITS file whose name has no known product."""
         return UNRECOGNIZED
 
     def kept_digits(self, with_programs: bool) -> tuple[int, int]:
@@ -243,7 +243,7 @@ class Classifier:
     def _learn(self, name: str) -> Product | None:
         product = self.classify(name)
         if not name.endswith(FITS) or not name.isascii():
-            return product  # told at once, so it needs no room in the cache
+            return product  # found at once: it needs no place in the cache
         if self._room <= 0:
             self._answers = {}
             self._room = CACHE_ANSWERS

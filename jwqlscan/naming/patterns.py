@@ -1,10 +1,10 @@
 """Patterns of file names that a user gives: checked before one is used.
 
 Three things are found out by walking the pattern's parse tree, without trying it on any name: that
-it says an instrument and a filetype; that no name, however hostile, keeps it long; and which digits
+it yields an instrument and a filetype; that no name makes it slow; and which digits
 of a name matter to it.
 
-How is told in `jwqlscan.naming.regex_safety`.
+`jwqlscan.naming.regex_safety` describes the method.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Pattern(NamedTuple):
         From which character up to which the digits matter, where they stand in runs of 3 or more:
         two names that differ only in other such digits are read alike.
     kept_with_program : tuple of int
-        The same where the program that a name says is asked for, too.
+        The same if the program is needed too.
     """
 
     regex: re.Pattern[str]

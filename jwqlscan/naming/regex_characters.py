@@ -1,4 +1,4 @@
-"""Sets of characters as bits, as the parse tree of a pattern tells them."""
+"""Sets of characters as bits, made from the parse tree of a pattern."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ MAX_WAYS = 10_000
 MAX_POSITIONS = 1000
 MAX_REPEATED = 100  # positions in one repetition: they are looked at in pairs
 
-# A run of so many digits is one whose digits the compiled reader leaves out of a name's shape.
+# The compiled reader leaves the digits of longer runs out of the shape of a name.
 _LONG_RUN = 3
 
 
@@ -124,7 +124,7 @@ class Automaton:
                 )
                 for bit in range(129)
             )
-        else:  # so many of the words may stand at one place
+        else:  # that many of the words may begin at one place
             self._ways *= max(
                 sum(word.startswith(other) for other in words if other is not None)
                 for word in words
@@ -178,7 +178,7 @@ class Automaton:
             ways.append(before * self._ways_in(loop) * self._ways_out(number))
         if self._ways * max(1, sum(ways)) > MAX_WAYS:
             raise ValueError(
-                "can take too long on a hostile name: say what each repeated or optional part "
+                "can take too long on a hostile name: state what each repeated or optional part "
                 "may hold so that it can't hold what comes after it, as in [a-z0-9]+_[a-z]+"
             )
 
@@ -191,7 +191,7 @@ class Automaton:
             for inside, outside in product(self._follow[position], repeat=2)
             if inside in loop and outside not in loop
         ):
-            return 1  # the next character says whether it goes on
+            return 1  # the next character decides whether it goes on
         for other in self._loops[number + 1 :]:
             both = self._taken_in(loop) & self._taken_in(other)
             if self._leads(loop, other, both):
@@ -277,7 +277,7 @@ class Automaton:
     def depends_on_digits(self, groups: Iterable[str]) -> bool:
         """Tell whether it matters which digits stand in runs of 3 or more.
 
-        They do to a position that takes some digits but not others, and in what these groups say.
+        They do at a position that takes some digits but not others, and inside these groups.
         """
         wanted = frozenset(groups)
         before = self._digits_before(self._follow)

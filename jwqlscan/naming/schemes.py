@@ -1,4 +1,4 @@
-"""Naming schemes: what an archive's file names say, JWST's or another's.
+"""Naming schemes: how the file names of an archive are read, of JWST's or another.
 
 `jwst` is the grammar in `jwqlscan.naming.jwst`. Every other scheme is some regular expressions,
 those of `BUILT_IN` as well as those of the configuration.
@@ -18,7 +18,7 @@ from jwqlscan.settings import JWST, Scheme
 if TYPE_CHECKING:
     from jwqlscan.naming.patterns import Pattern
 
-# What is stored of what a name says, in lower case.
+# A label as it is stored, in lower case.
 LABEL = re.compile(r"[a-z0-9][a-z0-9_.+-]{0,39}", re.ASCII)
 
 # A pattern may take any word for a filetype, and a hostile tree have any number of them.
@@ -56,7 +56,7 @@ BUILT_IN = {
     ),
     # Exposures (program, plan, pass, segment, observation, visit _ exposure _ detector _ optical
     # element _ suffix; older ones have no optical element, and the visit file's numbers), and
-    # mosaics of the cells of the sky. All are of the Wide Field Instrument, which most do not say.
+    # mosaics of the cells of the sky. All are of the Wide Field Instrument, which most do not name.
     "roman": Scheme(
         "roman",
         (".asdf",),
@@ -100,12 +100,12 @@ class NameClassifier(Protocol):
     Attributes
     ----------
     endings : tuple of str
-        Of the names that it tells anything of.
+        Endings of the names that it classifies.
     product_extension : str
         What extension its products have.
     program_prefix : str
     program_digits : int
-        What a name of a program starts with, whatever follows. 0: it takes `program` to say.
+        The prefix and number of digits that names of a program begin with. 0 digits: use `program`.
     """
 
     endings: tuple[str, ...]
@@ -114,7 +114,7 @@ class NameClassifier(Protocol):
     program_digits: int
 
     def classify(self, name: str) -> Product | None:
-        """Return the product that a name with one of the endings says, or None if it says none."""
+        """Return the product of a name with one of the endings; None if it has none."""
         ...
 
     def lookup(self, names: list[str]) -> list[Product | None]:
@@ -122,18 +122,18 @@ class NameClassifier(Protocol):
         ...
 
     def program(self, name: str) -> str | None:
-        """Return the program that a name says its file is of."""
+        """Return the program in a name; None if it has none."""
         ...
 
     def unrecognized(self, name: str) -> FileClass:
-        """Return the class of a file whose name has one of the endings and says no product."""
+        """Return the class of a file whose name has one of the endings but no product."""
         ...
 
     def kept_digits(self, with_programs: bool) -> tuple[int, int]:
         """Return from which character up to which digits matter in runs of 3 or more.
 
         Other digits there may differ: the names are classified alike and, `with_programs`, are of
-        the same program, unless `program_digits` tells those.
+        the same program, unless `program_digits` has those.
         """
         ...
 
@@ -181,20 +181,20 @@ class PatternClassifier:
         self._patterns = [_numbered(text, at) for at, text in enumerate(scheme.patterns, 1)]
         self._instruments = dict(scheme.instruments)
         self._reads_programs = any("program" in p.regex.groupindex for p in self._patterns)
-        # By what a name says; a dict is changed by single, atomic operations.
+        # By the labels in a name; each change of a dict is one atomic operation.
         self._products: dict[tuple[str, str], Product] = {}
 
     def classify(self, name: str) -> Product | None:
-        """Return the product that a name says, or None if it says none."""
+        """Return the product of a name; None if it has none."""
         match = self._match(name)
         if match is None:
             return None
-        said = (match["instrument"], match["filetype"])
-        product = self._products.get(said)
+        labels = (match["instrument"], match["filetype"])
+        product = self._products.get(labels)
         if product is None:
-            product = self._product(*said)
+            product = self._product(*labels)
             if product is not None and len(self._products) < MAX_PRODUCTS:
-                self._products[said] = product
+                self._products[labels] = product
             elif product not in self._products.values():
                 return None
         return product
@@ -204,17 +204,17 @@ class PatternClassifier:
         return [self.classify(name) for name in names]
 
     def program(self, name: str) -> str | None:
-        """Return the program that a name says its file is of."""
+        """Return the program in a name; None if it has none."""
         if not self._reads_programs:
             return None
         match = self._match(name)
-        said = None if match is None else match.groupdict().get("program")
-        if not said or not LABEL.fullmatch(said.lower()):
+        program = None if match is None else match.groupdict().get("program")
+        if not program or not LABEL.fullmatch(program.lower()):
             return None
-        return said.lower()
+        return program.lower()
 
     def unrecognized(self, name: str) -> FileClass:
-        """Return the class of a file whose name has one of the endings and says no product."""
+        """Return the class of a file whose name has one of the endings but no product."""
         return FileClass("", name.rpartition(".")[2].lower())
 
     def kept_digits(self, with_programs: bool) -> tuple[int, int]:

@@ -291,15 +291,15 @@ def suspicions(
     """Return why totals are not to be believed, though they are complete: they fell too far.
 
     An archive of which a part was unmounted, or a storage pool that shows an old copy, answers
-    every question, and tells no error.
+    every question, and reports no error.
 
     Parameters
     ----------
     areas : sequence of AreaSnapshot
     before : mapping
-        What the last complete run found or, before there is one, JWQL's newest rows say.
+        What the last complete run found or, before there is one, JWQL's newest rows.
     max_drop_percent : int
-        How far a group's total may fall, in percent of what it was: below, nothing is said.
+        How far a group's total may fall, in percent of what it was, without a suspicion.
 
     Notes
     -----

@@ -172,7 +172,7 @@ class Recorder:
             await self._mark_page(attempt)
         try:
             return await self._metrics(attempt, snapshot, store_down)
-        except Exception as error:  # a limit of the host, say; the snapshot is stored
+        except Exception as error:  # such as a limit of the host; the snapshot is stored
             return [f"metrics: {cause_of(error)}"]
 
     async def _fail(self, error: Exception) -> None:

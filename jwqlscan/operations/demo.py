@@ -26,12 +26,12 @@ from jwqlscan.units import TIB_BYTES, counted, format_bytes, format_count
 
 MARKER = ".made-by-jwqlscan-demo"
 SEED = 20211225  # the launch
-NOTE = "Sparse files: on the disk they take less room than their sizes say"
+NOTE = "Sparse files: on the disk they occupy less than their sizes"
 PROGRAMS = 24
 HISTORY_DAYS = 730
 HISTORY_STEP_DAYS = 5
 DAILY_DAYS = 90  # the newest of them, run by run
-INSIGHT_DAYS = 31  # the newest of them with what the report tells of programs and directories
+INSIGHT_DAYS = 31  # the newest of them with numbers per program and directory
 INSIGHT_STEP_DAYS = 30  # and of those before one so often
 _MISSED = range(36, 44)  # days ago without a run: a gap in the plots
 _UNREADABLE = (17, 58)  # days ago on which a part could not be read
@@ -110,14 +110,14 @@ class Demonstration:
     exit_code: ExitCode
 
 
-async def run_demo(directory: str, say: Callable[[str], object]) -> Demonstration:
+async def run_demo(directory: str, report_line: Callable[[str], object]) -> Demonstration:
     """Make the demonstration in a directory and run on it.
 
     Parameters
     ----------
     directory : str
         Made if it does not exist; one made by an earlier demonstration is used again.
-    say : callable
+    report_line : callable
         Told, line by line, what was done.
 
     Raises
@@ -129,13 +129,13 @@ async def run_demo(directory: str, say: Callable[[str], object]) -> Demonstratio
     new = _claim(directory)
     if new:
         count, size = _make_files(directory)
-        say(f"made {counted(count, 'sparse file')} ({format_bytes(size)}) in {directory}")
+        report_line(f"made {counted(count, 'sparse file')} ({format_bytes(size)}) in {directory}")
     config = load_config(os.path.join(directory, "config.toml"))
     logging.getLogger(__name__).debug("demo in %s", escape(directory))
     outcome = await run(config, with_report=False)
     for area in outcome.snapshot.areas:
         tally = area.tally
-        say(
+        report_line(
             f"measured {area.group} {area.name}: {counted(tally.files, 'file')}, "
             f"{format_bytes(tally.apparent_bytes)}, {format_count(tally.fits_files)} FITS"
         )
@@ -143,11 +143,13 @@ async def run_demo(directory: str, say: Callable[[str], object]) -> Demonstratio
         async with open_store(config.database_url) as store:
             for sample in _samples(outcome.snapshot):
                 await store.record(sample)
-        say(f"added {HISTORY_DAYS} days of made-up history, marked as sample data in the report")
+        report_line(
+            f"added {HISTORY_DAYS} days of made-up history, marked as sample data in the report"
+        )
     written = await report(config, note=NOTE)
-    say(f"stored in {outcome.store}")
-    say(f"configuration: {config.file}")
-    say(f"report: {written[0]}")
+    report_line(f"stored in {outcome.store}")
+    report_line(f"configuration: {config.file}")
+    report_line(f"report: {written[0]}")
     return Demonstration(config.file, written[0], outcome.exit_code)
 
 

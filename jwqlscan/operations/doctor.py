@@ -73,7 +73,7 @@ async def examine(config: Config) -> list[Diagnosis]:
         ("JWQL's tables", _jwql_tables),
         ("reader", _reader),
         ("disk space", _room),
-        ("who is told", _notifications),
+        ("notifications", _notifications),
         ("clock", _clock),
         ("last run", _last_run),
         ("spool", partial(_spool, found)),
@@ -238,13 +238,13 @@ async def _room(config: Config) -> str:
 
 
 async def _notifications(config: Config) -> str:
-    """Look at what is called and written when a run ended; nobody is told anything now."""
-    told = []
+    """Check what is called and written at the end of a run; nobody is notified now."""
+    receivers = []
     if config.metrics_path:
         await check_metrics(config)
-        told.append(f"metrics in {escape(config.metrics_path)}")
+        receivers.append(f"metrics in {escape(config.metrics_path)}")
     if config.notifications.ping_url:
-        told.append("a dead-man's switch, by notify.ping_url")
+        receivers.append("a dead-man's switch, by notify.ping_url")
     if config.notifications.command:
         program = config.notifications.command[0]
         if not (os.path.isfile(program) and os.access(program, os.X_OK)):
@@ -253,8 +253,10 @@ async def _notifications(config: Config) -> str:
             reason = untrusted_reason(program, os.stat(program))
         if reason:
             raise JwqlscanError(f"{config.where('notify.command')}: {escape(program)} {reason}")
-        told.append(escape(program))
-    return ", ".join(told) or "nobody: metrics.path, notify.ping_url and notify.command are not set"
+        receivers.append(escape(program))
+    return (
+        ", ".join(receivers) or "none: metrics.path, notify.ping_url and notify.command are not set"
+    )
 
 
 async def _clock(config: Config) -> str:

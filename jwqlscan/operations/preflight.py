@@ -55,7 +55,7 @@ async def check_outside(
     config : Config
     areas : sequence of Area
     found : mapping of str to RootInfo
-        The identities of the areas' directories: this process does not look at them itself.
+        The identities of the areas' directories: this process does not touch them.
 
     Raises
     ------

@@ -252,8 +252,8 @@ async def _attempt(
         warnings.append(LastingWarning(problem))
     for warning in await unreported(config.state_path, warnings, all_known=not is_down):
         log.warning("%s", warning)
-    told = (*stored.errors, *this.warnings, *warnings)
-    return Outcome(snapshot, code, stored.location, written, told)
+    lines = (*stored.errors, *this.warnings, *warnings)
+    return Outcome(snapshot, code, stored.location, written, lines)
 
 
 async def _report(config: Config, store: Store) -> tuple[tuple[str, ...], str]:
@@ -268,7 +268,7 @@ async def _report(config: Config, store: Store) -> tuple[tuple[str, ...], str]:
 
 
 def _ending(outcome: Outcome) -> Ending:
-    """Return what others are told: counts and sizes, no names."""
+    """Return the summary for notifications: counts and sizes, no names."""
     snapshot = outcome.snapshot
     totals = [
         f"{area.group} {counted(area.tally.files, 'file')},"

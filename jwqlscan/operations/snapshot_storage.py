@@ -131,7 +131,7 @@ async def thin(config: Config, store: Store) -> list[str]:
 
 
 async def failure_line(store: Store, error: JwqlscanError) -> str:
-    """Return what is to be said of a failure; a damaged store is moved aside first."""
+    """Return the line that reports a failure; a damaged store is moved aside first."""
     if isinstance(error, StoreDamagedError):
         return await store.quarantine() or str(error)
     return str(error)

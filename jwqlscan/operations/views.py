@@ -39,7 +39,7 @@ from jwqlscan.system.clock import latest_date
 from jwqlscan.text import escape
 from jwqlscan.units import format_minute, format_time
 
-# Among so many runs before one there is a complete one to compare it with, or it is compared with
+# Among this many runs before one there is a complete one to compare it with, or it is compared with
 # none.
 COMPLETE_WITHIN = 30
 
@@ -214,7 +214,7 @@ async def compare_runs(
     ----------
     database_url : str
     since : datetime or timedelta or str
-        A date, aware; so long before the newest run; or ``last``, the run before that.
+        A date, aware; a time before the newest run; or ``last``, the run before that.
     by : str
         One of `jwqlscan.history.insight.GROWTH_BY`.
     area : str

@@ -1,4 +1,4 @@
-"""The scanning process: surveys roots and walks them, told what to do by its parent.
+"""The scanning process: probes roots and walks them, by order of its parent.
 
 It alone touches the scanned trees, so that a mount that hangs takes only this process with it.
 Orders come as JSON lines on standard input, answers go as JSON lines to standard output; nothing
@@ -13,7 +13,7 @@ Orders::
 Answers: one ``{"probe": index, ...}`` a path; ``{"progress": [...]}`` now and then; at the end
 one ``{"result": {...}}``, or ``{"lost": path, "errno": n}`` for a root that is no longer what was
 probed, or ``{"failed": traceback}`` for a bug. A probe with `then_scan` goes on
-to scan what it found, without another order, if all is there and on one filesystem. When told to
+to scan what it found, without another order, if all is there and on one filesystem. When ordered to
 stop, the result is what is known by then: this thread never touches a tree once workers walk it, so
 it can answer while all of them hang.
 """
@@ -49,7 +49,7 @@ from jwqlscan.system.mounts import read_mount_table
 if TYPE_CHECKING:
     from jwqlscan.naming.schemes import NameClassifier
 
-# How often the parent is told of progress, about.
+# Interval of progress messages to the parent, about.
 PROGRESS_SECONDS = 0.1
 
 # A root that took this long to open and look into is on storage that answers slowly: all workers
@@ -68,7 +68,7 @@ def main() -> None:
     """Serve the parent until it closes standard input."""
     gc.set_threshold(YOUNG_OBJECTS)
     descriptors = _raise_descriptor_limit()
-    with contextlib.suppress(BrokenPipeError):  # the parent is gone, and nobody is left to tell
+    with contextlib.suppress(BrokenPipeError):  # the parent is gone: nobody reads this
         _Child(descriptors).serve()
     os._exit(0)  # at once, whatever the threads are doing
 
@@ -92,14 +92,14 @@ def useful_workers(wanted: int, descriptors: int) -> int:
 
 
 def _classifier(settings: dict[str, Any]) -> NameClassifier:
-    """Return what tells products, by the scheme that `settings_record` wrote."""
+    """Return the classifier of the scheme that `settings_record` wrote."""
     name, endings, patterns, instruments = settings["scheme"]
     if name == JWST:
         return Classifier(settings["extra_filetypes"])
     from jwqlscan.naming.schemes import PatternClassifier  # the usual scan begins sooner without
 
-    said = tuple((text, instrument) for text, instrument in instruments)
-    return PatternClassifier(Scheme(name, tuple(endings), tuple(patterns), said))
+    tokens = tuple((text, instrument) for text, instrument in instruments)
+    return PatternClassifier(Scheme(name, tuple(endings), tuple(patterns), tokens))
 
 
 class _ProbedRoot(NamedTuple):
@@ -161,7 +161,7 @@ class _Child:
                     self._guarded(partial(self._obey, json.loads(line)))
             if self._wake_read in ready:
                 os.read(self._wake_read, 16)
-                # What is to be done is told by the flags, not by the byte: a probe's may come
+                # The flags, not the byte, state what is to be done: a probe's may come
                 # after the scan was ordered, and several may come as one.
                 if self._all_probed:
                     self._all_probed = False

@@ -76,7 +76,7 @@ class ChildProcess:
     def order(self, order: dict[str, Any]) -> None:
         """Send an order; the child reads its orders at once, so that this never waits."""
         data = json.dumps(order).encode("ascii") + b"\n"
-        with contextlib.suppress(BrokenPipeError):  # it died: the end of its answers says so
+        with contextlib.suppress(BrokenPipeError):  # it died: the end of its messages shows it
             while data:
                 data = data[os.write(self._orders, data) :]
 

@@ -1,4 +1,4 @@
-"""What a scan tells while it runs: the seam between the job and whoever shows it."""
+"""Progress of a scan: the interface between a run and what displays it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """What threads wait for: storage, or the interpreter's lock.
 
-Both look alike in all that is counted of a process: little done, many waits. The kernel tells the
-system call a thread is in (proc(5), /proc/pid/task/tid/syscall): one that waits for another thread
-is in futex(2), one that waits for storage is not.
+Both look alike in the counters of a process: little done, many waits. The kernel has the system
+call that a thread is in (proc(5), /proc/pid/task/tid/syscall): a thread that waits for another is
+in futex(2), one that waits for storage is not.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import contextlib
 import os
 from collections.abc import Iterable
 
-# futex(2) by number, as nothing tells it: x86-64, and the generic table of newer architectures.
+# futex(2) by number, as no module has it: x86-64, and the generic table of newer architectures.
 _FUTEX = {"x86_64": 202, "aarch64": 98, "riscv64": 98, "loongarch64": 98}.get(os.uname().machine)
 
 
@@ -26,7 +26,7 @@ def in_storage(threads: Iterable[int]) -> float | None:
     Returns
     -------
     float or None
-        None if the kernel does not tell, or there are no threads.
+        None if the kernel does not report it, or there are no threads.
     """
     found = waiting = 0
     for thread in threads:

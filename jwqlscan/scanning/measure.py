@@ -110,7 +110,7 @@ class Measurement:
         self._limits = settings.directories
         workers = settings.workers
         results = [walk.record for walk in walks if walk.record]
-        # 0 is auto: then the number that was of use is told.
+        # 0 is auto: then the number that was of use.
         self.workers: int = workers or max((result["workers"] for result in results), default=0)
         self.seconds: float = max((result["seconds"] for result in results), default=0.0)
         self.reader = results[0]["reader"] if results else ""
@@ -152,7 +152,7 @@ class Measurement:
     def union(self, areas: Sequence[AreaMeasure], path: str = "/") -> Tally:
         """Return the tally of several areas together: what they share counts once.
 
-        Its directories are told as those below `path`.
+        Its directories are relative to `path`.
         """
         segments = frozenset[int]().union(*(area.segments for area in areas))
         tally = self._sum(segments)
@@ -176,7 +176,7 @@ class Measurement:
         number = numbers[found.device, found.inode]
         segments = self._closure(number)
         tally = self._sum(segments)
-        # Where the roots in it lie only the kernel's own paths tell: one may be configured as a
+        # Only the kernel's own paths show where the roots in it lie: one may be configured as a
         # symbolic link to what lies in another.
         trees = {
             real: self._trees[one] for one, (_, real) in self._paths.items() if one in segments
@@ -259,14 +259,16 @@ async def measure(
     latest: dict[int, Progress] = {}
 
     async def walk(device: int, supervisor: Supervisor) -> None:
-        def told(progress: Progress) -> None:
+        def forward(progress: Progress) -> None:
             latest[device] = progress
             on_progress(_total(list(latest.values())))
 
         other_roots = OtherRoots(
             tuple(real for other in reals if other != device for real in reals[other]), together
         )
-        walks.append(await supervisor.scan(device, roots, settings, told, deadlines, other_roots))
+        walks.append(
+            await supervisor.scan(device, roots, settings, forward, deadlines, other_roots)
+        )
 
     others = [Supervisor() for _ in list(roots.by_device)[1:]]
     try:
@@ -281,8 +283,8 @@ async def measure(
     for one in measurement.areas:
         if not any(other.segments and other.state != "failed" for other in measurement.areas):
             raise ScanFailedError(
-                f"{escape(one.area.path)} {one.state}: {one.note}; nothing is stored: "
-                "mend that, then run again"
+                f"{escape(one.area.path)} {one.state}: {one.note}; nothing was stored; "
+                "fix this and run again"
             )
     return measurement
 

@@ -1,4 +1,4 @@
-"""What a parent and its scanning processes say to each other, and how roots are numbered."""
+"""Messages between the parent and its scanning processes; numbers of the roots."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Roots(NamedTuple):
 
 
 class OtherRoots(NamedTuple):
-    """What other processes read, side by side with the one that is told so.
+    """The roots that other processes read at the same time.
 
     Attributes
     ----------
@@ -92,8 +92,8 @@ def scan_settings(questions: Sequence[str], top: int, base: ScanSettings) -> Sca
     A sum that is not asked for costs nothing.
     """
     now = int(time.time()) if set(questions) - {BY_DIRECTORY} else 0
-    told = DirectoryLimits(0, 1, top) if BY_DIRECTORY in questions else NO_DIRECTORIES
-    return replace(base, ages_from_s=now, directories=told)
+    limits = DirectoryLimits(0, 1, top) if BY_DIRECTORY in questions else NO_DIRECTORIES
+    return replace(base, ages_from_s=now, directories=limits)
 
 
 def begin_scan(paths: Sequence[str], settings: ScanSettings) -> ChildProcess:

@@ -35,12 +35,12 @@ TAKE_ITEMS = 64
 HIGH_LOAD = 0.85
 LOW_LOAD = 0.6
 
-# A processor that others use shows as a low load too. What tells slow storage from it is that
+# A processor that others use shows as a low load too. Slow storage differs from it in that
 # workers wait (voluntary context switches), or that next to no processor time is used at all:
 # at 100 ms an answer one worker waits ten times a second, less than once an interval.
 IDLE_LOAD = 0.05
 
-# Between two looks at that, if the last one changed something and if nothing has changed for some
+# Interval of these checks, if the last one changed something and if nothing has changed for some
 # time: each takes the interpreter's lock from a worker some times.
 MIN_INTERVAL_S = 0.01
 MAX_INTERVAL_S = 0.08
@@ -49,7 +49,7 @@ MAX_INTERVAL_S = 0.08
 MANY_WORKERS = 4
 
 # A processor that is busy with the workers of slow storage looks like one that is busy with workers
-# in each other's way. While storage keeps so many of them waiting, they are not.
+# in each other's way. While storage keeps this share of them waiting, they are not.
 FEW_IN_STORAGE = 0.5
 MANY_IN_STORAGE = 0.7
 SAMPLED_WORKERS = 8
@@ -301,7 +301,7 @@ class Pool:
     def _recruit(self) -> list[WorkerProgress]:
         """Enlist the workers that the limit allows and that are not there yet (under the lock).
 
-        Not once the scan is over: the last worker has said so, or is about to.
+        Not once the scan is over: the last worker has reported it, or is about to.
         """
         if self._over:
             return []
@@ -325,7 +325,7 @@ class Pool:
                 return
 
     def _settle(self, added: int) -> None:
-        """Wake those who can go on, and say how many more could (under the lock)."""
+        """Wake those who can go on, and return how many more could (under the lock)."""
         room = min(self._waiting, self._limit - self._busy)
         if self._stack and room > 0 and added > 0:
             self._ready.notify(min(added, room))

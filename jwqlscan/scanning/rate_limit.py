@@ -12,7 +12,7 @@ BURST_NS = 10_000_000
 
 NICENESS = 19
 
-# ioprio_set(2) by number, as neither os nor any header tells it: x86-64, and the generic table
+# ioprio_set(2) by number, as neither os nor any header has it: x86-64, and the generic table
 # that newer architectures share.
 _IOPRIO_SET = {"x86_64": 251, "aarch64": 30, "riscv64": 30, "loongarch64": 30}
 _IOPRIO_WHO_PROCESS = 1

@@ -31,7 +31,7 @@ class ScanRules(NamedTuple):
     age_limits : tuple of int
         As `jwqlscan.model.cube.age_limits` gives them; without any no cube is made.
     directories : Limits
-        Which directories' sums are told.
+        Limits of the table of directories.
     """
 
     exclude: tuple[str, ...] = ()

@@ -32,7 +32,7 @@ _READ_BYTES = 1 << 16
 # A process that closed its output is about to be over.
 END_SECONDS = 1.0
 
-# A process told to stop answers at once, unless the machine is very busy.
+# A process that is to stop answers at once, unless the machine is very busy.
 STOP_SECONDS = 5.0
 
 
@@ -120,7 +120,7 @@ class _Watch:
             self._see_life()
 
     def give_up(self) -> None:
-        """Name the reason, and leave the child the time to say what it knows."""
+        """Set the reason, and leave the child time to send what it has."""
         if time.monotonic() >= self._deadlines.deadline:
             self.state, self.note = "stopped", "the time allowed by scan.max_runtime was over"
         else:
@@ -136,7 +136,7 @@ class _Watch:
 class Supervisor:
     """A scanning process.
 
-    Its pipe is read when the event loop says that it is ready, and the process is not waited for:
+    Its pipe is read when the event loop reports it as ready, and the process is not waited for:
     one that is stuck in the kernel can't be.
 
     Parameters
@@ -166,7 +166,7 @@ class Supervisor:
         return answer
 
     async def probe(self, paths: Sequence[str], timeout_s: float) -> dict[str, RootInfo]:
-        """Open each path as a directory, in the child, and say what was found.
+        """Open each path as a directory, in the child, and return what was found.
 
         A path that gives no answer in time is found as ETIMEDOUT.
 

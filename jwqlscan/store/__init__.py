@@ -123,7 +123,7 @@ class Store(Protocol):
         Returns
         -------
         list of str
-            A line for each obstacle: a right that is missing, say.
+            A line for each obstacle, for example a missing privilege.
 
         Raises
         ------
@@ -132,7 +132,7 @@ class Store(Protocol):
         ...
 
     async def quarantine(self) -> str:
-        """Move a damaged file out of the way, and return a line that says so.
+        """Move a damaged file out of the way, and return a line that reports it.
 
         Called after `StoreDamagedError` by whoever holds the run's lock. Returns "" where another
         look finds no damage.

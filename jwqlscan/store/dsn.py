@@ -61,7 +61,7 @@ def check_form(url: str) -> None:
 
 
 def default_sslmode(url: str, environ: Mapping[str, str]) -> str | None:
-    """Return ``require`` if a password would cross a network and nobody said whether in clear.
+    """Return ``require`` if a password would cross a network and the URL does not set `sslmode`.
 
     None leaves it to the URL, to PGSSLMODE or to the service file that it names; and to asyncpg's
     default (TLS if the server has it) for a server on this host.

@@ -14,7 +14,7 @@ from jwqlscan.system.clock import latest_date
 from jwqlscan.text import escape_controls
 from jwqlscan.units import format_time
 
-# A message names a path, which is at most 4096 bytes long, and says what to do next.
+# A message names a path, which is at most 4096 bytes long, and has the next step.
 MAX_CAUSE = 5000
 
 _NOT_NOTED = "the cause is not known: it was noted by an older jwqlscan, or by another program"
@@ -96,7 +96,7 @@ async def record_failure(store: Store, failure: Failure) -> None:
     row = failure._replace(cause=failure.cause[:MAX_CAUSE])
     try:
         await _insert(store, row)
-    except SnapshotRefusedError:  # names that the database's encoding lacks: LATIN1, say
+    except SnapshotRefusedError:  # names that the database's encoding (such as LATIN1) lacks
         host, cause, log_file = map(_ascii, (row.host, row.cause, row.log_file))
         await _insert(store, row._replace(host=host, cause=cause, log_file=log_file))
 

@@ -85,7 +85,7 @@ async def gaps(store: Store) -> list[str]:
 
 
 async def jwql_gaps(store: Store) -> list[str]:
-    """Return `gaps` of tables that JWQL made; there is no need to look at our own each night."""
+    """Return `gaps` of tables that JWQL made; our own tables need no check each night."""
     catalog = await store.catalog()
     date = catalog.get("filesystem_general", {}).get("date")
     return await gaps(store) if date is not None and date.type_name == "timestamp" else []

@@ -1,4 +1,4 @@
-"""What JWQL's newest rows say of each area: all there is to compare with before a run of ours."""
+"""JWQL's newest numbers of each area: what the first run is compared with."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _CENTRAL = (
 
 
 async def jwql_areas(store: Asked, until: datetime) -> dict[tuple[str, str], LastArea]:
-    """Return what JWQL's newest rows up to a date say, by (group, area); empty without any.
+    """Return JWQL's newest numbers up to a date, by (group, area); empty without any.
 
     Of the archive JWQL counted files, links to files among them, in all only. Of central storage it
     kept bytes: an area that used any counts as one file here, which is enough to notice that it is

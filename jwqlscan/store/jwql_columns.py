@@ -16,7 +16,7 @@ _INTEGER_NAMES = {"int2": "SMALLINT", "int4": "INTEGER", "int8": "BIGINT"}
 
 
 class Column(NamedTuple):
-    """What the catalog says of a column.
+    """A column as the catalog describes it.
 
     Attributes
     ----------

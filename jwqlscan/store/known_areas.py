@@ -48,7 +48,7 @@ async def last_areas(
     Returns
     -------
     dict of (str, str) to LastArea
-        By (group, area). Empty before there is a run: `store.jwql_areas` says what JWQL found.
+        By (group, area). Empty before there is a run: `store.jwql_areas` has what JWQL found.
     """
     return _by_area(await store.select(_LAST, until or LATEST, WITHIN_RUNS))
 

@@ -64,7 +64,7 @@ def password_for(url: str, environ: Mapping[str, str]) -> str | None:
 
 
 def uses_service(url: str, environ: Mapping[str, str]) -> bool:
-    """Return whether a service file says where the database is, and for whom."""
+    """Return whether a service file has the host and the user of the database."""
     return "service" in parse_qs(urlsplit(url).query) or "PGSERVICE" in environ
 
 

@@ -59,7 +59,7 @@ _STARTUP_SETTINGS = {
     "application_name": f"jwqlscan {__version__}",
     "timezone": "UTC",  # what a JWQL date without a time zone is taken as
 }
-# The server's own limits, milliseconds, a little tighter: its message says more than ours. And its
+# The server's own limits, milliseconds, a little tighter: its messages have more details. And its
 # keepalives, seconds: the locks of a host that lost power are free after two minutes, not hours.
 _TRANSACTION_SETTINGS = {
     "timezone": "'UTC'",

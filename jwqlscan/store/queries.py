@@ -29,7 +29,7 @@ class Asked(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class AreaRow:
-    """What a stored run says of an area; sizes in bytes, None where df gave no answer."""
+    """The numbers of an area in a stored run; sizes in bytes, None where df gave no answer."""
 
     run_id: str
     group: str
@@ -139,7 +139,7 @@ _AREAS = (
 )
 
 # What a row's run was; "" is a row that JWQL itself wrote.
-_TOLD = (
+_ORIGIN = (
     "CASE WHEN r.sample THEN 'sample' WHEN r.suspicions <> '[]' THEN 'suspect'"
     " ELSE coalesce(r.status, '') END"
 )
@@ -152,29 +152,29 @@ _NOT_IN = (
 _TIB = f"{TIB_BYTES}.0"
 GENERAL = (
     (
-        "SELECT date, told, total_file_count, total_file_size, fits_file_count, fits_file_size,"  # noqa: S608 - names of our own
-        " used, available FROM (SELECT {date:t.date} AS date, {told} AS told, total_file_count,"
+        "SELECT date, origin, total_file_count, total_file_size, fits_file_count, fits_file_size,"  # noqa: S608 - names of our own
+        " used, available FROM (SELECT {date:t.date} AS date, {origin} AS origin, total_file_count,"
         " total_file_size, fits_file_count, fits_file_size, used, available"
         " FROM filesystem_general t LEFT JOIN scan_run r ON r.date = {date:t.date}"
-        f" UNION ALL SELECT r.date, {{told}}, a.files, a.apparent_bytes / {_TIB}, a.fits_files,"
+        f" UNION ALL SELECT r.date, {{origin}}, a.files, a.apparent_bytes / {_TIB}, a.fits_files,"
         f" a.fits_bytes / {_TIB}, a.used_bytes / {_TIB}, a.available_bytes / {_TIB} FROM {_NOT_IN})"
         " AND a.area_group = 'archive' AND a.area = 'all') AS rows"
         " WHERE date BETWEEN {date:$1} AND {date:$2} ORDER BY date"
     )
-    .replace("{told}", _TOLD)
+    .replace("{origin}", _ORIGIN)
     .replace("{table}", "filesystem_general")
 )
 CENTRAL = (
     (
-        "SELECT date, told, area, size, used, available FROM (SELECT {date:t.date} AS date,"  # noqa: S608 - names of our own
-        " {told} AS told, {text:t.area} AS area, size, used, available FROM central_storage t"
+        "SELECT date, origin, area, size, used, available FROM (SELECT {date:t.date} AS date,"  # noqa: S608 - names of our own
+        " {origin} AS origin, {text:t.area} AS area, size, used, available FROM central_storage t"
         " LEFT JOIN scan_run r ON r.date = {date:t.date}"
-        f" UNION ALL SELECT r.date, {{told}}, a.area, a.size_bytes / {_TIB},"
+        f" UNION ALL SELECT r.date, {{origin}}, a.area, a.size_bytes / {_TIB},"
         f" a.apparent_bytes / {_TIB}, a.available_bytes / {_TIB} FROM {_NOT_IN}"
         " AND {text:g.area} = a.area) AND a.area_group = 'central') AS rows"
         " WHERE date BETWEEN {date:$1} AND {date:$2} AND ($3 = '' OR area = $3) ORDER BY date"
     )
-    .replace("{told}", _TOLD)
+    .replace("{origin}", _ORIGIN)
     .replace("{table}", "central_storage")
 )
 # JWQL's rows too: its clock may have been wrong as well. A limit, as a wrong import has thousands.
@@ -185,24 +185,24 @@ _FUTURE = (
 )
 _ARCHIVE_AREA = (
     "SELECT {date:r.date},"
-    " {told},"
+    " {origin},"
     " files, apparent_bytes, fits_files, fits_bytes,"
     " size_bytes, used_bytes, available_bytes FROM scan_area a JOIN scan_run r USING (run_id)"
     " WHERE area_group = 'archive' AND area = $2 AND r.date >= {date:$1} ORDER BY 1"
-).replace("{told}", _TOLD)
+).replace("{origin}", _ORIGIN)
 # Products of our runs are in our own table even where JWQL's could not take them.
 _PRODUCT = (
-    "SELECT date, min(told), CAST(sum(count) AS BIGINT), sum(size) FROM ("
-    "SELECT {date:t.date} AS date, '' AS told, {text:t.instrument} AS instrument,"
+    "SELECT date, min(origin), CAST(sum(count) AS BIGINT), sum(size) FROM ("
+    "SELECT {date:t.date} AS date, '' AS origin, {text:t.instrument} AS instrument,"
     " {text:t.filetype} AS filetype, t.count, t.size FROM filesystem_instrument t"
     " WHERE {date:t.date} BETWEEN {date:$1} AND {date:$2}"
     " AND NOT EXISTS (SELECT 1 FROM scan_run r WHERE r.date = {date:t.date})"
-    " UNION ALL SELECT r.date, {told}, p.instrument, p.filetype, p.count,"
+    " UNION ALL SELECT r.date, {origin}, p.instrument, p.filetype, p.count,"
     " p.bytes / 1099511627776.0 FROM scan_run r JOIN scan_product p USING (run_id)"
     " WHERE p.area_group = 'archive' AND p.area = 'all' AND r.date BETWEEN {date:$1} AND {date:$2}"
     ") AS rows WHERE ($3 = '' OR instrument = $3) AND ($4 = '' OR filetype = $4)"
     " GROUP BY date ORDER BY date"
-).replace("{told}", _TOLD)
+).replace("{origin}", _ORIGIN)
 
 _LAST_PRODUCTS = (
     "SELECT {text:instrument}, {text:filetype} FROM filesystem_instrument"

@@ -411,7 +411,7 @@ def _area_row(run_id: str, area: AreaSnapshot) -> Row:
 
 
 def _int64(value: int | None) -> int | None:
-    # Some network and FUSE filesystems say 2**64 - 1 where they mean that there is no limit.
+    # Some network and FUSE filesystems report 2**64 - 1 where there is no limit.
     return None if value is None or value > _INT64_MAX else value
 
 

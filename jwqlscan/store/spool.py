@@ -56,7 +56,7 @@ class Flushed:
     stored : int
         Snapshots that the store has now.
     set_aside : mapping of str to str
-        A file that was moved to ``bad`` (the path it had) to a line that says why. These lines
+        A file that was moved to ``bad`` (the path it had) to a line with the reason. These lines
         are logged as errors already.
     warnings : tuple of str
         The store's, those of :func:`crowding`, and what waits for another store or for a newer
@@ -104,9 +104,9 @@ async def put(
 
 
 async def flush(directory: str, store: Store) -> list[str]:
-    """Store what waits, oldest first, and return what is to be said of it.
+    """Store what waits, oldest first, and return lines to report.
 
-    See :func:`store_waiting`, which tells the outcome of each file too.
+    See :func:`store_waiting`, which returns the outcome of each file.
     """
     flushed = await store_waiting(directory, store)
     return [*flushed.set_aside.values(), *flushed.warnings]
@@ -211,7 +211,7 @@ async def _in_time(path: str, function: Callable[[str], Result], argument: str) 
 
 
 class _NoSnapshotError(Exception):
-    """A file holds no snapshot; says why."""
+    """A file is not a snapshot; the text is the reason."""
 
 
 def _read(path: str) -> tuple[Snapshot, str, bool]:
@@ -277,7 +277,7 @@ def _refuse_constant(name: str) -> float:
 
 
 def _check_types(value: Any, wanted: Any, where: str) -> None:  # noqa: ANN401 - what JSON has
-    """Refuse a value that is not of the type that the records' classes say; JSON has its own.
+    """Refuse a value whose type is not that of the record class; JSON has its own types.
 
     Raises
     ------
@@ -317,7 +317,7 @@ def _remove(path: str) -> list[str]:
 
 
 async def _set_aside(path: str, reason: str) -> str:
-    """Move a file to ``bad``, with the reason beside it, and return a line that says so."""
+    """Move a file to ``bad``, with the reason beside it, and return a line that reports it."""
     place = os.path.join(os.path.dirname(path), BAD)
     try:
         target = await in_time(path, _move, path, place)

@@ -69,7 +69,7 @@ def count_for_others(directory: str, location: str, *, configured: bool) -> int:
 
 
 def crowding(directory: str) -> list[str]:
-    """Return a warning if so much waits, or for so long, that somebody must look after the store.
+    """Return a warning if too much waits, or for too long.
 
     Nothing is deleted: it is what the archive was, and can't be measured again.
     """

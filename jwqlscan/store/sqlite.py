@@ -137,7 +137,7 @@ class SqliteStore:
         )
 
     async def quarantine(self) -> str:
-        """Move a damaged file out of the way, and return a line that says so; "" if it is well."""
+        """Move a damaged file out of the way, and return a line that reports it; "" if it is not damaged."""
 
         def work() -> str:
             path = os.path.abspath(self._path)
@@ -380,7 +380,7 @@ class SqliteStore:
 
 
 def fstype(path: str) -> str:
-    """Return the type of the filesystem that a file is on, "" if the mount table does not say."""
+    """Return the type of the filesystem that a file is on, "" if it is not in the mount table."""
     try:
         with open(MOUNTINFO, encoding="utf-8", errors="surrogateescape") as file:
             mounts = parse_mountinfo(file)

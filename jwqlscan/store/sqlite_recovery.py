@@ -90,5 +90,5 @@ def _is_well(path: str) -> bool:
     try:
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
             return not look(connection, full=True)
-    except sqlite3.DatabaseError as error:  # locked, say, is not damaged
+    except sqlite3.DatabaseError as error:  # for example locked: not damaged
         return error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

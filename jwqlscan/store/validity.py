@@ -89,7 +89,7 @@ class Value(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AreaState:
-    """All that a run says of an area.
+    """All numbers of an area in a run.
 
     Attributes
     ----------
@@ -124,7 +124,7 @@ def microseconds(date: datetime) -> int:
 
 
 def states(snapshot: Snapshot) -> Iterator[AreaState]:
-    """Yield what a snapshot says of each area that was looked into."""
+    """Yield the numbers of each area of a snapshot that has insight."""
     for area in snapshot.areas:
         if area.tally.cube or area.tally.tree:
             yield AreaState(
@@ -293,7 +293,7 @@ def changes(
     before_us: int | None,
     after_us: int | None,
 ) -> Changes:
-    """Return what makes the rows say what a run found.
+    """Return the changes that make the rows equal to the numbers of a run.
 
     Parameters
     ----------
@@ -316,8 +316,8 @@ def changes(
         if todo.get(row.series_id) == row.numbers:
             del todo[row.series_id]
             continue
-        # It is something else in this run: the row ends with the run before, and what it says of
-        # later runs goes on behind this one.
+        # The value is another one in this run: the row ends with the run before; for later runs it
+        # continues after this one.
         if before_us is not None and row.first_us <= before_us:
             made.ends.append((before_us, row.series_id, row.first_us))
         else:

@@ -49,7 +49,7 @@ TRANSIENT = frozenset({errno.EIO, errno.ESTALE})
 TRANSIENT_RETRIES = 2
 TRANSIENT_PAUSE_S = 0.005
 
-# What opening or stat'ing says of an entry that was there when its directory was listed: gone, or
+# Errors of opening or stat'ing an entry that was there when its directory was listed: gone, or
 # replaced by something that is no directory (O_DIRECTORY | O_NOFOLLOW gives ENOTDIR or ELOOP).
 VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
 
@@ -184,7 +184,7 @@ class WorkerProgress:
     ----------
     progress_counts : array of uint64, shape (2,)
         At `ENTRIES` the entries read; at `ANSWERS` the calls that the storage has answered,
-        whatever it said: as long as that grows, it is alive.
+        with any result: as long as that grows, it is alive.
     answered : sized
         What the storage has answered beside that, where the reader is in Python: the stats of a
         block, until all are there.
@@ -256,6 +256,6 @@ class Reader(Protocol):
 def descriptors_to_keep() -> int:
     """Return the descriptor number below which open directories are kept for their children.
 
-    Descriptors are given out lowest first, so a high number says that many are in use.
+    Descriptors are given out lowest first, so a high number means that many are in use.
     """
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0] * 3 // 4

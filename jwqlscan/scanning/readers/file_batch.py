@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # S_IFMT of stat(7), without a call an entry.
 KIND = 0o170000
 
-# What a broken filesystem says is allocated is held to this, as in the compiled reader.
+# Limit of the allocated size that a broken filesystem reports, as in the compiled reader.
 MAX_ALLOCATED = (2**63 - 1) // 512 * 512
 
 
@@ -56,7 +56,7 @@ class FileBatch:
         stats: list[os.stat_result],
         totals: DirectoryTotals | None = None,
     ) -> None:
-        """Add entries of a directory, which are to be told to its totals."""
+        """Add entries of a directory, to be added to its totals."""
         self._starts.append(len(self.names))
         self._paths.append(directory)
         self._totals.append(totals)
@@ -221,7 +221,7 @@ def _files(file_batch: FileBatch, batch: Batch) -> _Files:
         names = [names[index] for index in places]
         stats = [stats[index] for index in places]
         sizes = [sizes[index] for index in places]
-    if min(sizes, default=0) < 0:  # what a broken filesystem says: as du has it
+    if min(sizes, default=0) < 0:  # from a broken filesystem: as du counts it
         sizes = [max(size, 0) for size in sizes]
     allocated = [stat.st_blocks * 512 for stat in stats]
     if min(allocated, default=0) < 0 or max(allocated, default=0) > MAX_ALLOCATED:

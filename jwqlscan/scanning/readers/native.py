@@ -62,7 +62,7 @@ class NativeReader:
         self._classifier = classifier
         self._known: dict[bytes, tuple[Product | None, FileClass]] = {}
         self._tops: dict[int, str] = {}  # the path of each root
-        # Programs are counted here where it takes the classifier to tell them.
+        # Programs are counted here if only the classifier can find them.
         self._reads_programs = bool(rules.age_limits) and not classifier.program_digits
         kept = classifier.kept_digits(self._reads_programs)
         self._keeps_digits = kept[0] < kept[1]

@@ -37,7 +37,7 @@ from jwqlscan.scanning.rules import Exclusion, ScanRules, join
 # Entries held at a time: a larger directory is streamed, smaller ones are counted together.
 CHUNK_ENTRIES = 1024
 
-# Between two looks at whether others want work: as many entries as take this long, and so few at
+# Entries to stat between checks for idle workers: as many as take this long, and so few at
 # first and at least. On storage of 0.5 ms a stat, blocks of 8 made threads wait for the
 # interpreter's lock twice as often, blocks that shrink while they wait for it even more.
 BLOCK_SECONDS = 0.016
@@ -286,16 +286,16 @@ class ScandirReader:
             this.work.append(self._child(here, name))
 
     def _fail_stat(self, here: Work, entry: os.DirEntry[str], error: OSError, batch: Batch) -> None:
-        """Count an entry that can't be stat'ed: by what the listing said, where that is enough."""
-        told = ""
+        """Count an entry that can't be stat'ed, by its type in the listing if that is enough."""
+        counter = ""
         if error.errno not in VANISHED:
             with suppress(OSError):  # it asks, where the listing gave no type
                 if entry.is_symlink():
-                    told = "" if self._rules.follow_file_symlinks else "symlinks"
+                    counter = "" if self._rules.follow_file_symlinks else "symlinks"
                 elif not entry.is_file(follow_symlinks=False):
-                    told = "other"  # a FIFO, a socket or a device
-        if told:
-            setattr(batch.tally, told, getattr(batch.tally, told) + 1)
+                    counter = "other"  # a FIFO, a socket or a device
+        if counter:
+            setattr(batch.tally, counter, getattr(batch.tally, counter) + 1)
         else:
             _fail(batch, join(here.path, entry.name), "stat", error)
 
@@ -395,7 +395,7 @@ def _list_more(here: Work, listing: Scandir, listed: Entries, batch: Batch) -> b
 
 
 def _told_apart(here: Work, listed: Entries, batch: Batch) -> tuple[Entries, list[bool]]:
-    """Return the entries of which it can be told whether they are directories, and whether."""
+    """Return the entries that are known to be directories or not, and which."""
     known: Entries = []
     are_directories: list[bool] = []
     for entry in listed:

@@ -148,7 +148,9 @@ def layout_of(source: Catalog, target: Catalog) -> _Layout:
     known = {RUNS, MONITOR, FAILURES, *KEYS, *INSIGHT_TABLES}
     children = tuple(name for name in tables if "run_id" in target[name] and name not in known)
     if unknown := set(tables) - {*known, *children}:
-        raise StoreError(f"no rule how to copy {', '.join(sorted(unknown))}: a bug, please tell")
+        raise StoreError(
+            f"no rule how to copy {', '.join(sorted(unknown))}: a bug, please report it"
+        )
     return _Layout(
         {table: columns_in_both(table, source, target) for table in tables if table in source},
         children,

@@ -1,7 +1,7 @@
 """Copying what runs found by class, owner, program and directory: spans of dates, not rows of runs.
 
 Values are written first, and then that the runs looked: until then nobody reads them, so that a
-copy which was cut off leaves nothing half-said, and the next one finds what is there already.
+copy that was cut off leaves complete chunks only, and the next one continues after them.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ async def copy_insight(source: Store, target: Store, columns: Columns) -> Counte
                     source, target, columns, area, Timeline(new, known), len(known)
                 )
                 written += await chunk.copy()
-                told = TableRows(INSERT_INSIGHT, looked, [new[moment] for moment in sorted(new)])
-                await target.write([told], expected=chunk.expected)
+                insert = TableRows(INSERT_INSIGHT, looked, [new[moment] for moment in sorted(new)])
+                await target.write([insert], expected=chunk.expected)
                 written[INSERT_INSIGHT] += len(new)
     return written
 
@@ -121,7 +121,7 @@ class _InsightChunk:
             rows = TableRows(
                 SERIES, ("area_group", "area", "kind", "key"), [(*self._area, *key) for key in some]
             )
-            await self._target.write([rows], expected=self.expected)
+            await self._target.write([insert], expected=self.expected)
             written[SERIES] += len(some)
         if missing_rows:
             there = await self._series(self._target)

@@ -136,7 +136,7 @@ async def import_jwql(source: Store, target: Store, zone: ZoneInfo) -> Copied:
 
 
 async def _own_dates(source: Store, catalog: Mapping[str, object]) -> frozenset[str]:
-    """Return the dates of the rows that runs of ours wrote: JWQL's tables do not tell.
+    """Return the dates of the rows that runs of ours wrote: JWQL's tables do not show it.
 
     A run that failed has no row in `scan_run`.
     """

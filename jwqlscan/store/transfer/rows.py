@@ -13,7 +13,7 @@ from jwqlscan.store import Store
 from jwqlscan.store.invalid_rows import DATES, SPAN, dated
 from jwqlscan.store.rows import Row, TableRows, Value, date_text
 
-# What tells two rows of a JWQL table apart. `monitor` has nothing: there equal rows are counted.
+# The key of a JWQL table. `monitor` has none: there equal rows are counted.
 KEYS = {
     "filesystem_general": ("date",),
     "filesystem_instrument": ("date", "instrument", "filetype"),
@@ -23,7 +23,7 @@ MONITOR = "monitor"
 RUNS = "scan_run"
 FAILURES = "scan_failure"
 
-# What tells two rows apart, of all tables whose rows are copied by date.
+# The keys of all tables whose rows are copied by date.
 _KEYS = {**KEYS, FAILURES: ("run_id",)}
 
 # A store's own book-keeping, which has no meaning elsewhere.
@@ -31,7 +31,7 @@ LEFT_OUT = ("scan_schema",)
 
 
 class ConflictError(StoreError):
-    """Two stores say different things of the same moment: a person has to decide."""
+    """Two stores have different rows for the same time: a person has to decide."""
 
 
 def date_column(table: str) -> str:
@@ -125,7 +125,7 @@ def missing_rows(wanted: TableRows, present: Sequence[Row], source: str, target:
 
 
 def by_dates(wanted: TableRows, limit: int) -> Iterator[tuple[str, str, TableRows]]:
-    """Cut rows into chunks of about so many, never within a date; with first and last date."""
+    """Split rows into chunks of about that size, never within a date; with first and last date."""
     place = wanted.columns.index(date_column(wanted.table))
     rows = sorted(wanted.rows, key=lambda row: str(row[place]))
     start = 0
