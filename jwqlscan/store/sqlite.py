@@ -137,7 +137,7 @@ class SqliteStore:
         )
 
     async def quarantine(self) -> str:
-        """Move a damaged file out of the way, and return a line that reports it; "" if it is not damaged."""
+        """Move a damaged file out of the way, and return a line on it; "" if it is not damaged."""
 
         def work() -> str:
             path = os.path.abspath(self._path)

@@ -121,7 +121,7 @@ class _InsightChunk:
             rows = TableRows(
                 SERIES, ("area_group", "area", "kind", "key"), [(*self._area, *key) for key in some]
             )
-            await self._target.write([insert], expected=self.expected)
+            await self._target.write([rows], expected=self.expected)
             written[SERIES] += len(some)
         if missing_rows:
             there = await self._series(self._target)
