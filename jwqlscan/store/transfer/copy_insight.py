@@ -15,10 +15,10 @@ from jwqlscan.store.rows import Row, TableRows
 from jwqlscan.store.transfer.merge import Span, Timeline
 from jwqlscan.store.transfer.rows import neutral_rows
 
-INSERT_INSIGHT = "scan_insight"
+INSIGHT = "scan_insight"
 SERIES = "scan_series"
 VALUES = "scan_value"
-INSIGHT_TABLES = (INSERT_INSIGHT, SERIES, VALUES)
+INSIGHT_TABLES = (INSIGHT, SERIES, VALUES)
 
 # Read and written at a time.
 _CHUNK_ROWS = 50_000
@@ -52,7 +52,7 @@ async def copy_insight(source: Store, target: Store, columns: Columns) -> Counte
         Rows written, by table.
     """
     written: Counter[str] = Counter()
-    looked = columns[INSERT_INSIGHT]
+    looked = columns[INSIGHT]
     run, date = looked.index("run_id"), looked.index("date_us")
     here = await _looked(source, looked)
     for area, rows in here.items():
@@ -70,9 +70,9 @@ async def copy_insight(source: Store, target: Store, columns: Columns) -> Counte
                     source, target, columns, area, Timeline(new, known), len(known)
                 )
                 written += await chunk.copy()
-                insert = TableRows(INSERT_INSIGHT, looked, [new[moment] for moment in sorted(new)])
+                insert = TableRows(INSIGHT, looked, [new[moment] for moment in sorted(new)])
                 await target.write([insert], expected=chunk.expected)
-                written[INSERT_INSIGHT] += len(new)
+                written[INSIGHT] += len(new)
     return written
 
 
@@ -80,7 +80,7 @@ async def _looked(store: Store, columns: tuple[str, ...]) -> dict[Area, list[Row
     """Return the rows of `scan_insight` by area."""
     group, area = columns.index("area_group"), columns.index("area")
     areas: dict[Area, list[Row]] = {}
-    question = f"SELECT {', '.join(columns)} FROM {INSERT_INSIGHT}"  # noqa: S608 - names of our own
+    question = f"SELECT {', '.join(columns)} FROM {INSIGHT}"  # noqa: S608 - names of our own
     for row in neutral_rows(await store.select(question)):
         areas.setdefault((str(row[group]), str(row[area])), []).append(row)
     return areas
@@ -107,7 +107,7 @@ class _InsightChunk:
         self._names = (*own, *(name for name in columns[VALUES] if name not in own))
         # Of a run that was stored meanwhile the spans that were read know nothing.
         self.expected = (
-            f"SELECT count(*) FROM {INSERT_INSIGHT} WHERE area_group = $1 AND area = $2",  # noqa: S608 - names of our own
+            f"SELECT count(*) FROM {INSIGHT} WHERE area_group = $1 AND area = $2",  # noqa: S608 - names of our own
             area,
             known,
         )
