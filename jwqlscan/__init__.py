@@ -9,7 +9,7 @@ from __future__ import annotations
 __version__ = "0.1.0"
 
 # As typing.TYPE_CHECKING. Nothing is imported here: with `python -m` the current directory is still
-# the first place where a module would be looked for (`__main__` changes that).
+# the first place where modules are searched (`__main__` changes that).
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from jwqlscan.config.loader import Config, Overrides, load_config

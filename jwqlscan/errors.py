@@ -46,7 +46,7 @@ def most_severe(codes: Iterable[ExitCode]) -> ExitCode:
 
 
 class JwqlscanError(Exception):
-    """A failure told to the user in one line: what, where, and what to do next."""
+    """A failure reported in one line: what, where, and what to do next."""
 
     exit_code: ExitCode = ExitCode.FAILED
 
@@ -94,7 +94,7 @@ class ReportError(JwqlscanError):
 
 
 class StandardOutputError(JwqlscanError):
-    """The result can't be written to standard output: its disk is full, say."""
+    """The result can't be written to standard output: for example on a full disk."""
 
 
 class LockedError(JwqlscanError):
@@ -120,7 +120,7 @@ class SignalledError(JwqlscanError):
 
 
 def first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """Return the first exception in a task group's group: one failure is told, not a tree."""
+    """Return the first exception in a task group's group: one failure is reported, not a tree."""
     error: BaseException = group
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]

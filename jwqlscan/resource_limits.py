@@ -35,7 +35,7 @@ _OF_TEXT = (
 def shortage(error: BaseException) -> str:
     """Return which limit an error shows, and what to do about it; "" if it shows none.
 
-    The errors that it was raised from or in are looked at too, as are those of a group.
+    The errors that it was raised from or in are checked too, as are those of a group.
     """
     waiting: list[BaseException | None] = [error]
     seen: set[int] = set()

@@ -60,7 +60,7 @@ def check(
             "-t",
             callback=age_in_seconds,
             metavar="TIME",
-            help="Give up after this long, and say UNKNOWN: 10s, 1min.",
+            help="Give up after this time, with UNKNOWN: 10s, 1min.",
         ),
     ] = "10s",
     json: Json = False,
@@ -86,7 +86,7 @@ def check(
             raise
         except JwqlscanError as error:
             verdict = unknown(str(error))
-        except Exception as error:  # whatever it is, a plugin says UNKNOWN in its one line
+        except Exception as error:  # whatever it is, a plugin prints UNKNOWN in its one line
             if debug:
                 raise
             verdict = unknown(unexpected_problem(error))

@@ -22,7 +22,7 @@ app = typer.Typer()
 
 
 class GrowthBy(StrEnum):
-    """What growth can be told by: `jwqlscan.history.insight.GROWTH_BY`."""
+    """What growth can be grouped by: `jwqlscan.history.insight.GROWTH_BY`."""
 
     program = "program"
     directory = "directory"
@@ -51,7 +51,9 @@ def growth(
             "2026-11-01 (UTC), or since the run before it.",
         ),
     ] = "7d",
-    by: Annotated[GrowthBy, typer.Option("--by", help="What to tell it by.")] = GrowthBy.directory,
+    by: Annotated[
+        GrowthBy, typer.Option("--by", help="Group changes by this.")
+    ] = GrowthBy.directory,
     area: Annotated[
         str,
         typer.Option(metavar="AREA", help="archive, central, archive/public, central/logs, ..."),

@@ -33,7 +33,7 @@ app = typer.Typer()
         "jwqlscan init",
         "jwqlscan init --archive /data/jwst --central /data/central",
         "jwqlscan init --from-jwql /home/jwql/config.json --config /etc/jwqlscan/config.toml",
-        codes="0 written · 2 not written: the line says why",
+        codes="0 written · 2 not written, for the reason in the message",
     )
 )
 def init(
@@ -59,7 +59,7 @@ def init(
         typer.Option(
             "--from-jwql",
             metavar="config.json",
-            help="Take over what JWQL's configuration says. The options above come first.",
+            help="Take over the values of JWQL's configuration. The options above come first.",
         ),
     ] = None,
     config: Annotated[

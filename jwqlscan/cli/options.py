@@ -103,7 +103,7 @@ def age_in_seconds(text: str | None) -> str | None:
 
 
 def long_ago(seconds: str | None) -> datetime | None:
-    """Return the moment so many seconds ago; None for None."""
+    """Return the time this many seconds ago; None for None."""
     if seconds is None:
         return None
     try:

@@ -35,7 +35,7 @@ def print_json(data: Mapping[str, object]) -> None:
 
 
 def show_in_browser(path: str) -> None:
-    """Open a file in the browser that the desktop names; say so where there is none."""
+    """Open a file in the browser that the desktop names; report if there is none."""
     import webbrowser
     from pathlib import Path
 

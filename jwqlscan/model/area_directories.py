@@ -22,8 +22,8 @@ def rooted(
     Parameters
     ----------
     trees : mapping of str to Directories
-        By the absolute path of each root. One that is not below the area, but behind a symbolic
-        link say, keeps its absolute paths.
+        By the absolute path of each root. One that is not below the area, for example behind a
+        symbolic link, keeps its absolute paths.
     area : str
         The absolute path of the area: the top of the table returned.
     limits : Limits

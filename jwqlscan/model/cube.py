@@ -39,7 +39,7 @@ EXTENSION_LONGEST = 15
 EXTENSION_MARKS = "_-+~"
 
 # An archive has some thousand cells. On a hostile filesystem, of which every file has an extension
-# of its own, classes beyond so many are put together; a cell takes some 300 bytes.
+# of its own, classes beyond a limit are collapsed; a cell takes some 300 bytes.
 MAX_CELLS = 100_000
 MAX_CLASSES = 1_000
 MAX_OWNERS = 1_000
@@ -104,12 +104,12 @@ class Cube:
     cells : dict of CellKey to list of int, shape (3,)
         Count, apparent bytes, allocated bytes.
     programs : dict of str to list of int, shape (2,)
-        Count and apparent bytes of the files whose names say that they are of a program.
+        Count and apparent bytes of the files whose names contain a program.
     folded : dict of str to int
         How many classes and owners were put together as there was no room, by ``classes``,
         ``owners`` and ``programs``.
     product_extension : str
-        What extension the products have, which their class does not say.
+        The extension of the products, which their class does not contain.
     """
 
     __slots__ = ("_bound_at", "cells", "folded", "product_extension", "programs")
@@ -178,13 +178,13 @@ class Cube:
         owners: int = MAX_OWNERS,
         programs: int = MAX_PROGRAMS,
     ) -> None:
-        """Put the smallest classes, owners and programs beyond so many together."""
+        """Collapse the smallest classes, owners and programs beyond these numbers."""
         other = OTHER_CLASS
         kept_classes = self._largest(lambda key: key.file_class, classes, "classes", other)
         kept_owners = self._largest(lambda key: (key.uid, key.gid), owners, "owners", (-1, -1))
-        told = self.programs.keys() - {OTHER}
-        if len(told) > programs:
-            by_bytes = sorted(told, key=lambda program: (-self.programs[program][1], program))
+        named = self.programs.keys() - {OTHER}
+        if len(named) > programs:
+            by_bytes = sorted(named, key=lambda program: (-self.programs[program][1], program))
             smallest = by_bytes[programs:]
             self.folded["programs"] = self.folded.get("programs", 0) + len(smallest)
             for program in smallest:
@@ -219,7 +219,7 @@ class Cube:
         return {key for key, _ in largest[:most]}
 
     def by(self, part: Callable[[CellKey], Key]) -> dict[Key, Sum]:
-        """Return the sums of what a function of the key tells apart: a projection."""
+        """Return the sums grouped by a function of the key: a projection."""
         sums: dict[Key, list[int]] = {}
         for key, cell in self.cells.items():
             row = sums.setdefault(part(key), [0, 0, 0])

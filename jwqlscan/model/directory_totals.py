@@ -1,6 +1,6 @@
 """Directories with all that is below them: each down to a depth, and the largest below that.
 
-Bounded: of each of the two kinds so many are kept, the largest by apparent bytes. What is dropped
+Bounded: of each of the two kinds the largest by apparent bytes are kept. What is dropped
 is in its parents' sums all the same. A directory comes here once, when its sum is final, so that
 keeping the largest of two such tables is the same in any order.
 """
@@ -70,14 +70,14 @@ class MissingBounds(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """Which directories are told.
+    """Limits of a table of directories.
 
     Attributes
     ----------
     depth : int
-        Down to which each is told; 0 is the root alone.
+        Down to which all directories are kept; 0 is the root alone.
     most : int
-        How many of those, at most; 0: directories are not told at all.
+        Maximum number of those; 0: no directories are kept at all.
     largest : int
         How many of those below that, at most.
     """
@@ -299,7 +299,7 @@ def largest(sums: Mapping[str, DirectorySum], count: int) -> list[tuple[str, Dir
 
 
 def _largest(sums: Mapping[str, DirectorySum], count: int) -> dict[str, DirectorySum]:
-    """Return the same in no order: paths are looked at only where the last ones are equal."""
+    """Return the same in no order: paths are compared only where the last sums are equal."""
     if count <= 0:
         return {}
     if len(sums) <= count:

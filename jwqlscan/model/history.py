@@ -53,7 +53,7 @@ class FilesystemColumns:
     Attributes
     ----------
     source, fstype : str
-        Of the newest run that saw it; "" where df did not say.
+        Of the newest run that saw it; "" where df did not print it.
     areas : list of str
         The areas on it in the newest run, such as ``archive public``.
     """

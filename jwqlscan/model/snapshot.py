@@ -51,7 +51,7 @@ def incomplete_reason(label: str, state: str, note: str, tally: Tally) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What ``df`` says of a filesystem.
+    """The output of ``df`` for a filesystem.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Capacity:
     inodes, inodes_used, inodes_available : int or None
         None where the filesystem does not count them.
     source, fstype, target : str
-        Device or server, type, mount point; "" where df did not say.
+        Device or server, type, mount point; "" where df did not print it.
     """
 
     size_bytes: int
@@ -99,7 +99,7 @@ class AreaSnapshot:
     state : str
         One of `STATES`.
     note : str
-        Why it is in that state, where the errors do not say it; "" if there is nothing to say.
+        The reason of that state, if the errors do not show it; else "".
     """
 
     group: str

@@ -34,7 +34,7 @@ COUNTERS = (
 
 
 class Product(NamedTuple):
-    """What a FITS name says it is."""
+    """The product of a FITS file, from its name."""
 
     instrument: str
     filetype: str
@@ -79,7 +79,7 @@ class Tally:
         Those of the regular files whose names end as a product's do: in ``.fits``, or as another
         naming scheme says.
     unrecognized : int
-        Those of the FITS files whose names say no known product.
+        FITS files whose names have no known product.
     products : dict of Product to Amount
         The FITS files whose names are recognized.
     unrecognized_samples : dict of str to str
@@ -137,7 +137,7 @@ class Tally:
             amount.bytes += size_bytes
 
     def add_unrecognized(self, shape: str, path: str, count: int = 1) -> None:
-        """Count FITS files whose names say no known product, and keep a sample a shape."""
+        """Count FITS files whose names have no known product; keep one sample per shape."""
         self.unrecognized += count
         samples = self.unrecognized_samples
         old = samples.get(shape)

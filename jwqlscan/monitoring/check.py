@@ -47,7 +47,7 @@ class Level(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing looked at."""
+    """One result."""
 
     level: Level
     text: str
@@ -79,17 +79,17 @@ class Verdict:
     @property
     def line(self) -> str:
         """The plugin's line: what is wrong, or else what is fine."""
-        told = [f for f in self.findings if f.level] or list(self.findings)
-        told.sort(key=lambda finding: (finding.level is not Level.CRITICAL, finding.level))
-        text = plugin_text(", ".join(finding.text for finding in told))
+        reported = [f for f in self.findings if f.level] or list(self.findings)
+        reported.sort(key=lambda finding: (finding.level is not Level.CRITICAL, finding.level))
+        text = plugin_text(", ".join(finding.text for finding in reported))
         perfdata = " ".join(f.perfdata for f in self.findings if f.perfdata)
         return f"JWQLSCAN {self.level.name} - {text}" + (f" | {perfdata}" if perfdata else "")
 
 
-# As much of the past as a forecast looks at.
+# As much of the past as a forecast uses.
 RECENT = timedelta(days=90)
 
-# Among so many there is one that is complete, or the last complete one is too old anyway.
+# Among these there is a complete one, or the last complete one is too old anyway.
 RUNS = 30
 
 
@@ -222,7 +222,7 @@ async def gather(database_url: str, now: datetime | None = None) -> Evidence:
             failed = await newest_failure(store, None, until)
             return Evidence((), None, failed=failed, future=future)
         since = runs[0].date - RECENT
-        # central_storage has no column for what df says is used: it is what is not available.
+        # central_storage has no column for the used bytes: they are what is not available.
         central = [
             p._replace(
                 used_bytes=None
@@ -249,7 +249,7 @@ def judge(
     now: datetime | None = None,
     local: LocalState | None = None,
 ) -> Verdict:
-    """Compare with the thresholds; one that is None is not looked at."""
+    """Compare with the thresholds; one that is None is not checked."""
     warning = future_warning(evidence.future)
     future = [Finding(Level.WARNING, warning)] if warning else []
     now = now or datetime.now(UTC)

@@ -42,7 +42,7 @@ _AREA_GAUGES = {
     "area_directories": ("directories", "Directories."),
     "area_fits_files": ("fits_files", "Files whose names end in .fits."),
     "area_fits_bytes": ("fits_bytes", "Sum of the sizes of FITS files."),
-    "area_unrecognized_names": ("unrecognized", "FITS files whose names say no known product."),
+    "area_unrecognized_names": ("unrecognized", "FITS files whose names have no known product."),
     "filesystem_size_bytes": ("size_bytes", "Size of the filesystem under the area, as df has it."),
     "filesystem_used_bytes": ("used_bytes", "Used of the filesystem, as df has it."),
     "filesystem_available_bytes": ("available_bytes", "Left for users other than root."),
@@ -91,7 +91,7 @@ async def write_metrics(path: str, text: str) -> None:
 def with_known(text: str, path: str) -> str:
     """Return metrics, and those of an earlier file that a failed run does not know.
 
-    Alerts on the space that is left, say, would be silent without them.
+    Alerts, for example on available space, would be silent without them.
     """
     names = set(_FAMILY.findall(text))
     earlier = _earlier(path)

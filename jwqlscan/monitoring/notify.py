@@ -1,6 +1,6 @@
 """Tell others that a run begins and how it ended: a dead-man's switch by URL, and a command.
 
-Neither fails a run nor holds up its scan. What they are told is counts and sizes: no path, no
+Neither fails a run nor holds up its scan. They get counts and sizes only: no path, no
 name from the filesystem, no error text, and nothing of the environment, which may hold a password.
 
 Notes
@@ -65,7 +65,7 @@ class Ending:
 
 
 class Notifier:
-    """What others are told of one run.
+    """The notifications of one run.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ class Notifier:
                 if self._notifications.command:
                     tasks.start_soon(self._call, ending)
         for problem in (*self._ping_problems, *self._call_problems):
-            log.warning("%s; the run is none the worse", problem)
+            log.warning("%s; the run itself is not affected", problem)
 
     async def _end_ping(self, ending: Ending) -> None:
         bad = ending.exit_code not in (ExitCode.COMPLETE, ExitCode.INCOMPLETE) or (
@@ -104,7 +104,7 @@ class Notifier:
             while self._pinging is not None and self._pinging.is_alive():
                 await anyio.sleep(POLL_S)
             return
-        if not self._ping_problems:  # what became of the start says as much
+        if not self._ping_problems:  # the failure of the start is reported already
             problem = f"{self._label('')}: no answer within {self._notifications.timeout_s:g} s"
             self._ping_problems.append(problem)
 
@@ -117,7 +117,7 @@ class Notifier:
 
         def work() -> None:
             if before is not None:
-                before.join(timeout_s)  # the start is told before the end
+                before.join(timeout_s)  # the ping of the start comes before that of the end
             if problem := ping(_extended(url, suffix, self._run_id), body, timeout_s):
                 self._ping_problems.append(f"{self._label(suffix)}: {problem}")
 
@@ -154,7 +154,7 @@ class Notifier:
 async def notified(notifications: Notifications, run_id: str) -> AsyncIterator[Notifier]:
     """Tell how what is done meanwhile ended: by `Notifier.ending`, or by an exception.
 
-    A run that another one keeps out is none. One that a signal ends has no time to tell of it: the
+    A run that finds the lock taken is not notified. One that a signal ends has no time for it: the
     switch finds out by itself.
     """
     notifier = Notifier(notifications, run_id)
@@ -162,7 +162,7 @@ async def notified(notifications: Notifications, run_id: str) -> AsyncIterator[N
         yield notifier
     except LockedError:
         raise
-    except Exception as error:  # whatever ended the run is told, and goes on
+    except Exception as error:  # whatever ended the run is notified, and raised again
         code = getattr(error, "exit_code", ExitCode.FAILED)
         await notifier.end(Ending("failed", code, f"failed with exit code {int(code)}"))
         raise
@@ -212,7 +212,7 @@ def _reason(error: Exception) -> str:
 
 
 async def call(command: tuple[str, ...], environment: dict[str, str], timeout_s: float) -> str:
-    """Run a command, for so long at most; return what went wrong, "" if nothing did.
+    """Run a command, for at most this time; return the problem, or "".
 
     What it prints is discarded: it may be anything, and a run that is well prints nothing.
     """

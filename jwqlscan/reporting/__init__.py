@@ -45,8 +45,8 @@ IMPORT_BYTES = 192 * 2**20
 async def warm_up() -> None:
     """Import what drawing needs, in a thread: time that costs nothing while something else runs.
 
-    What fails here, for lack of memory, say, fails again in `write_report`, and is reported there:
-    it must not end the scan.
+    What fails here, for example for lack of memory, fails again in `write_report`, and is reported
+    there: it must not end the scan.
     """
     if resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY:
         return  # memory is scarce: the snapshot is stored first
@@ -119,14 +119,14 @@ async def write_report(
             raise
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise ReportError(
-            f"the report can't be written to {escape(directory)}: {reason}; mend that, then run "
+            f"the report can't be written to {escape(directory)}: {reason}; fix this, then run "
             "`jwqlscan report`"
         ) from error
     return [report_path(outputs), *(path for path in paths if path != report_path(outputs))]
 
 
 async def _write(paths: dict[str, str], outputs: Outputs) -> None:
-    # The page comes last: what it says is there is there.
+    # The page comes last: all files that it names exist by then.
     last = report_path(outputs)
     limiter = anyio.CapacityLimiter(MAX_OPEN_FILES)
 

@@ -75,7 +75,7 @@ def marked(page: str, alarm: Alarm | None) -> str:
 async def mark_page(path: str, outputs: Outputs, alarm: Alarm | None) -> None:
     """Show an alarm in the page that is there, or take away the one that it shows.
 
-    What goes wrong is logged only: who can't write the page has been told so before.
+    Problems are only logged: a page that can't be written was reported before.
     """
     try:
         with anyio.fail_after(READ_TIMEOUT_S):

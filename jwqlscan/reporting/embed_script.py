@@ -1,6 +1,6 @@
 """The script that hands a component to BokehJS; the page's own is `page.js`."""
 
-# The host page may load BokehJS after the component: it is looked for during 10 s.
+# The host page may load BokehJS after the component: the script waits 10 s for it.
 COMPONENT_JS = """\
 (function () {
   "use strict";

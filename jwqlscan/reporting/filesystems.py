@@ -1,4 +1,4 @@
-"""Filesystems: how full each is, and when it will be; what the page's top and a tab tell."""
+"""Filesystems: how full each is, and when it will be; for the top of the page and a tab."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Filesystem:
     used, available : list of float, TiB
         Ascending by date, not empty.
     size : list of float or None, TiB
-        As df has it, with what is reserved for root; None where JWQL did not tell. The newest is
-        known.
+        As df has it, with what is reserved for root; None where JWQL did not store it. The newest
+        is known.
     trend : Trend or None
         Of `used` in the complete runs of the same origin as the newest.
     full, almost_full : Reached or None
@@ -78,7 +78,7 @@ def _of_runs(history: History) -> Iterator[Filesystem]:
         size: list[float | None]
         date, used, available, size = _columns(columns)
         if archives == [target]:
-            # Before our first run JWQL told the archive's capacity.
+            # Before our first run JWQL stored the archive's capacity.
             old = _general(history, before=date[0])
             date, used, available = old[0] + date, old[1] + used, old[2] + available
             size = [*[None] * len(old[0]), *size]

@@ -81,7 +81,7 @@
     const region = find(".growth .scroll");
     told.classList.toggle("warn", growth !== undefined && !growth.exact);
     if (growth === undefined) {
-      told.textContent = "Two runs are needed to tell what grew: the next run adds it.";
+      told.textContent = "Two runs are needed to show growth: the next run adds it.";
       region.replaceChildren();
       return;
     }
@@ -184,7 +184,7 @@
     }
   }
 
-  // How much each part grew, where the table of growth that is shown tells it.
+  // How much each part grew, from the table of growth.
   function grownBy(one) {
     const growth = current();
     if (everything || growth === undefined || growth.by !== chosen("tree")) return () => null;
@@ -205,8 +205,8 @@
     const inner = everything ? treeOf(data.wholes[n - 1], chosen("tree")) : one;
     const below = parts(inner, everything ? 0 : n);
     const name = one.label[n];
-    const told = `${name}: ${size(one.bytes[n])}, ${number(one.files[n], 0)} files, ${share(one.bytes[n], whole)}`;
-    const element = make(below.length ? "button" : "div", { class: "tile", "data-node": n, title: told });
+    const title = `${name}: ${size(one.bytes[n])}, ${number(one.files[n], 0)} files, ${share(one.bytes[n], whole)}`;
+    const element = make(below.length ? "button" : "div", { class: "tile", "data-node": n, title });
     if (one.rest[n]) element.classList.add("rest");
     if (below.length && (wide * high) / 1e6 > LEAST_TILE) {
       const inside = make("span", { class: "inside", "aria-hidden": "true" });
@@ -258,7 +258,7 @@
     const area = data.areas[Number(chosen("area"))];
     const folded = !everything && chosen("tree") === "directory" && area.untold > 0;
     find(".treemap .remark").textContent = folded
-      ? `${number(area.untold, 0)} smaller directories are not told apart: they are in those above them.` : "";
+      ? `${number(area.untold, 0)} smaller directories are not listed: they are in the sums of their parents.` : "";
   }
 
   function tellTrail(one) {
@@ -299,7 +299,7 @@
       const body = make("tbody");
       for (const row of rows) {
         const bar = make("span", { class: "bar" });
-        // What is put together is often more than all that is told apart: it has no bar.
+        // Collapsed rows are often larger than all listed ones: they have no bar.
         bar.style.width = row.rest ? "0" : `${(100 * row.sum[measure]) / most}%`;
         body.append(make("tr", row.rest ? { class: "rest" } : {}, make("th", { scope: "row" }, row.label),
           make("td", { class: "bars" }, bar), make("td", { class: "n" }, sized(row.sum[1])),
@@ -342,7 +342,7 @@
     toggle.setAttribute("aria-expanded", String(!numbers.hidden));
   });
 
-  // The tiles' titles tell sizes too.
+  // The titles of the tiles have sizes too.
   changed.push(() => data !== null && tellPlace());
   draw.set(root.closest("[role=tabpanel]").id, async () => {
     if (data !== null) return;

@@ -15,7 +15,7 @@
   const PAPER_WIDTH = 970; // CSS pixels across Letter or A4 on its side, within the margins
   const state = { start: data.window[0], end: data.window[1], units: "binary" };
   let strip = null; // the overview's range
-  // For the scripts of single tabs: how sizes are told, whom to tell that their unit is another one,
+  // For the scripts of single tabs: how sizes are formatted, whom to notify of another unit,
   // and who draws a panel when it is seen.
   const shared = { number, size, unpack, changed: [], draw: new Map() };
   window.jwqlscanPage = shared;
@@ -116,7 +116,7 @@
   function prepare(item, plot, log) {
     const root = item.doc.roots[0];
     root.attributes.title = null; // the card has it
-    root.attributes.above = []; // the page's banner says what is shaded
+    root.attributes.above = []; // the page's banner explains the shading
     if (!plot.bars) {
       const toolbar = root.attributes.toolbar.attributes;
       toolbar.autohide = true;
@@ -212,7 +212,7 @@
       this.dataButton.addEventListener("click", () => {
         this.numbers.hidden = !this.numbers.hidden;
         this.dataButton.setAttribute("aria-expanded", String(!this.numbers.hidden));
-        this.tell();
+        this.update();
       });
     }
 
@@ -260,7 +260,7 @@
         });
       }
       this.redraw();
-      this.tell();
+      this.update();
       this.element.dataset.drawn = "yes";
     }
 
@@ -312,7 +312,7 @@
     }
 
     // The numbers that are drawn in the date range, as a table, the newest first.
-    tell() {
+    update() {
       if (this.numbers.hidden || this.root === null) return;
       const { plot } = this;
       let header, rows;
@@ -372,7 +372,7 @@
 
   const cards = Array.from(document.querySelectorAll("[data-card]"), (element) => new Card(element));
   const visible = (card) => card.element.closest("[role=tabpanel]").hidden === false;
-  let told = null;
+  let timer = null;
 
   function setWindow(start, end, from = null) {
     if (moving || !(end > start)) return;
@@ -390,8 +390,8 @@
       const near = Math.abs(from - start) + Math.abs(to - end) < DAY / 2;
       button.setAttribute("aria-pressed", String(near));
     }
-    clearTimeout(told);
-    told = setTimeout(() => cards.filter(visible).forEach((card) => card.tell()), 150);
+    clearTimeout(timer);
+    timer = setTimeout(() => cards.filter(visible).forEach((card) => card.update()), 150);
   }
 
   function rangeOf(days) {
@@ -434,9 +434,9 @@
       }
       for (const card of cards) {
         card.redraw();
-        card.tell();
+        card.update();
       }
-      shared.changed.forEach((tell) => tell());
+      shared.changed.forEach((update) => update());
     });
   }
 

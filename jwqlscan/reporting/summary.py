@@ -13,7 +13,7 @@ from jwqlscan.model.history import History, PastRun
 from jwqlscan.reporting.filesystems import Filesystem, filesystems
 from jwqlscan.reporting.plots.theme import label_text
 from jwqlscan.reporting.tabs.base import Cell, Size
-from jwqlscan.reporting.tabs.capacity import interval, told
+from jwqlscan.reporting.tabs.capacity import full_text, interval
 from jwqlscan.text import escape_controls
 from jwqlscan.units import TIB_BYTES, format_seconds, format_time
 
@@ -77,7 +77,7 @@ class Summary:
         None if there is no run yet.
     runs : int
     status : str
-        Of the newest run; "" where JWQL's own runs say nothing of it.
+        Of the newest run; "" where it is a run of JWQL's monitor.
     reasons : tuple of str
         Why it is not complete.
     more_reasons : int
@@ -187,8 +187,8 @@ def _facts(history: History) -> tuple[list[Fact], datetime | None]:
 
 def _kinds(errors: dict[str, int]) -> str:
     most = sorted(errors.items(), key=lambda one: (-one[1], one[0]))
-    told = ", ".join(f"{number:,} {label_text(kind)}" for kind, number in most)
-    return told or "in the newest run"
+    text = ", ".join(f"{number:,} {label_text(kind)}" for kind, number in most)
+    return text or "in the newest run"
 
 
 def _changes(
@@ -216,7 +216,7 @@ def _change(since: str, by: float, *, sizes: bool) -> Change:
 def _disk(one: Filesystem) -> Disk:
     over = one.full is not None and one.full.over
     high = one.almost_full is not None and one.almost_full.over
-    forecast = told(one.full)
+    forecast = full_text(one.full)
     if not forecast:
         forecast = "not growing" if one.trend else "too little data for a forecast"
     return Disk(

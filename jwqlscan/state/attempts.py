@@ -116,12 +116,12 @@ class Attempts:
 def read_attempts(state_path: str) -> Attempts:
     """Return the attempts that the state directory knows of.
 
-    Whether the one without an end is in progress, or was killed, is for the lock to tell.
+    Whether the one without an end is in progress, or was killed, only the lock shows.
 
     Notes
     -----
     A file that is missing, unreadable or damaged knows of no attempt: it must not keep a run, or
-    the command that looks at it, from its work.
+    the command that reads it, from its work.
     """
     record = _read(os.path.join(state_path, FILE))
     newest = _attempt(record)

@@ -20,7 +20,7 @@ from jwqlscan.store.spool_contents import count_for_others, waiting
 from jwqlscan.text import escape
 from jwqlscan.units import counted
 
-# The state directory is on a local disk. Whoever looks at it shall not wait for one that hangs.
+# The state directory is on a local disk. A command must not wait for one that hangs.
 LOOK_TIMEOUT_S = 5.0
 
 
@@ -131,8 +131,8 @@ class LocalState:
 async def read_state(config: Config) -> LocalState:
     """Return what is known in the state directory of a configuration.
 
-    Nothing is known where it can't be read, by another user say, where its disk does not answer,
-    and of a database that is not the one that the runs used.
+    Nothing is known where it can't be read, for example by another user, where its disk does not
+    answer, and of a database that is not the one that the runs used.
     """
     location = open_store(config.database_url).location
     try:

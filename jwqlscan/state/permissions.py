@@ -1,4 +1,4 @@
-"""Who may read the state: its directory and the SQLite file, as ``state.mode`` and its group say.
+"""Who may read the state: its directory and the SQLite file, by ``state.mode`` and ``state.group``.
 
 The lock and the files in the spool stay private. What a reader needs, such as the user of a
 monitoring system who runs `jwqlscan check`: the store, the last attempt, how many snapshots wait.

@@ -36,7 +36,7 @@ async def unreported(
     warnings : sequence of str
         Those that are no `LastingWarning` are always returned.
     all_known : bool
-        Whether every lasting warning there is was looked for; those that were not found are then
+        Whether all lasting warnings were checked; those that were not found are then
         forgotten. A run that does not reach its database knows less.
 
     Notes

@@ -140,7 +140,7 @@ def noted_progress(display: Display, fd: int) -> Iterator[Display]:
 def run_in_progress(state_path: str) -> RunInProgress | None:
     """Return what is known of the run that holds the lock of a state directory; None without one.
 
-    None, too, where the lock file can't be read: by another user, say.
+    None, too, where the lock file can't be read: for example by another user.
     """
     content = is_held(os.path.join(state_path, LOCK_FILE))
     return None if content is None else _parse(content)

@@ -1,4 +1,4 @@
-"""Files written whole or not at all, with the mode and group that the configuration says."""
+"""Files written whole or not at all, with the configured mode and group."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW_FILE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAME_MAX = 255  # limits.h: bytes in a name
 
-# A file is written in a moment: what takes so long waits for a disk that does not answer.
+# Writing a file takes a moment: after this time its disk does not answer.
 WRITE_TIMEOUT_S = 120.0
 
 # To read a file of ours where others may have put something else: links are not followed, and a
@@ -274,7 +274,7 @@ def try_to_write(directory: str, *, among_others: bool = False) -> None:
     Raises
     ------
     OSError
-        If that can't be done: it is read-only or full, say.
+        If that can't be done: for example read-only or full.
     """
     name = _temporary_name("try")
     directory_fd = (

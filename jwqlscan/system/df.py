@@ -1,4 +1,4 @@
-"""Capacity: what ``df`` says of the filesystem under a path.
+"""Capacity: the output of ``df`` for the filesystem of a path.
 
 ``df`` is a process of its own because the question can hang for ever on a dead mount: a process
 can be left behind, a thread or the event loop can not.
@@ -35,7 +35,7 @@ POSIX_OPTIONS = ("-P", "-k")
 KILL_WAIT_S = 0.5
 # A header and a row: their texts are a mount point and a source, of at most PATH_MAX bytes each.
 OUTPUT_LIMIT_BYTES = 16 * 1024
-REASON_LIMIT = 300  # characters of what df says that fit an error line
+REASON_LIMIT = 300  # characters of the output of df in an error line
 # Stores keep signed 64-bit integers; filesystems without a size sometimes claim 2**64 - 1.
 MAX_NUMBER = 2**63 - 1
 
@@ -82,7 +82,7 @@ async def capacity(
     Raises
     ------
     DfError
-        If df can't be run, fails, does not answer in time or says something unexpected.
+        If df can't be run, fails, does not answer in time or prints something unexpected.
     """
     try:
         with anyio.fail_after(timeout_s):
@@ -174,7 +174,7 @@ def _reason(status: int, err: bytes) -> str:
     text = escape(os.fsdecode(b"; ".join(err.strip().splitlines())))
     if len(text) > REASON_LIMIT:
         text = text[:REASON_LIMIT] + "…"
-    return text or f"df ended with status {status} and said nothing"
+    return text or f"df ended with status {status} and printed nothing"
 
 
 def parse_gnu(out: bytes) -> Capacity:
@@ -249,7 +249,7 @@ def _number(digits: bytes, out: bytes, unit: int = 1) -> int:
 
 
 def _inodes(fields: list[bytes], out: bytes) -> tuple[int | None, int | None, int | None]:
-    # df says "-" where it can't know, and 0 of 0 for a filesystem without inodes, such as btrfs.
+    # df prints "-" where it can't know, and 0 of 0 for a filesystem without inodes, such as btrfs.
     total, used, available = (None if text == b"-" else _number(text, out) for text in fields)
     return (total, used, available) if total else (None, None, None)
 

@@ -35,7 +35,7 @@ TRUNCATE_TIMEOUT_S = 5.0
 
 @contextlib.asynccontextmanager
 async def waited_lock(path: str, wait_s: float) -> AsyncIterator[int]:
-    """Hold the lock for a run, wait so long for it to be free, and yield the file's descriptor.
+    """Hold the lock for a run, waiting for it at most this long; yield the file's descriptor.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def run_lock(path: str) -> Iterator[int]:
     Raises
     ------
     LockedError
-        If another run holds it; the message says which process, and since when.
+        If another run holds it; the message has the process and the time it began.
     ConfigError
         If the lock file can't be made.
 
@@ -88,7 +88,7 @@ def run_lock(path: str) -> Iterator[int]:
                 f"another run holds {escape(path)}: {_holder(fd)}; "
                 "wait for it to end; `jwqlscan run --wait 10min` waits by itself"
             ) from None
-        except OSError as error:  # ENOLCK, say: a filesystem without locks
+        except OSError as error:  # such as ENOLCK: a filesystem without locks
             raise ConfigError(
                 f"lock {escape(path)}: {error.strerror}; state.path must be on a local disk"
             ) from None
@@ -139,7 +139,7 @@ def is_held(path: str) -> str | None:
 
     Notes
     -----
-    A shared lock is tried: nothing else tells whether another process holds one, in another
+    A shared lock is tried: nothing else shows whether another process holds one, in another
     namespace too.
     """
     try:

@@ -130,7 +130,7 @@ def _open(path: str) -> TextIO:
 
 
 class _FileHandler(logging.Handler):
-    """Writes to a log file; on a disk that is full, say, the run goes on without, and reports it.
+    """Writes to a log file; if that fails (a full disk), the run goes on without, and reports it.
 
     Parameters
     ----------

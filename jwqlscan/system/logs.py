@@ -32,7 +32,7 @@ def json_line(level: str, message: str, run_id: str = "", time_s: float | None =
 
 
 class _LineFormatter(logging.Formatter):
-    """One event, one line: whatever it tells of, it can't forge a second or steer a terminal."""
+    """One event, one line: no text in it can forge a second line or control a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = super().format(record)

@@ -1,4 +1,4 @@
-"""What the kernel's mount table says; it is read without touching any mounted filesystem."""
+"""The mount table of the kernel, read without touching any mounted filesystem."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def untrusted_ancestor(path: str) -> tuple[str, str]:
     """Return the first place on the way to a path that root must not rely on, and why; "" if none.
 
     Each directory that is passed counts, and each symbolic link: who can change one of them decides
-    where the path leads. What is not there yet is not looked at.
+    where the path leads. Directories that do not exist yet are not checked.
     """
     if os.geteuid() != 0:
         return "", ""
@@ -61,7 +61,7 @@ def _as_seen_by_root(status: os.stat_result, top: int) -> os.stat_result:
         Owner of ``/``.
     """
     mode, owner = status.st_mode, status.st_uid
-    if stat.S_ISLNK(mode):  # its mode says nothing; its owner can replace it, also in /tmp
+    if stat.S_ISLNK(mode):  # its mode means nothing; its owner can replace it, also in /tmp
         mode = stat.S_IFLNK | 0o700
     if owner == top:  # where root is but mapped to a user, the host's root is another one
         owner = 0

@@ -83,5 +83,5 @@ def received() -> int | None:
 
 
 def _not_ignored() -> list[signal.Signals]:
-    """Return the signals to be heeded: not those that nohup(1), say, had ignored."""
+    """Return the signals to be heeded: not those that were ignored at the start, as by nohup(1)."""
     return [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]

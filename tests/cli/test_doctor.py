@@ -75,10 +75,10 @@ def test_outputs_that_can_not_be_made_are_told(tmp_path, file):
     ("what", "more"),
     [
         ("directories", "[log]\npath = 'no/logs'\n"),
-        ("who is told", "[metrics]\npath = 'no/place/j.prom'\n"),
-        ("who is told", "[metrics]\npath = 'j.txt'\n"),
-        ("who is told", "[notify]\ncommand = ['/no/such/hook']\n"),
-        ("who is told", "[notify]\ncommand = ['/etc/passwd']\n"),
+        ("notifications", "[metrics]\npath = 'no/place/j.prom'\n"),
+        ("notifications", "[metrics]\npath = 'j.txt'\n"),
+        ("notifications", "[notify]\ncommand = ['/no/such/hook']\n"),
+        ("notifications", "[notify]\ncommand = ['/etc/passwd']\n"),
     ],
 )
 def test_what_only_shows_at_the_end_of_a_run_is_looked_at(tmp_path, file, what, more):

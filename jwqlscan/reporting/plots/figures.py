@@ -24,7 +24,7 @@ from jwqlscan.reporting.plots.series import Future, PlotData, Series
 from jwqlscan.reporting.plots.template_figure import pattern
 from jwqlscan.reporting.plots.thinning import BoolArray, FloatArray, IntArray
 
-# Up to so many runs every point gets a mark, 10 px apart; of more only those a line would hide.
+# Up to this many runs every point gets a mark, 10 px apart; beyond, only those a line would hide.
 MARKED_ROWS = 60
 HATCH: Json = {
     "hatch_color": theme.PAPER,
@@ -116,7 +116,7 @@ def _figure(
     parts["value range"]["end"] = top
     parts["values"]["axis_label"] = plot.unit.axis_label
     number_format = plot.unit.format_for(plot.largest)
-    # On the axis the decimals that say nothing are left out.
+    # On the axis trailing zeros are left out.
     parts["value format"]["format"] = number_format.replace(".", ".[") + "]" * (
         "." in number_format
     )
@@ -248,7 +248,7 @@ def _set_stack(
         renderers += [edge, *(one for one in hit if one is not edge)]
         source["attributes"]["data"] = _map(data)
         renderers[0]["attributes"]["data_source"] = source
-        # One box with the parts of a whole: an area can't tell where in it the pointer is.
+        # One box with the parts of a whole: an area does not know where in it the pointer is.
         hover = parts["hover"]
         hover["mode"] = "vline"
         hover["renderers"] = [{"id": one["id"]} for one in hit]

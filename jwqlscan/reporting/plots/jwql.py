@@ -187,7 +187,7 @@ def filetype_styles(history: History) -> dict[str, Style]:
 def _central_curves(history: History) -> list[Curve]:
     central = history.central
     curves = []
-    # One filesystem as a rule: `all` says its size. Without it each area says its own.
+    # One filesystem as a rule: `all` has its size. Without it each area has its own.
     for number, area in enumerate([ALL] if ALL in central else sorted(central)):
         columns, of_area = central[area], "" if area == ALL else f" of {area}"
         dash = theme.DASHES[number % len(theme.DASHES)]

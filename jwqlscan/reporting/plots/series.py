@@ -217,7 +217,8 @@ def stack(plot: PlotData, most: int, title: str) -> PlotData:
 def _breaks(times: FloatArray) -> FloatArray:
     """Return the middle of each gap: a stretch without runs, far longer than those around it.
 
-    A history may have been daily, then weekly: what is far too long is told by the neighbours.
+    A history may have been daily, then weekly: whether an interval is too long depends on those
+    beside it.
     """
     steps = np.diff(times)
     if len(steps) < 2:

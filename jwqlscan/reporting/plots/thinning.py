@@ -11,7 +11,7 @@ FloatArray: TypeAlias = npt.NDArray[np.float64]
 BoolArray: TypeAlias = npt.NDArray[np.bool_]
 IntArray: TypeAlias = npt.NDArray[np.int64]
 
-# A plot is some 600 px wide, so 2 points a pixel and more can't be told apart; and 480 series of
+# A plot is some 600 px wide, so 2 points a pixel and more can't be distinguished; and 480 series of
 # 1,000 points make a page of 5 MB (7 MB with Bokeh 3.7, which does not compress them).
 POINTS = 1_000
 # Series that peak on different days keep more rows than POINTS; where they would keep more than

@@ -30,7 +30,7 @@ def capacity_tab(history: History) -> Tab:
         Card(
             one.name,
             (Choice((), _plot(history, one)),),
-            remark=" · ".join(filter(None, (told(one.full).capitalize(), one.remark))),
+            remark=" · ".join(filter(None, (full_text(one.full).capitalize(), one.remark))),
             lead=one.trend is not None,
         )
         for one in found
@@ -44,7 +44,7 @@ def capacity_tab(history: History) -> Tab:
             Size(one.available[-1] * TIB_BYTES),
             f"{100 * one.share:.1f} %",
             Size(one.trend.per_day * TIB_BYTES) if one.trend else "too little data",
-            told(one.full) or "no growth" if one.trend else told(one.full),
+            full_text(one.full) or "no growth" if one.trend else full_text(one.full),
             interval(one.full),
         )
         for one in found
@@ -52,14 +52,14 @@ def capacity_tab(history: History) -> Tab:
     marked = frozenset(row for row, one in enumerate(found) if one.almost_full == Reached(True))
     remark = (
         "The forecast is a robust trend (Theil-Sen) over the newest 90 days, without incomplete "
-        "runs; the band is its 90 % interval. Under 7 days of data nothing is said."
+        "runs; the band is its 90 % interval. With less than 7 days of data there is none."
     )
     tables = [Table("Filesystems", header, rows, marked, remark)] if rows else []
     return Tab("Capacity", cards, tables)
 
 
-def told(full: Reached | None) -> str:
-    """Say when a filesystem is full; "" where nothing can be said."""
+def full_text(full: Reached | None) -> str:
+    """Return when a filesystem is full; "" without a forecast."""
     if full is None:
         return ""
     if full.over:
@@ -68,7 +68,7 @@ def told(full: Reached | None) -> str:
 
 
 def interval(full: Reached | None) -> str:
-    """Say between which days; "" where nothing can be said."""
+    """Return between which days; "" without a forecast."""
     if full is None or full.earliest is None:
         return ""
     end = f"to {format_day(full.latest)}" if full.latest else "or later, if it grows at all"

@@ -1,8 +1,8 @@
 """The tab Insight: what grew, where it lies, whose it is, how old and how large the files are.
 
 What it shows is chosen in the page (an area, a question, a stretch of time), so the tab is a record
-of all of it, drawn by `insight.js`. It is bounded, whatever the archive holds: so many parts of a
-treemap and rows of a table, and the others together as one, so that all sums are the area's.
+of all of it, drawn by `insight.js`. It is bounded, whatever the archive holds: a number of parts
+per treemap and rows of a table, and the others together as one, so that all sums are the area's.
 """
 
 from __future__ import annotations
@@ -164,14 +164,14 @@ def _sum(amount: Sum) -> tuple[int, int]:
 def _growth(growth: Growth, area: int, incomplete: Container[datetime]) -> Json:
     """Return a table of growth; its rows add up to the area's change, those of directories apart.
 
-    Directories lie within each other: the area itself is told above the table.
+    Directories lie within each other: the area itself is in the line above the table.
     """
     changed = [row for row in growth.rows if row.label or growth.by != "directory"]
     rows, more = changed[:MAX_GROWTH_ROWS], changed[MAX_GROWTH_ROWS:]
     sound = [place for place, date in enumerate(growth.dates) if date not in incomplete]
-    told = [_grown(row, sound) for row in rows]
+    listed = [_grown(row, sound) for row in rows]
     if growth.by != "directory":
-        told += _others("all others", [*more, *([growth.rest] if growth.rest else ())])
+        listed += _others("all others", [*more, *([growth.rest] if growth.rest else ())])
         more = []
     return {
         "area": area,
@@ -183,7 +183,7 @@ def _growth(growth: Growth, area: int, incomplete: Container[datetime]) -> Json:
         "notes": [safe(note) for note in growth.notes],
         "before": _sum(growth.before),
         "after": _sum(growth.after),
-        "rows": told,
+        "rows": listed,
         "more": len(more),
     }
 
@@ -198,7 +198,7 @@ def _others(label: str, rows: Sequence[GrowthRow]) -> list[Json]:
 
 
 def _together(sums: Iterable[Sum]) -> Sum:
-    """Return many sums together; what is allocated is not told here."""
+    """Return the total of sums, without allocated bytes."""
     files = size = 0
     for one in sums:
         files += one.files

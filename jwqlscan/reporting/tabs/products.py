@@ -11,7 +11,7 @@ from jwqlscan.reporting.plots.jwql import INSTRUMENTS, JwqlPlots
 from jwqlscan.reporting.plots.series import Curve, PlotData, plot_data, stack
 from jwqlscan.reporting.tabs.base import LINES, NEWEST, STACKED, Card, Choice, Tab
 
-MAX_PARTS = 9  # as many as there are colours: an area has no dash to tell it by
+MAX_PARTS = 9  # as many as there are colours: an area has no dashes to distinguish it
 BY_FILETYPE = "All, by filetype"
 BY_INSTRUMENT = "All, by instrument"
 FILES = "Files"

@@ -121,10 +121,10 @@ class Node:
 
 
 def directory_nodes(area: AreaInsight, most: int) -> list[Node]:
-    """Return an area's directories, at most so many: a node comes after its parent.
+    """Return the directories of an area, at most `count`; a node comes after its parent.
 
     A node's parts add up to it: the files directly in a directory, and the directories too small to
-    be told, are a part of their own.
+    be listed, are a part of their own.
     """
     nodes = [Node("", area.total.files, area.total.apparent_bytes, -1)]
     places = {"": 0}
@@ -150,8 +150,10 @@ def program_nodes(area: AreaInsight) -> list[Node]:
     """Return an area's programs, the largest, and what else there is as one part or two."""
     nodes = [Node("", area.total.files, area.total.apparent_bytes, -1)]
     rows = area.projections.get("program", ())
-    told, smaller = rows[:MAX_PARTS], rows[MAX_PARTS:]
-    nodes += [Node(safe(row.label), row.sum.files, row.sum.apparent_bytes, 0) for row in told]
+    largest_rows, smaller = rows[:MAX_PARTS], rows[MAX_PARTS:]
+    nodes += [
+        Node(safe(row.label), row.sum.files, row.sum.apparent_bytes, 0) for row in largest_rows
+    ]
     if smaller:
         files = sum(row.sum.files for row in smaller)
         size = sum(row.sum.apparent_bytes for row in smaller)
