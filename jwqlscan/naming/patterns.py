@@ -9,13 +9,12 @@ of a name matter to it.
 
 from __future__ import annotations
 
-import importlib
 import re
 import warnings
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from jwqlscan.naming.regex_safety import NAME_LENGTH, Automaton
+from jwqlscan.naming.regex_syntax import Group, Items, parse, width
 
 GROUPS = ("instrument", "filetype", "program")
 NEEDED_GROUPS = GROUPS[:2]
@@ -51,14 +50,10 @@ def read_pattern(text: str) -> Pattern:
     ValueError
         In one line, why it can't be used.
     """
-    # The parse tree of the standard library's compiler, which is private to it: looked for only
-    # here, so that whoever has no patterns of his own does not depend on it.
-    parse: Callable[[str, int], Any] = importlib.import_module("re._parser").parse
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             regex = re.compile(text, re.ASCII)
-            tree = parse(text, re.ASCII)
     except (re.error, RecursionError, OverflowError, ValueError, Warning) as error:
         raise ValueError(f"no regular expression: {error}") from None
     for group in regex.groupindex:
@@ -68,22 +63,23 @@ def read_pattern(text: str) -> Pattern:
         if group not in regex.groupindex:
             raise ValueError(f"has no group (?P<{group}>...)")
     try:
-        automaton = Automaton(tree, regex)
+        tree = parse(text)
+        automaton = Automaton(tree)
     except RecursionError:
         raise ValueError("is nested too deep") from None
     automaton.check_ways()
     kept = ALL_DIGITS if automaton.depends_on_digits(NEEDED_GROUPS) else NO_DIGITS
     with_program = kept
     if kept == NO_DIGITS and automaton.depends_on_digits(GROUPS):
-        with_program = _place(tree, regex.groupindex["program"])
+        with_program = _place(tree, "program")
     return Pattern(regex, kept, with_program)
 
 
-def _place(tree: Any, group: int) -> tuple[int, int]:  # noqa: ANN401 - re's own parse tree
+def _place(tree: Items, group: str) -> tuple[int, int]:
     """Return where a group always is; anywhere if it is not always at the same place."""
-    for index, (operation, argument) in enumerate(tree):
-        if operation.name == "SUBPATTERN" and argument[0] == group:
-            (least, most), (shortest, longest) = tree[:index].getwidth(), argument[-1].getwidth()
+    for index, item in enumerate(tree):
+        if isinstance(item, Group) and item.name == group:
+            (least, most), (shortest, longest) = width(tree[:index]), width(item.items)
             if least == most and shortest == longest:
-                return int(least), int(least + longest)
+                return least, least + longest
     return ALL_DIGITS

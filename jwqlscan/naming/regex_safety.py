@@ -15,13 +15,21 @@ Seidl, "On the degree of ambiguity of finite automata" (1991), which calls the t
 
 from __future__ import annotations
 
-import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import product
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from jwqlscan.naming.regex_characters import ALL, DIGITS, both_cases, characters
+from jwqlscan.naming.regex_syntax import (
+    ALL,
+    DIGITS,
+    Alternatives,
+    Characters,
+    Group,
+    Item,
+    Items,
+    Repetition,
+)
 
 NAME_LENGTH = 255
 
@@ -49,10 +57,8 @@ _NOTHING = _Part(Counter(), Counter(), 1)
 class Automaton:
     """The positions of a pattern, and which can follow which."""
 
-    def __init__(self, tree: Any, regex: re.Pattern[str]) -> None:  # noqa: ANN401 - re's own parse tree
-        self._names = {number: name for name, number in regex.groupindex.items()}
+    def __init__(self, tree: Items) -> None:
         self._within: list[str] = []
-        self._ignoring_case = bool(regex.flags & re.IGNORECASE)
         self._taken: list[int] = []  # by position: the characters that it takes
         self._groups: list[frozenset[str]] = []  # by position: the groups that it is in
         self._follow: list[Counter[int]] = []  # by position: in how many ways which others follow
@@ -64,36 +70,28 @@ class Automaton:
 
     # ---- made from the tree ----
 
-    def _sequence(self, items: Any) -> _Part:  # noqa: ANN401 - re's own parse tree
+    def _sequence(self, items: Items) -> _Part:
         part = _NOTHING
-        for operation, argument in items:
-            part = self._then(part, self._item(operation.name, argument))
+        for item in items:
+            part = self._then(part, self._item(item))
         return part
 
-    def _item(self, operation: str, argument: Any) -> _Part:  # noqa: ANN401 - re's own parse tree
-        if operation in ("LITERAL", "NOT_LITERAL", "ANY", "IN"):
-            return self._position(characters(operation, argument))
-        if operation == "AT":
-            return _NOTHING
-        if operation == "ATOMIC_GROUP":
-            return self._sequence(argument)
-        if operation == "SUBPATTERN":
-            number, added, _, items = argument
-            self._ignoring_case |= bool(added & re.IGNORECASE)
-            self._within.append(self._names.get(number, ""))
-            part = self._sequence(items)
+    def _item(self, item: Item) -> _Part:
+        if isinstance(item, Characters):
+            return self._position(item.taken)
+        if isinstance(item, Group):
+            self._within.append(item.name)
+            part = self._sequence(item.items)
             self._within.pop()
             return part
-        if operation == "BRANCH":
-            return self._alternatives(argument[1])
-        if operation.endswith("_REPEAT"):
-            return self._repetition(*argument)
-        raise ValueError("look-around, back-references and conditions can't be used")
+        if isinstance(item, Alternatives):
+            return self._alternatives(item.branches)
+        return self._repetition(item)
 
     def _position(self, taken: int) -> _Part:
         if len(self._taken) == MAX_POSITIONS:
             raise ValueError(f"is too long: it has more than {MAX_POSITIONS} characters to match")
-        self._taken.append(both_cases(taken) if self._ignoring_case else taken)
+        self._taken.append(taken)
         self._groups.append(frozenset(self._within))
         self._follow.append(Counter())
         only = Counter({len(self._taken) - 1: 1})
@@ -112,9 +110,9 @@ class Automaton:
             for next_position, more_ways in first.items():
                 self._follow[position][next_position] += ways * more_ways
 
-    def _alternatives(self, branches: Sequence[Any]) -> _Part:
+    def _alternatives(self, branches: Sequence[Items]) -> _Part:
         parts = [self._sequence(branch) for branch in branches]
-        words = [_word(branch, self._ignoring_case) for branch in branches]
+        words = [_word(branch) for branch in branches]
         if None in words:
             # So many alternatives may be begun at one place.
             self._ways *= max(
@@ -137,7 +135,8 @@ class Automaton:
             last += part.last
         return _Part(first, last, sum(part.empty for part in parts))
 
-    def _repetition(self, least: int, most: int, items: Any) -> _Part:  # noqa: ANN401 - re's own parse tree
+    def _repetition(self, repetition: Repetition) -> _Part:
+        least, most, items = repetition
         if most == 0:
             return _NOTHING
         if most == 1:
@@ -312,23 +311,17 @@ def _times(counts: Counter[int], factor: int) -> Counter[int]:
     return Counter({key: count * factor for key, count in counts.items()} if factor else {})
 
 
-def _word(items: Any, ignoring_case: bool) -> str | None:  # noqa: ANN401 - re's own parse tree
-    """Return the characters of items that are literals all."""
-    if not all(operation.name == "LITERAL" for operation, _ in items):
-        return None
-    word = "".join(chr(argument) for _, argument in items)
-    return word.lower() if ignoring_case else word
+def _word(items: Items) -> str | None:
+    """Return the characters of items that are all literals; else None."""
+    literals = [item.literal for item in items if isinstance(item, Characters)]
+    return "".join(literals) if all(literals) and len(literals) == len(items) else None
 
 
-def _is_plain(items: Any) -> bool:  # noqa: ANN401 - re's own parse tree
+def _is_plain(items: Items) -> bool:
     """Tell whether items are characters one after the other, without any choice."""
     return all(
-        operation.name in ("LITERAL", "NOT_LITERAL", "ANY", "IN")
-        or (operation.name == "SUBPATTERN" and _is_plain(argument[-1]))
-        or (
-            operation.name.endswith("_REPEAT")
-            and argument[0] == argument[1]
-            and _is_plain(argument[2])
-        )
-        for operation, argument in items
+        isinstance(item, Characters)
+        or (isinstance(item, Group) and _is_plain(item.items))
+        or (isinstance(item, Repetition) and item.least == item.most and _is_plain(item.items))
+        for item in items
     )
