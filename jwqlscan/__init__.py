@@ -6,12 +6,11 @@
 
 from __future__ import annotations
 
-__version__ = "0.1.0"
-
 # As typing.TYPE_CHECKING. Nothing is imported here: with `python -m` the current directory is still
 # the first place where modules are searched (`__main__` changes that).
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from jwqlscan._version import __version__
     from jwqlscan.config.loader import Config, Overrides, load_config
     from jwqlscan.operations.report import report
     from jwqlscan.operations.run import Outcome, run
@@ -32,6 +31,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "__version__": "_version",
     "Config": "config.loader",
     "Overrides": "config.loader",
     "load_config": "config.loader",

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from jwqlscan import __version__
+from jwqlscan._version import __version__
 from jwqlscan.cli import (
     bench,
     check,

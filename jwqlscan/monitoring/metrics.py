@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from anyio import to_thread
 
-from jwqlscan import __version__
+from jwqlscan._version import __version__
 from jwqlscan.config.loader import Config
 from jwqlscan.errors import ConfigError, ExitCode
 from jwqlscan.monitoring.check import Evidence, gather

@@ -26,7 +26,7 @@ import anyio
 import anyio.to_thread
 from anyio.abc import Process
 
-from jwqlscan import __version__
+from jwqlscan._version import __version__
 from jwqlscan.errors import ExitCode, LockedError, single_errors
 from jwqlscan.resource_limits import shortage
 from jwqlscan.settings import Notifications

@@ -20,7 +20,7 @@ from typing import TypeVar
 import anyio
 import anyio.to_thread
 
-from jwqlscan import __version__
+from jwqlscan._version import __version__
 from jwqlscan.config.loader import Config
 from jwqlscan.errors import ConfigError, ExitCode, JwqlscanError, LockedError, StoreError, cause_of
 from jwqlscan.model.snapshot import Snapshot

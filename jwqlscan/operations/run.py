@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 
 import anyio
 
-from jwqlscan import __version__
+from jwqlscan._version import __version__
 from jwqlscan.config.loader import Config
 from jwqlscan.config.useless_patterns import useless_patterns
 from jwqlscan.errors import (

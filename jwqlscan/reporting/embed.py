@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import bokeh
 
-from jwqlscan import __version__
+from jwqlscan._version import __version__
 from jwqlscan.reporting import PAGE
 from jwqlscan.reporting.embed_script import COMPONENT_JS
 from jwqlscan.reporting.plots.figures import Figure

@@ -13,7 +13,7 @@ from bokeh.resources import Resources
 from jinja2 import Environment
 from markupsafe import Markup, escape
 
-from jwqlscan import __version__
+from jwqlscan._version import __version__
 from jwqlscan.history.insight import Insight
 from jwqlscan.model.history import History
 from jwqlscan.reporting import PAGE

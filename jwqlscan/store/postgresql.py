@@ -18,7 +18,7 @@ from typing import Any, Self
 import anyio
 import asyncpg
 
-from jwqlscan import __version__
+from jwqlscan._version import __version__
 from jwqlscan.errors import ConfigError, SnapshotRefusedError, StoreError, StoreUnavailableError
 from jwqlscan.model.history import History
 from jwqlscan.model.snapshot import Snapshot

@@ -25,7 +25,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from jwqlscan import __version__
+from jwqlscan._version import __version__
 from jwqlscan.errors import SnapshotRefusedError, StoreError, StoreUnavailableError
 from jwqlscan.model.record_fields import NewerRecordError, is_newer
 from jwqlscan.model.snapshot import Snapshot

@@ -17,8 +17,9 @@ MODULES = {
 }
 
 # What each package, or module at the root, may import beside itself and COMMON; from the bottom up.
-COMMON = "resource_limits text units errors"
+COMMON = "_version resource_limits text units errors"
 RULES = {
+    "_version": "",
     "resource_limits": "",
     "text": "",
     "units": "",
