@@ -84,7 +84,7 @@ def memory(options: argparse.Namespace) -> None:
             print(json.dumps({"variant": variant} | found))
 
 
-def year(options: argparse.Namespace) -> None:
+def year(options: argparse.Namespace) -> None:  # noqa: C901 - one case after the other
     """Store runs of an archive of which some hundred programs change a night."""
     from jwqlscan.history.insight_queries import read_insight
     from jwqlscan.model.cube import CellKey, FileClass

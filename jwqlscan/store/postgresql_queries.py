@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 from jwqlscan.model.history import FilesystemColumns, History
 from jwqlscan.model.snapshot import Snapshot
+from jwqlscan.store import columns, validity
 from jwqlscan.store import rows as table_rows
-from jwqlscan.store import validity
 from jwqlscan.store.jwql_columns import Column, storable_rows
 from jwqlscan.store.queries import CENTRAL, GENERAL
 from jwqlscan.store.rows import TableRows, Value
@@ -214,21 +214,21 @@ async def history(connection: Connection, since: datetime, until: datetime) -> H
         " WHERE r.date BETWEEN $1 AND $2 ORDER BY r.date",
         *span,
     )
-    runs = table_rows.run_columns(rows)
+    runs = columns.run_columns(rows)
     newest_samples = await connection.fetch(
         "SELECT unrecognized_samples, error_samples FROM scan_area"  # noqa: S608 - names of our own
         f" WHERE area = 'all' AND run_id = {_NEWEST}",
         *span,
     )
     return History(
-        general=table_rows.general_columns((date, *row) for date, _, *row in general),
-        products=table_rows.product_columns(products),
-        central=table_rows.central_columns((area, date, *row) for date, _, area, *row in central),
+        general=columns.general_columns((date, *row) for date, _, *row in general),
+        products=columns.product_columns(products),
+        central=columns.central_columns((area, date, *row) for date, _, area, *row in central),
         sample_dates=frozenset(date for (date,) in sample),
-        incomplete_dates=table_rows.incomplete_dates(runs),
+        incomplete_dates=columns.incomplete_dates(runs),
         filesystems=await _filesystems(connection, span),
         runs=runs,
-        samples=table_rows.samples(newest_samples),
+        samples=columns.samples(newest_samples),
     )
 
 
@@ -244,4 +244,4 @@ async def _filesystems(
         " ORDER BY r.date, a.area_group, a.area",
         *span,
     )
-    return table_rows.filesystem_columns(rows)
+    return columns.filesystem_columns(rows)

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple, Protocol
 
 from jwqlscan.model.baseline import COMPLETE, JWQLSCAN
 from jwqlscan.model.snapshot import area_label
-from jwqlscan.store.rows import EARLIEST, finite, finite_room
+from jwqlscan.store.columns import finite, finite_room
+from jwqlscan.store.rows import EARLIEST
 from jwqlscan.system.clock import LATEST, latest_date
 from jwqlscan.units import TIB_BYTES
 

@@ -35,7 +35,7 @@ from jwqlscan.store.sqlite_errors import DAMAGED, PRIMARY_CODE, failure
 from jwqlscan.store.sqlite_read_only import ATTEMPTS, Signature, may_write, open_to_read, signature
 from jwqlscan.store.validity import microseconds
 from jwqlscan.system.clock import LATEST
-from jwqlscan.system.mounts import MOUNTINFO, parse_mountinfo
+from jwqlscan.system.mounts import fstype
 from jwqlscan.text import escape
 
 # Another process holds the file for one short transaction; ten seconds is far more than it needs.
@@ -377,19 +377,6 @@ class SqliteStore:
             for rows in (*table_rows.jwql_rows(snapshot), *table_rows.scan_rows(snapshot)):
                 queries.insert(connection, rows)
             queries.record_insight(connection, snapshot)
-
-
-def fstype(path: str) -> str:
-    """Return the type of the filesystem that a file is on, "" if it is not in the mount table."""
-    try:
-        with open(MOUNTINFO, encoding="utf-8", errors="surrogateescape") as file:
-            mounts = parse_mountinfo(file)
-    except OSError:
-        return ""
-    path = os.path.realpath(path)
-    above = [mount for mount in mounts if path.startswith(mount.point.rstrip("/") + "/")]
-    # The deepest; of those at one point the last, which hides the others.
-    return max(reversed(above), key=lambda mount: len(mount.point)).fstype if above else ""
 
 
 def _set_journal(connection: sqlite3.Connection, mode: str) -> None:

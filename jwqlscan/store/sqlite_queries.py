@@ -12,8 +12,7 @@ from typing import Any
 from jwqlscan.model.history import FilesystemColumns, History, ProductColumns, Samples
 from jwqlscan.model.snapshot import Snapshot
 from jwqlscan.model.tally import Product
-from jwqlscan.store import rows as table_rows
-from jwqlscan.store import validity
+from jwqlscan.store import columns, validity
 from jwqlscan.store.jwql_columns import Column
 from jwqlscan.store.queries import CENTRAL, GENERAL
 from jwqlscan.store.rows import TableRows, date_text
@@ -79,15 +78,15 @@ def history(connection: sqlite3.Connection, since: datetime, until: datetime) ->
         sample = connection.execute(
             "SELECT date FROM scan_run WHERE sample AND date BETWEEN ? AND ?", span
         ).fetchall()
-        runs = table_rows.run_columns((dates[row[0]], *row[1:]) for row in _runs(connection, span))
+        runs = columns.run_columns((dates[row[0]], *row[1:]) for row in _runs(connection, span))
         return History(
-            general=table_rows.general_columns((dates[date], *row) for date, _, *row in general),
+            general=columns.general_columns((dates[date], *row) for date, _, *row in general),
             products=_products(connection, span, dates),
-            central=table_rows.central_columns(
+            central=columns.central_columns(
                 (area, dates[date], *row) for date, _, area, *row in central
             ),
             sample_dates=frozenset(dates[date] for (date,) in sample),
-            incomplete_dates=table_rows.incomplete_dates(runs),
+            incomplete_dates=columns.incomplete_dates(runs),
             filesystems=_filesystems(connection, span, dates),
             runs=runs,
             samples=_samples(connection, span),
@@ -117,11 +116,11 @@ def _filesystems(
         " ORDER BY r.date, a.area_group, a.area",
         span,
     )
-    return table_rows.filesystem_columns((*row[:3], dates[row[3]], *row[4:]) for row in rows)
+    return columns.filesystem_columns((*row[:3], dates[row[3]], *row[4:]) for row in rows)
 
 
 def _samples(connection: sqlite3.Connection, span: _Span) -> Samples:
-    return table_rows.samples(
+    return columns.samples(
         connection.execute(
             "SELECT unrecognized_samples, error_samples FROM scan_area"  # noqa: S608 - names of our own
             f" WHERE area = 'all' AND run_id = {_NEWEST}",
@@ -143,7 +142,7 @@ def _products(
         " GROUP BY r.date ORDER BY r.date",
         span,
     )
-    own = table_rows.product_columns(
+    own = columns.product_columns(
         (
             dates[date],
             instruments.split(","),  # labels hold no comma: `naming.schemes.LABEL`
@@ -153,7 +152,7 @@ def _products(
         )
         for date, instruments, filetypes, counts, sizes in runs
     )
-    return table_rows.merge_products(own, _jwql_products(connection, span, dates))
+    return columns.merge_products(own, _jwql_products(connection, span, dates))
 
 
 def _jwql_products(

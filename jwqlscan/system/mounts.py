@@ -236,3 +236,16 @@ def _is_below(path: str, directory: str) -> bool:
 
 def _plain(text: str) -> str:
     return _OCTAL.sub(lambda match: chr(int(match[1], 8)), text)
+
+
+def fstype(path: str) -> str:
+    """Return the type of the filesystem that a file is on, "" if it is not in the mount table."""
+    try:
+        with open(MOUNTINFO, encoding="utf-8", errors="surrogateescape") as file:
+            mounts = parse_mountinfo(file)
+    except OSError:
+        return ""
+    path = os.path.realpath(path)
+    above = [mount for mount in mounts if path.startswith(mount.point.rstrip("/") + "/")]
+    # The deepest; of those at one point the last, which hides the others.
+    return max(reversed(above), key=lambda mount: len(mount.point)).fstype if above else ""

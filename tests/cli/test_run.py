@@ -371,7 +371,7 @@ SHORT = {"connect_timeout_s": 0.5, "call_timeout_s": 1.0, "exclusive_timeout_s":
         ("no privilege", "GRANT this user"),
     ],
 )
-async def test_whatever_ails_the_database_the_run_ends_with_4_and_the_next_stores_both(
+async def test_whatever_ails_the_database_the_run_ends_with_4_and_the_next_stores_both(  # noqa: C901 - one case after the other
     tree, pg_url, monkeypatch, what, said
 ):
     def opened(url):

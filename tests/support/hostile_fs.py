@@ -63,7 +63,7 @@ def mounted(where: Path, nodes: dict[str, dict[str, Any]], **settings: Any) -> I
         subprocess.run(["umount", "-l", where], check=False)
 
 
-def serve(where: str, spec: dict[str, Any]) -> None:
+def serve(where: str, spec: dict[str, Any]) -> None:  # noqa: C901 - one case after the other
     from mfusepy import FUSE, FuseOSError, Operations
 
     nodes: dict[str, dict[str, Any]] = {"/": {"dir": True}}
