@@ -36,7 +36,7 @@ def doctor(
     log_format: LogForm = LogFormat.text,
     debug: Debug = False,
 ) -> None:
-    """Check everything that a run needs, and name the remedy for each failure.
+    """Check everything that a run needs, and name the remedies.
 
     Nothing is measured. Directories and tables that a run would make are made.
     """

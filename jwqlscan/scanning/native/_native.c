@@ -321,7 +321,7 @@ static PyType_Spec reader_spec = {
 };
 
 /* Of the interface with `readers.native`, raised with each change of it: as CONTRACT there. */
-enum { CONTRACT = 1 };
+enum { CONTRACT = 2 };
 
 static int
 module_exec(PyObject *module)

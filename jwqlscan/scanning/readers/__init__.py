@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # The number of the interface between the compiled reader and `readers.native`, as in `_native.c`: a
 # compiled reader of another number was built from other sources.
-CONTRACT = 1
+CONTRACT = 2
 
 _REBUILD = "build it again with `pip install -e .` in the checkout, or reinstall jwqlscan"
 
