@@ -16,9 +16,14 @@
  *
  * One translation unit, so that the compiler sees all of it: its parts are in native/.
  */
-#include "ledgers.h"
+#include "root_totals.h"
 #include "reading.h"
 #include "results.h"
+
+/* The types, one of each in every interpreter. */
+typedef struct {
+    PyTypeObject *reader_type, *chunk_type, *place_type;
+} ModuleState;
 
 PyDoc_STRVAR(reader_read_doc,
 "read(root_number, root_fd, root_path, root_device, chunks, wanted, share, classes, progress_counts,\n"
@@ -36,11 +41,14 @@ reader_read(PyObject *self, PyObject *args)
     Py_ssize_t root_length;
     unsigned long long root_device;
     PyObject *chunks, *share, *classes, *place;
+    PyObject **held = NULL; /* the chunks: others may change the list while the GIL is released */
+    Py_ssize_t held_count = 0;
     Py_buffer flag, progress_counts;
     double seconds;
     if (!PyArg_ParseTuple(args, "iiy#KO!y*OOw*O!d:read", &root_number, &root_fd, &root_path,
                           &root_length, &root_device, &PyList_Type, &chunks, &flag, &share,
-                          &classes, &progress_counts, Place_Type, &place, &seconds)) {
+                          &classes, &progress_counts, ((Reader *)self)->place_type, &place,
+                          &seconds)) {
         return NULL;
     }
     PyObject *result = NULL;
@@ -57,12 +65,18 @@ reader_read(PyObject *self, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "wanted must hold two C ints, progress_counts two uint64");
         goto done;
     }
+    held = malloc((size_t)(PyList_GET_SIZE(chunks) + 1) * sizeof(PyObject *));
+    if (held == NULL) {
+        PyErr_NoMemory();
+        goto done;
+    }
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(chunks); i++) {
         PyObject *chunk = PyList_GET_ITEM(chunks, i);
-        if (chunk != Py_None && Py_TYPE(chunk) != Chunk_Type) {
+        if (chunk != Py_None && Py_TYPE(chunk) != walk.reader->chunk_type) {
             PyErr_SetString(PyExc_TypeError, "chunks must be Chunk objects or None");
             goto done;
         }
+        held[held_count++] = Py_NewRef(chunk);
     }
     walk.wanted = flag.buf;
     walk.progress_counts = progress_counts.buf;
@@ -76,9 +90,8 @@ reader_read(PyObject *self, PyObject *args)
         goto done;
     }
     drop_gil(&walk);
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(chunks) && !stopped(&walk); i++) {
-        /* The list is the caller's own, and holds its items until this call is over. */
-        PyObject *chunk = PyList_GET_ITEM(chunks, i);
+    for (Py_ssize_t i = 0; i < held_count && !stopped(&walk); i++) {
+        PyObject *chunk = held[i];
         if (chunk != Py_None) {
             read_chunk(&walk, (Chunk *)chunk);
             continue;
@@ -96,7 +109,7 @@ reader_read(PyObject *self, PyObject *args)
         else {
             root->fd = fd;
             root->device = (dev_t)root_device;
-            if (open_ledger(walk.reader, root_number, root)) {
+            if (open_root_totals(walk.reader, root_number, root)) {
                 read_directory(&walk, root);
             }
             else {
@@ -116,31 +129,66 @@ reader_read(PyObject *self, PyObject *args)
     }
 done:
     walk_clear(&walk);
+    while (held_count > 0) {
+        Py_DECREF(held[--held_count]);
+    }
+    free(held);
     PyBuffer_Release(&progress_counts);
     PyBuffer_Release(&flag);
     return result;
+}
+
+static int
+reader_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    Reader *reader = (Reader *)self;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(reader->chunk_type);
+    Py_VISIT(reader->place_type);
+    Py_VISIT(reader->excluded);
+    Py_VISIT(reader->next_ns.obj);
+    return 0;
+}
+
+static int
+reader_clear(PyObject *self)
+{
+    Py_CLEAR(((Reader *)self)->excluded);
+    return 0;
+}
+
+static void
+byte_strings_free(ByteStrings *strings)
+{
+    free(strings->text);
+    free(strings->lengths);
 }
 
 static void
 reader_dealloc(PyObject *self)
 {
     Reader *reader = (Reader *)self;
+    PyObject_GC_UnTrack(self);
+    Py_XDECREF(reader->chunk_type);
+    Py_XDECREF(reader->place_type);
     free(reader->roots);
     free(reader->pseudo);
     free(reader->unsure);
-    Py_XDECREF(reader->snapshot_names);
-    Py_XDECREF(reader->barred_paths);
+    byte_strings_free(&reader->snapshot_names);
+    byte_strings_free(&reader->endings);
+    byte_strings_free(&reader->program_prefix);
+    for (size_t i = 0; reader->skipped_paths != NULL && i < reader->skipped_count; i++) {
+        free(reader->skipped_paths[i].path);
+    }
     free(reader->skipped_paths);
     free(reader->age_limits);
-    Py_XDECREF(reader->program_prefix_bytes);
-    Py_XDECREF(reader->endings);
     Py_XDECREF(reader->excluded);
-    while (reader->ledgers != NULL) {
-        RootTotals *next = reader->ledgers->next;
-        ledger_release(reader->ledgers); /* what is not read yet may still need it */
-        reader->ledgers = next;
+    while (reader->root_totals != NULL) {
+        RootTotals *next = reader->root_totals->next;
+        root_totals_release(reader->root_totals); /* what is not read yet may still need it */
+        reader->root_totals = next;
     }
-    pthread_mutex_destroy(&reader->ledgers_lock);
+    pthread_mutex_destroy(&reader->root_totals_lock);
     if (reader->next_ns.obj != NULL) {
         PyBuffer_Release(&reader->next_ns);
     }
@@ -149,15 +197,33 @@ reader_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
+/* Copy a tuple of bytes; false: an exception is set. */
 static bool
-all_bytes(PyObject *tuple)
+byte_strings_copy(ByteStrings *copy, PyObject *tuple)
 {
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tuple); i++) {
-        if (!PyBytes_Check(PyTuple_GET_ITEM(tuple, i))) {
+    size_t count = (size_t)PyTuple_GET_SIZE(tuple), size = 0;
+    for (size_t i = 0; i < count; i++) {
+        PyObject *item = PyTuple_GET_ITEM(tuple, (Py_ssize_t)i);
+        if (!PyBytes_Check(item)) {
             PyErr_SetString(PyExc_TypeError, "names and paths must be bytes");
             return false;
         }
+        size += (size_t)PyBytes_GET_SIZE(item) + 1;
     }
+    copy->text = malloc(size + 1);
+    copy->lengths = calloc(count + 1, sizeof(size_t));
+    if (copy->text == NULL || copy->lengths == NULL) {
+        PyErr_NoMemory();
+        return false;
+    }
+    char *at = copy->text;
+    for (size_t i = 0; i < count; i++) {
+        PyObject *item = PyTuple_GET_ITEM(tuple, (Py_ssize_t)i);
+        copy->lengths[i] = (size_t)PyBytes_GET_SIZE(item);
+        memcpy(at, PyBytes_AS_STRING(item), copy->lengths[i] + 1);
+        at += copy->lengths[i] + 1;
+    }
+    copy->count = count;
     return true;
 }
 
@@ -178,7 +244,7 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     PyObject *age_limits, *endings, *program_prefix;
     Py_ssize_t kept_from, kept_to;
     int one_file_system, follow, keep_below_fd, program_digits;
-    int told_depth, told_most, told_largest;
+    int directory_depth, max_upper, max_lower;
     long long interval_ns;
     Py_buffer next_ns;
     if (kwargs != NULL && PyDict_GET_SIZE(kwargs) > 0) {
@@ -189,7 +255,7 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
                           &PyTuple_Type, &pseudo, &PyTuple_Type, &unsure, &PyTuple_Type, &snapshot_names, &PyTuple_Type,
                           &skipped_paths, &excluded, &one_file_system, &follow, &keep_below_fd,
                           &PyTuple_Type, &age_limits, &PyTuple_Type, &endings, &kept_from, &kept_to,
-                          &program_prefix, &program_digits, &told_depth, &told_most, &told_largest,
+                          &program_prefix, &program_digits, &directory_depth, &max_upper, &max_lower,
                           &interval_ns, &next_ns)) {
         return NULL;
     }
@@ -199,23 +265,29 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     reader->next_ns = next_ns;
-    pthread_mutex_init(&reader->ledgers_lock, NULL);
-    if (told_depth < 0 || told_most < 0 || told_largest < 0 || told_most > INT_MAX / 4
-        || told_largest > INT_MAX / 4) {
+    const ModuleState *state = PyType_GetModuleState(type);
+    reader->chunk_type = (PyTypeObject *)Py_NewRef(state->chunk_type);
+    reader->place_type = (PyTypeObject *)Py_NewRef(state->place_type);
+    pthread_mutex_init(&reader->root_totals_lock, NULL);
+    if (directory_depth < 0 || max_upper < 0 || max_lower < 0 || max_upper > INT_MAX / 4
+        || max_lower > INT_MAX / 4) {
         PyErr_SetString(PyExc_ValueError, "directories must be three numbers, none negative");
         goto failed;
     }
-    reader->told_depth = (uint32_t)told_depth;
-    reader->told_most = (size_t)told_most;
-    reader->told_largest = (size_t)told_largest;
-    if (!all_bytes(snapshot_names) || !all_bytes(endings)) {
+    reader->directory_depth = (uint32_t)directory_depth;
+    reader->max_upper = (size_t)max_upper;
+    reader->max_lower = (size_t)max_lower;
+    PyObject *prefixes = PyTuple_Pack(1, program_prefix);
+    bool copied = prefixes != NULL && byte_strings_copy(&reader->program_prefix, prefixes);
+    Py_XDECREF(prefixes);
+    if (!copied || !byte_strings_copy(&reader->snapshot_names, snapshot_names)
+        || !byte_strings_copy(&reader->endings, endings)) {
         goto failed;
     }
     if (kept_from < 0 || kept_to < 0) {
         PyErr_SetString(PyExc_ValueError, "kept_from and kept_to must not be negative");
         goto failed;
     }
-    reader->endings = Py_NewRef(endings);
     reader->kept_from = (size_t)kept_from;
     reader->kept_to = (size_t)kept_to;
     if (next_ns.len < (Py_ssize_t)sizeof(int64_t) || interval_ns < 0) {
@@ -227,9 +299,6 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         goto failed;
     }
     reader->program_digits = program_digits;
-    reader->program_prefix_bytes = Py_NewRef(program_prefix);
-    reader->program_prefix = PyBytes_AS_STRING(program_prefix);
-    reader->program_prefix_length = (size_t)PyBytes_GET_SIZE(program_prefix);
     reader->age_count = (size_t)PyTuple_GET_SIZE(age_limits);
     reader->age_limits = calloc(reader->age_count + 1, sizeof(int64_t));
     if (reader->age_limits == NULL) {
@@ -243,9 +312,7 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         }
     }
     reader->interval_ns = interval_ns;
-    reader->snapshot_names = Py_NewRef(snapshot_names);
-    reader->barred_paths = Py_NewRef(skipped_paths);
-    reader->barred_count = (size_t)PyTuple_GET_SIZE(skipped_paths);
+    reader->skipped_count = (size_t)PyTuple_GET_SIZE(skipped_paths);
     reader->excluded = excluded == Py_None ? NULL : Py_NewRef(excluded);
     reader->one_file_system = one_file_system;
     reader->follow = follow;
@@ -256,7 +323,7 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     reader->unsure = calloc(reader->unsure_count + 1, sizeof(uint64_t));
     reader->roots = calloc(reader->root_count + 1, sizeof(Identity));
     reader->pseudo = calloc(reader->pseudo_count + 1, sizeof(uint64_t));
-    reader->skipped_paths = calloc(reader->barred_count + 1, sizeof(Barred));
+    reader->skipped_paths = calloc(reader->skipped_count + 1, sizeof(Barred));
     if (reader->roots == NULL || reader->pseudo == NULL || reader->unsure == NULL || reader->skipped_paths == NULL) {
         PyErr_NoMemory();
         goto failed;
@@ -270,10 +337,16 @@ reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         }
         reader->roots[i] = (Identity){device, inode, number};
     }
-    for (size_t i = 0; i < reader->barred_count; i++) {
+    for (size_t i = 0; i < reader->skipped_count; i++) {
         Barred *one = &reader->skipped_paths[i];
-        if (!PyArg_ParseTuple(PyTuple_GET_ITEM(skipped_paths, (Py_ssize_t)i), "yi", &one->path,
+        const char *path;
+        if (!PyArg_ParseTuple(PyTuple_GET_ITEM(skipped_paths, (Py_ssize_t)i), "yi", &path,
                               &one->reason)) {
+            goto failed;
+        }
+        one->path = strdup(path);
+        if (one->path == NULL) {
+            PyErr_NoMemory();
             goto failed;
         }
         if (one->reason < 0 || one->reason >= SKIP_REASONS) {
@@ -308,6 +381,8 @@ static PyMethodDef reader_methods[] = {
 static PyType_Slot reader_slots[] = {
     {Py_tp_new, reader_new},
     {Py_tp_dealloc, reader_dealloc},
+    {Py_tp_traverse, reader_traverse},
+    {Py_tp_clear, reader_clear},
     {Py_tp_methods, reader_methods},
     {Py_tp_doc, (void *)reader_doc},
     {0, NULL},
@@ -316,43 +391,65 @@ static PyType_Slot reader_slots[] = {
 static PyType_Spec reader_spec = {
     .name = "jwqlscan.scanning.readers._native.Reader",
     .basicsize = sizeof(Reader),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_IMMUTABLETYPE | Py_TPFLAGS_HAVE_GC,
     .slots = reader_slots,
 };
 
 /* Of the interface with `readers.native`, raised with each change of it: as CONTRACT there. */
 enum { CONTRACT = 2 };
 
+/* Make a type, keep it in the module's state, and add it to the module; -1: an exception is set. */
+static int
+add_type(PyObject *module, PyType_Spec *spec, const char *name, PyTypeObject **place)
+{
+    *place = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+    return *place == NULL ? -1 : PyModule_AddObjectRef(module, name, (PyObject *)*place);
+}
+
 static int
 module_exec(PyObject *module)
 {
-    if (PyModule_AddIntConstant(module, "CONTRACT", CONTRACT) != 0) {
+    ModuleState *state = PyModule_GetState(module);
+    if (PyModule_AddIntConstant(module, "CONTRACT", CONTRACT) != 0
+        || add_type(module, &reader_spec, "Reader", &state->reader_type) != 0
+        || add_type(module, &chunk_spec, "Chunk", &state->chunk_type) != 0
+        || add_type(module, &place_spec, "Place", &state->place_type) != 0) {
         return -1;
     }
-    PyObject *reader = PyType_FromModuleAndSpec(module, &reader_spec, NULL);
-    if (reader == NULL) {
-        return -1;
-    }
-    int failed = PyModule_AddObjectRef(module, "Reader", reader);
-    Py_DECREF(reader);
-    if (failed) {
-        return -1;
-    }
-    if (Chunk_Type == NULL) {
-        Chunk_Type = (PyTypeObject *)PyType_FromSpec(&chunk_spec);
-    }
-    if (Place_Type == NULL) {
-        Place_Type = (PyTypeObject *)PyType_FromSpec(&place_spec);
-    }
-    if (Chunk_Type == NULL || Place_Type == NULL
-        || PyModule_AddObjectRef(module, "Place", (PyObject *)Place_Type) != 0) {
-        return -1;
-    }
-    return PyModule_AddObjectRef(module, "Chunk", (PyObject *)Chunk_Type);
+    return 0;
+}
+
+static int
+module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    ModuleState *state = PyModule_GetState(module);
+    Py_VISIT(state->reader_type);
+    Py_VISIT(state->chunk_type);
+    Py_VISIT(state->place_type);
+    return 0;
+}
+
+static int
+module_clear(PyObject *module)
+{
+    ModuleState *state = PyModule_GetState(module);
+    Py_CLEAR(state->reader_type);
+    Py_CLEAR(state->chunk_type);
+    Py_CLEAR(state->place_type);
+    return 0;
+}
+
+static void
+module_free(void *module)
+{
+    module_clear((PyObject *)module);
 }
 
 static PyModuleDef_Slot module_slots[] = {
     {Py_mod_exec, module_exec},
+#ifdef Py_MOD_PER_INTERPRETER_GIL_SUPPORTED
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED}, /* no state but its own */
+#endif
 #ifdef Py_MOD_GIL_NOT_USED
     {Py_mod_gil, Py_MOD_GIL_NOT_USED},
 #endif
@@ -363,7 +460,11 @@ static struct PyModuleDef module_def = {
     PyModuleDef_HEAD_INIT,
     .m_name = "jwqlscan.scanning.readers._native",
     .m_doc = "The compiled reader; see readers/native.py.",
+    .m_size = sizeof(ModuleState),
     .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
 };
 
 PyMODINIT_FUNC

@@ -146,9 +146,9 @@ static void
 count_program(Walk *walk, const char *name, size_t length, uint64_t size)
 {
     const Reader *reader = walk->reader;
-    size_t start = reader->program_prefix_length, digits = (size_t)reader->program_digits;
+    size_t start = reader->program_prefix.lengths[0], digits = (size_t)reader->program_digits;
     if (digits == 0 || length < start + digits
-        || memcmp(name, reader->program_prefix, start) != 0) {
+        || memcmp(name, reader->program_prefix.text, start) != 0) {
         return;
     }
     uint32_t program = 0;

@@ -13,18 +13,18 @@ typedef struct {
 typedef struct {
     char *path;
     Sums sums;
-} Told;
+} TopRow;
 
 /* The largest of some directories; up to twice as many, until the smallest are dropped. */
 typedef struct {
-    Told *rows;
+    TopRow *rows;
     size_t used, room, most;
     uint64_t dropped;
     bool is_cut;
     uint64_t least; /* with is_cut: apparent bytes of the smallest one kept */
-} ToldTable;
+} TopTable;
 
-struct Account;
+struct DirTotals;
 
 /* What the directories of one root sum up to. Its lock is held for no system call. */
 typedef struct RootTotals {
@@ -33,8 +33,8 @@ typedef struct RootTotals {
     int root_number;
     uint32_t depth;
     bool no_memory;
-    ToldTable upper, lower; /* down to the depth, and below: what is finished */
-    struct Account *live;   /* the upper ones that are not */
+    TopTable upper, lower; /* down to the depth, and below: what is finished */
+    struct DirTotals *live;   /* the upper ones that are not */
     struct RootTotals *next;
 } RootTotals;
 
@@ -47,23 +47,23 @@ typedef struct Dir {
     struct Dir *parent; /* NULL: a root */
     dev_t device;       /* of the directory itself once it is open */
     struct timespec modified; /* when it was, as it was opened */
-    struct Account *account; /* NULL: it is not read yet, or directories are not told */
+    struct DirTotals *totals; /* NULL: it is not read yet, or directories are not told */
     size_t length;
     char name[]; /* of a root: its whole path */
 } Dir;
 
 /* What a directory that is read comes to; apart from it, as many more may wait to be read. Its
- * numbers and its place among the live ones are under the ledger's lock. */
-typedef struct Account {
-    RootTotals *ledger;
+ * numbers and its place among the live ones are under the root_totals's lock. */
+typedef struct DirTotals {
+    RootTotals *root_totals;
     Dir *dir;
-    struct Account *upper; /* the nearest of the ledger's depth, itself perhaps */
+    struct DirTotals *upper; /* the nearest of the root_totals's depth, itself perhaps */
     size_t path_length;    /* bytes */
-    struct Account *live_before, *live_after;
+    struct DirTotals *live_before, *live_after;
     uint32_t level; /* 0: a root */
     Sums sums;      /* here, and of what is finished below; of the upper ones also of the lower ones
                        below them */
-} Account;
+} DirTotals;
 
 static char *path_of(const Dir *dir, const char *name);
 
@@ -81,7 +81,7 @@ dir_new(Dir *parent, const char *name, size_t length)
     dir->parent = parent;
     dir->device = parent == NULL ? 0 : parent->device;
     dir->modified = (struct timespec){0, 0};
-    dir->account = NULL;
+    dir->totals = NULL;
     dir->length = length;
     memcpy(dir->name, name, length);
     dir->name[length] = '\0';
@@ -124,9 +124,9 @@ sums_add(Sums *sums, const Sums *more)
 
 /* The larger first, of equal ones the first by path. */
 static int
-told_order(const void *first, const void *second)
+top_order(const void *first, const void *second)
 {
-    const Told *a = first, *b = second;
+    const TopRow *a = first, *b = second;
     uint64_t of_a = a->sums.of[SUM_APPARENT], of_b = b->sums.of[SUM_APPARENT];
     if (of_a != of_b) {
         return of_a > of_b ? -1 : 1;
@@ -135,12 +135,12 @@ told_order(const void *first, const void *second)
 }
 
 static void
-told_cut(ToldTable *table)
+top_cut(TopTable *table)
 {
     if (table->used <= table->most) {
         return; /* always so with none to be kept: then none is added */
     }
-    qsort(table->rows, table->used, sizeof(Told), told_order);
+    qsort(table->rows, table->used, sizeof(TopRow), top_order);
     for (size_t i = table->most; i < table->used; i++) {
         free(table->rows[i].path);
     }
@@ -152,21 +152,21 @@ told_cut(ToldTable *table)
 
 /* Keep a finished directory's sums, if there are not that many larger ones; false: no memory. */
 static bool
-told_add(ToldTable *table, const Account *account)
+top_add(TopTable *table, const DirTotals *totals)
 {
-    const Sums *sums = &account->sums;
+    const Sums *sums = &totals->sums;
     if (table->most == 0 || (table->is_cut && sums->of[SUM_APPARENT] < table->least)) {
         table->dropped++;
         return true;
     }
     if (table->used == table->room) {
         if (table->room >= 2 * table->most + SPARE_ROWS) {
-            told_cut(table);
+            top_cut(table);
         }
         else {
             size_t room = table->room == 0 ? SPARE_ROWS : table->room * 2;
             room = room < 2 * table->most + SPARE_ROWS ? room : 2 * table->most + SPARE_ROWS;
-            Told *rows = realloc(table->rows, room * sizeof(Told));
+            TopRow *rows = realloc(table->rows, room * sizeof(TopRow));
             if (rows == NULL) {
                 return false;
             }
@@ -174,16 +174,16 @@ told_add(ToldTable *table, const Account *account)
             table->room = room;
         }
     }
-    char *path = path_of(account->dir, NULL);
+    char *path = path_of(totals->dir, NULL);
     if (path == NULL) {
         return false;
     }
-    table->rows[table->used++] = (Told){path, *sums};
+    table->rows[table->used++] = (TopRow){path, *sums};
     return true;
 }
 
 static void
-told_clear(ToldTable *table)
+top_clear(TopTable *table)
 {
     for (size_t i = 0; i < table->used; i++) {
         free(table->rows[i].path);
@@ -192,96 +192,96 @@ told_clear(ToldTable *table)
 }
 
 static void
-ledger_release(RootTotals *ledger)
+root_totals_release(RootTotals *root_totals)
 {
-    if (ledger != NULL
-        && atomic_fetch_sub_explicit(&ledger->refs, 1, memory_order_acq_rel) == 1) {
-        told_clear(&ledger->upper);
-        told_clear(&ledger->lower);
-        pthread_mutex_destroy(&ledger->lock);
-        free(ledger);
+    if (root_totals != NULL
+        && atomic_fetch_sub_explicit(&root_totals->refs, 1, memory_order_acq_rel) == 1) {
+        top_clear(&root_totals->upper);
+        top_clear(&root_totals->lower);
+        pthread_mutex_destroy(&root_totals->lock);
+        free(root_totals);
     }
 }
 
 /* It is read here, and told from then on; false: no memory. */
 static bool
-account_open(RootTotals *ledger, Dir *dir)
+dir_totals_open(RootTotals *root_totals, Dir *dir)
 {
-    Account *parent = dir->parent == NULL ? NULL : dir->parent->account;
-    Account *account = calloc(1, sizeof(Account));
-    if (account == NULL) {
+    DirTotals *parent = dir->parent == NULL ? NULL : dir->parent->totals;
+    DirTotals *totals = calloc(1, sizeof(DirTotals));
+    if (totals == NULL) {
         return false;
     }
-    account->ledger = ledger;
-    account->dir = dir;
-    account->level = parent == NULL ? 0 : parent->level + 1;
-    account->path_length = dir->length;
+    totals->root_totals = root_totals;
+    totals->dir = dir;
+    totals->level = parent == NULL ? 0 : parent->level + 1;
+    totals->path_length = dir->length;
     if (parent != NULL) {
         const Dir *above = dir->parent;
         bool slashed = above->length > 0 && above->name[above->length - 1] == '/';
-        account->path_length += parent->path_length + !slashed;
+        totals->path_length += parent->path_length + !slashed;
     }
-    account->upper = account->level > ledger->depth ? parent->upper : account;
-    if (account->upper == account) {
-        pthread_mutex_lock(&ledger->lock);
-        account->live_after = ledger->live;
-        if (ledger->live != NULL) {
-            ledger->live->live_before = account;
+    totals->upper = totals->level > root_totals->depth ? parent->upper : totals;
+    if (totals->upper == totals) {
+        pthread_mutex_lock(&root_totals->lock);
+        totals->live_after = root_totals->live;
+        if (root_totals->live != NULL) {
+            root_totals->live->live_before = totals;
         }
-        ledger->live = account;
-        pthread_mutex_unlock(&ledger->lock);
+        root_totals->live = totals;
+        pthread_mutex_unlock(&root_totals->lock);
     }
-    dir->account = account;
+    dir->totals = totals;
     return true;
 }
 
 /* Some of the files that lie in it have been read. */
 static void
-account_add(Account *account, const Sums *own)
+dir_totals_add(DirTotals *totals, const Sums *own)
 {
-    pthread_mutex_lock(&account->ledger->lock);
-    sums_add(&account->sums, own);
-    if (account->upper != account) {
-        sums_add(&account->upper->sums, own);
+    pthread_mutex_lock(&totals->root_totals->lock);
+    sums_add(&totals->sums, own);
+    if (totals->upper != totals) {
+        sums_add(&totals->upper->sums, own);
     }
-    pthread_mutex_unlock(&account->ledger->lock);
+    pthread_mutex_unlock(&totals->root_totals->lock);
 }
 
 /* All that is below it has been read, or never will be. */
 static void
-account_close(Dir *dir)
+dir_totals_close(Dir *dir)
 {
-    Account *account = dir->account;
-    if (account == NULL) {
+    DirTotals *totals = dir->totals;
+    if (totals == NULL) {
         return;
     }
-    Account *parent = dir->parent == NULL ? NULL : dir->parent->account;
-    RootTotals *ledger = account->ledger;
-    bool is_upper = account->upper == account;
-    pthread_mutex_lock(&ledger->lock);
+    DirTotals *parent = dir->parent == NULL ? NULL : dir->parent->totals;
+    RootTotals *root_totals = totals->root_totals;
+    bool is_upper = totals->upper == totals;
+    pthread_mutex_lock(&root_totals->lock);
     if (is_upper) {
-        *(account->live_before != NULL ? &account->live_before->live_after : &ledger->live) =
-            account->live_after;
-        if (account->live_after != NULL) {
-            account->live_after->live_before = account->live_before;
+        *(totals->live_before != NULL ? &totals->live_before->live_after : &root_totals->live) =
+            totals->live_after;
+        if (totals->live_after != NULL) {
+            totals->live_after->live_before = totals->live_before;
         }
     }
     /* The upper ones know of what is in the lower ones already. */
     if (parent != NULL && (is_upper || parent->upper != parent)) {
-        sums_add(&parent->sums, &account->sums);
+        sums_add(&parent->sums, &totals->sums);
     }
-    bool is_told = is_upper || account->sums.of[SUM_APPARENT] > 0;
-    if (is_told && !is_upper && account->path_length > MAX_PATH_BYTES) {
-        ledger->lower.dropped++;
+    bool is_kept = is_upper || totals->sums.of[SUM_APPARENT] > 0;
+    if (is_kept && !is_upper && totals->path_length > MAX_PATH_BYTES) {
+        root_totals->lower.dropped++;
     }
-    else if (is_told && !told_add(is_upper ? &ledger->upper : &ledger->lower, account)) {
-        ledger->no_memory = true;
+    else if (is_kept && !top_add(is_upper ? &root_totals->upper : &root_totals->lower, totals)) {
+        root_totals->no_memory = true;
     }
-    pthread_mutex_unlock(&ledger->lock);
-    free(account);
-    dir->account = NULL;
+    pthread_mutex_unlock(&root_totals->lock);
+    free(totals);
+    dir->totals = NULL;
     if (dir->parent == NULL) {
-        ledger_release(ledger);
+        root_totals_release(root_totals);
     }
 }
 
@@ -293,7 +293,7 @@ dir_release(Dir *dir)
            && atomic_fetch_sub_explicit(&dir->refs, 1, memory_order_acq_rel) == 1) {
         Dir *parent = dir->parent;
         dir_arrived(dir);
-        account_close(dir);
+        dir_totals_close(dir);
         if (dir->fd >= 0) {
             close(dir->fd);
         }

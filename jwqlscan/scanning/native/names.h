@@ -98,13 +98,13 @@ shape_slot(Walk *walk, ShapeTable *table, const char *shape, size_t length, uint
 static bool
 is_fits(const Reader *reader, const char *name, size_t length)
 {
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(reader->endings); i++) {
-        PyObject *ending = PyTuple_GET_ITEM(reader->endings, i); /* immutable: read without the GIL */
-        size_t size = (size_t)PyBytes_GET_SIZE(ending);
-        if (length >= size
-            && memcmp(name + length - size, PyBytes_AS_STRING(ending), size) == 0) {
+    const char *ending = reader->endings.text;
+    for (size_t i = 0; i < reader->endings.count; i++) {
+        size_t size = reader->endings.lengths[i];
+        if (length >= size && memcmp(name + length - size, ending, size) == 0) {
             return true;
         }
+        ending += size + 1;
     }
     return false;
 }

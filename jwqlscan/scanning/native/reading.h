@@ -21,15 +21,15 @@ push(Walk *walk, Dir *parent, const char *name)
 static void
 count_subdirectory(Walk *walk, Dir *dir, const char *name)
 {
-    PyObject *names = walk->reader->snapshot_names;
+    const ByteStrings *names = &walk->reader->snapshot_names;
+    const char *other = names->text;
     size_t length = strlen(name);
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(names); i++) {
-        PyObject *other = PyTuple_GET_ITEM(names, i); /* immutable: read without the GIL */
-        if ((size_t)PyBytes_GET_SIZE(other) == length
-            && memcmp(PyBytes_AS_STRING(other), name, length) == 0) {
+    for (size_t i = 0; i < names->count; i++) {
+        if (names->lengths[i] == length && memcmp(other, name, length) == 0) {
             walk->counts.skipped[SKIPPED_SNAPSHOT]++;
             return;
         }
+        other += names->lengths[i] + 1;
     }
     push(walk, dir, name);
 }
@@ -307,7 +307,7 @@ sums_of(const Counts *counts)
 static void
 tell(const Walk *walk, Dir *dir, const Sums *before)
 {
-    if (dir->account == NULL) {
+    if (dir->totals == NULL) {
         return;
     }
     Sums own = sums_of(&walk->counts);
@@ -315,7 +315,7 @@ tell(const Walk *walk, Dir *dir, const Sums *before)
         own.of[i] -= before->of[i];
     }
     if (own.of[SUM_FILES] > 0) {
-        account_add(dir->account, &own);
+        dir_totals_add(dir->totals, &own);
     }
 }
 
@@ -459,10 +459,10 @@ open_directory(const Dir *dir)
 
 /* Whether the directory is not even to be opened; count why. */
 static bool
-is_barred(Walk *walk, const Dir *dir)
+is_skipped_path(Walk *walk, const Dir *dir)
 {
     const Reader *reader = walk->reader;
-    for (size_t i = 0; i < reader->barred_count; i++) {
+    for (size_t i = 0; i < reader->skipped_count; i++) {
         const char *skipped_paths = reader->skipped_paths[i].path;
         const char *base = strrchr(skipped_paths, '/');
         if (base == NULL || strcmp(base + 1, dir->name) != 0) {
@@ -547,7 +547,7 @@ read_directory(Walk *walk, Dir *dir)
     wait_for_slot(walk->reader, DIRECTORY_OPERATIONS);
     if (dir->parent != NULL) {
         struct stat stat;
-        if (is_barred(walk, dir)) {
+        if (is_skipped_path(walk, dir)) {
             return;
         }
         int retries = 0, tries = 0, number = 0;
@@ -607,8 +607,8 @@ read_directory(Walk *walk, Dir *dir)
     walk->counts.directories++;
     walk->counts.entries++;
     answered(walk);
-    if (dir->parent != NULL && dir->parent->account != NULL
-        && !account_open(dir->parent->account->ledger, dir)) {
+    if (dir->parent != NULL && dir->parent->totals != NULL
+        && !dir_totals_open(dir->parent->totals->root_totals, dir)) {
         walk->no_memory = true;
         return;
     }

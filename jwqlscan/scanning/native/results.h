@@ -207,7 +207,7 @@ leave_dirs(Walk *walk)
     if (walk->depth == 0) {
         return true;
     }
-    PyObject *chunk = chunk_new(walk->stack, walk->depth, NULL, NULL, 0, 0, false);
+    PyObject *chunk = chunk_new(walk->reader->chunk_type, walk->stack, walk->depth, NULL, NULL, 0, 0, false);
     walk->stack = NULL;
     walk->depth = walk->room = 0;
     return append_chunk(walk->left, chunk);

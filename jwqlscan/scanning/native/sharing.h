@@ -68,7 +68,8 @@ share_dirs(Walk *walk, int others, bool busy)
         }
         memcpy(dirs, walk->stack + start, size * sizeof(Dir *));
         start = end;
-        good = append_chunk(list, chunk_new(dirs, size, NULL, NULL, 0, 0, false));
+        good = append_chunk(list, chunk_new(walk->reader->chunk_type, dirs, size, NULL, NULL, 0, 0,
+                                            false));
     }
     memmove(walk->stack, walk->stack + start, (walk->depth - start) * sizeof(Dir *));
     walk->depth -= start;
@@ -84,7 +85,7 @@ typedef struct {
 
 /* Wrap items into a chunk (with the GIL). */
 static PyObject *
-chunk_of_items(Dir *dir, const Item *items, size_t count, bool more)
+chunk_of_items(const Walk *walk, Dir *dir, const Item *items, size_t count, bool more)
 {
     size_t size = 0;
     for (size_t i = 0; i < count; i++) {
@@ -101,7 +102,8 @@ chunk_of_items(Dir *dir, const Item *items, size_t count, bool more)
         memcpy(at, items[i].name, length);
         at += length;
     }
-    return chunk_new(NULL, 0, dir_hold_open(dir), names, size, count, more);
+    return chunk_new(walk->reader->chunk_type, NULL, 0, dir_hold_open(dir), names, size, count,
+                     more);
 }
 
 /* Give items away in equal parts and return how many are kept: the first part, or none while the
@@ -123,7 +125,7 @@ share_items(Walk *walk, Dir *dir, const Item *items, size_t count, int others, b
     bool good = list != NULL;
     for (size_t start = kept; good && start < count; start += part) {
         size_t size = count - start < part ? count - start : part;
-        good = append_chunk(list, chunk_of_items(dir, items + start, size, false));
+        good = append_chunk(list, chunk_of_items(walk, dir, items + start, size, false));
     }
     give(walk, list, good);
     drop_gil(walk);
@@ -135,7 +137,7 @@ static void
 leave_items(Walk *walk, Dir *dir, const Item *items, size_t count, bool more)
 {
     take_gil(walk);
-    if (!append_chunk(walk->left, chunk_of_items(dir, items, count, more))) {
+    if (!append_chunk(walk->left, chunk_of_items(walk, dir, items, count, more))) {
         walk->raised = true;
     }
     drop_gil(walk);

@@ -80,12 +80,20 @@ typedef struct {
 
 /* A path that is not even to be opened, and why. */
 typedef struct {
-    const char *path;
+    char *path;
     int reason;
 } Barred;
 
+/* Copies of some bytes objects, which are read without the GIL. */
+typedef struct {
+    char *text; /* one after the other, each with a NUL behind it */
+    size_t *lengths;
+    size_t count;
+} ByteStrings;
+
 typedef struct {
     PyObject_HEAD
+    PyTypeObject *chunk_type, *place_type;
     Identity *roots;
     size_t root_count;
     uint64_t *pseudo;
@@ -93,26 +101,23 @@ typedef struct {
     uint64_t *unsure; /* devices whose listings' types are checked entry by entry */
     size_t unsure_count;
     atomic_bool is_short; /* a directory could not be opened for want of descriptors */
-    PyObject *snapshot_names; /* tuple of bytes */
-    PyObject *barred_paths;   /* tuple of (bytes, int): keeps what `skipped_paths` points to */
+    ByteStrings snapshot_names;
     Barred *skipped_paths;
-    size_t barred_count;
+    size_t skipped_count;
     PyObject *excluded;       /* callable(root path, directory, names) -> bytes, or NULL */
     bool one_file_system;
     bool follow;
     int keep_below_fd;
     int64_t *age_limits; /* times of last change, newest first; none: no cube is made */
     size_t age_count;
-    PyObject *endings;         /* tuple of bytes */
+    ByteStrings endings;
     size_t kept_from, kept_to; /* where a name's digits matter; see NameClassifier.kept_digits */
-    const char *program_prefix; /* in `program_prefix_bytes` */
-    size_t program_prefix_length;
-    PyObject *program_prefix_bytes;
+    ByteStrings program_prefix; /* one */
     int program_digits;
-    uint32_t told_depth;
-    size_t told_most, told_largest; /* 0 and 0: directories are not told */
-    pthread_mutex_t ledgers_lock;
-    RootTotals *ledgers; /* one a root */
+    uint32_t directory_depth;
+    size_t max_upper, max_lower; /* 0 and 0: directories are not told */
+    pthread_mutex_t root_totals_lock;
+    RootTotals *root_totals; /* one a root */
     int64_t interval_ns; /* between two metadata operations of all workers; 0: no limit */
     Py_buffer next_ns;   /* an _Atomic int64_t: the next free slot, shared by all workers */
 } Reader;

@@ -9,8 +9,6 @@ typedef struct {
     Dir *dir;             /* NULL: nowhere */
 } Place;
 
-static PyTypeObject *Place_Type; /* as Chunk_Type */
-
 static void
 place_set(Place *place, Dir *dir)
 {
@@ -97,8 +95,6 @@ typedef struct {
     bool more; /* `in` has not been listed to its end */
 } Chunk;
 
-static PyTypeObject *Chunk_Type; /* one per process; made at import, never written again */
-
 /* Work that nobody will do, where a scan was stopped, is let go of without the GIL: closing a
  * directory of storage that hangs may hang, too. */
 static void
@@ -143,10 +139,10 @@ static PyType_Spec chunk_spec = {
 
 /* Wrap what is given into a chunk, which owns it from then on; on failure it is freed. */
 static PyObject *
-chunk_new(Dir **dirs, size_t dir_count, Dir *in, char *names, size_t names_size,
+chunk_new(PyTypeObject *type, Dir **dirs, size_t dir_count, Dir *in, char *names, size_t names_size,
           size_t name_count, bool more)
 {
-    Chunk *chunk = (Chunk *)Chunk_Type->tp_alloc(Chunk_Type, 0);
+    Chunk *chunk = (Chunk *)type->tp_alloc(type, 0);
     if (chunk == NULL) {
         for (size_t i = 0; i < dir_count; i++) {
             dir_release(dirs[i]);

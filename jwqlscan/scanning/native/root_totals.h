@@ -3,47 +3,47 @@
 
 #include "walk.h"
 
-/* Have a root's directories told in its ledger, a new one if need be; false: no memory. */
+/* Have a root's directories told in its root_totals, a new one if need be; false: no memory. */
 static bool
-open_ledger(Reader *reader, int root_number, Dir *root)
+open_root_totals(Reader *reader, int root_number, Dir *root)
 {
-    if (reader->told_most == 0) {
+    if (reader->max_upper == 0) {
         return true;
     }
-    pthread_mutex_lock(&reader->ledgers_lock);
-    RootTotals *ledger = reader->ledgers;
-    while (ledger != NULL && ledger->root_number != root_number) {
-        ledger = ledger->next;
+    pthread_mutex_lock(&reader->root_totals_lock);
+    RootTotals *root_totals = reader->root_totals;
+    while (root_totals != NULL && root_totals->root_number != root_number) {
+        root_totals = root_totals->next;
     }
-    if (ledger == NULL && (ledger = calloc(1, sizeof(RootTotals))) != NULL) {
-        atomic_init(&ledger->refs, 1);
-        pthread_mutex_init(&ledger->lock, NULL);
-        ledger->root_number = root_number;
-        ledger->depth = reader->told_depth;
-        ledger->upper.most = reader->told_most;
-        ledger->lower.most = reader->told_largest;
-        ledger->next = reader->ledgers;
-        reader->ledgers = ledger;
+    if (root_totals == NULL && (root_totals = calloc(1, sizeof(RootTotals))) != NULL) {
+        atomic_init(&root_totals->refs, 1);
+        pthread_mutex_init(&root_totals->lock, NULL);
+        root_totals->root_number = root_number;
+        root_totals->depth = reader->directory_depth;
+        root_totals->upper.most = reader->max_upper;
+        root_totals->lower.most = reader->max_lower;
+        root_totals->next = reader->root_totals;
+        reader->root_totals = root_totals;
     }
-    pthread_mutex_unlock(&reader->ledgers_lock);
-    if (ledger == NULL || !account_open(ledger, root)) {
+    pthread_mutex_unlock(&reader->root_totals_lock);
+    if (root_totals == NULL || !dir_totals_open(root_totals, root)) {
         return false;
     }
-    atomic_fetch_add_explicit(&ledger->refs, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&root_totals->refs, 1, memory_order_relaxed);
     return true;
 }
 
-/* Copies of rows, to be made into Python objects once the ledger is unlocked: what that does may
+/* Copies of rows, to be made into Python objects once the root_totals is unlocked: what that does may
  * let go of directories, and so lock it. */
 static bool
-told_copy(ToldTable *copy, char *path, const Sums *sums)
+top_copy(TopTable *copy, char *path, const Sums *sums)
 {
     if (path == NULL) {
         return false;
     }
     if (copy->used == copy->room) {
         size_t room = copy->room == 0 ? SPARE_ROWS : copy->room * 2;
-        Told *rows = realloc(copy->rows, room * sizeof(Told));
+        TopRow *rows = realloc(copy->rows, room * sizeof(TopRow));
         if (rows == NULL) {
             free(path);
             return false;
@@ -51,17 +51,17 @@ told_copy(ToldTable *copy, char *path, const Sums *sums)
         copy->rows = rows;
         copy->room = room;
     }
-    copy->rows[copy->used++] = (Told){path, *sums};
+    copy->rows[copy->used++] = (TopRow){path, *sums};
     return true;
 }
 
 /* Copy what is known of the upper directories that are not finished. */
 static bool
-copy_live(ToldTable *copy, const RootTotals *ledger)
+copy_live(TopTable *copy, const RootTotals *root_totals)
 {
-    for (const Account *one = ledger->live; one != NULL; one = one->live_after) {
+    for (const DirTotals *one = root_totals->live; one != NULL; one = one->live_after) {
         Sums sums = one->sums;
-        for (const Account *other = ledger->live; other != NULL; other = other->live_after) {
+        for (const DirTotals *other = root_totals->live; other != NULL; other = other->live_after) {
             const Dir *above = other->dir;
             for (uint32_t level = other->level; level > one->level; level--) {
                 above = above->parent;
@@ -70,7 +70,7 @@ copy_live(ToldTable *copy, const RootTotals *ledger)
                 sums_add(&sums, &other->sums);
             }
         }
-        if (!told_copy(copy, path_of(one->dir, NULL), &sums)) {
+        if (!top_copy(copy, path_of(one->dir, NULL), &sums)) {
             return false;
         }
     }
@@ -79,7 +79,7 @@ copy_live(ToldTable *copy, const RootTotals *ledger)
 
 /* Add the rows' paths to a list, and their sums to what is at `numbers`; false: an error is set. */
 static bool
-told_columns(const ToldTable *table, PyObject *paths, Py_ssize_t first, char *numbers)
+top_columns(const TopTable *table, PyObject *paths, Py_ssize_t first, char *numbers)
 {
     for (size_t i = 0; i < table->used; i++) {
         PyObject *path = PyUnicode_DecodeFSDefault(table->rows[i].path);
@@ -94,7 +94,7 @@ told_columns(const ToldTable *table, PyObject *paths, Py_ssize_t first, char *nu
 
 /* Return (paths, numbers, upper, (upper_dropped, lower_dropped)) of two tables. */
 static PyObject *
-directory_columns(const ToldTable *upper, const ToldTable *lower)
+directory_columns(const TopTable *upper, const TopTable *lower)
 {
     Py_ssize_t rows = (Py_ssize_t)(upper->used + lower->used);
     PyObject *paths = PyList_New(rows);
@@ -102,8 +102,8 @@ directory_columns(const ToldTable *upper, const ToldTable *lower)
     PyObject *result = NULL;
     if (paths != NULL && numbers != NULL) {
         char *start = PyBytes_AS_STRING(numbers);
-        if (told_columns(upper, paths, 0, start)
-            && told_columns(lower, paths, (Py_ssize_t)upper->used,
+        if (top_columns(upper, paths, 0, start)
+            && top_columns(lower, paths, (Py_ssize_t)upper->used,
                             start + upper->used * sizeof(Sums))) {
             result = Py_BuildValue("(OOn(KK))", paths, numbers, (Py_ssize_t)upper->used,
                                    (unsigned long long)upper->dropped,
@@ -130,30 +130,30 @@ reader_directories(PyObject *self, PyObject *argument)
     if (root_number == -1 && PyErr_Occurred()) {
         return NULL;
     }
-    pthread_mutex_lock(&reader->ledgers_lock);
-    RootTotals *ledger = reader->ledgers;
-    while (ledger != NULL && ledger->root_number != root_number) {
-        ledger = ledger->next;
+    pthread_mutex_lock(&reader->root_totals_lock);
+    RootTotals *root_totals = reader->root_totals;
+    while (root_totals != NULL && root_totals->root_number != root_number) {
+        root_totals = root_totals->next;
     }
-    pthread_mutex_unlock(&reader->ledgers_lock);
-    if (ledger == NULL) {
+    pthread_mutex_unlock(&reader->root_totals_lock);
+    if (root_totals == NULL) {
         Py_RETURN_NONE;
     }
-    ToldTable copies[2] = {{0}, {0}};
-    pthread_mutex_lock(&ledger->lock);
-    ToldTable *tables[2] = {&ledger->upper, &ledger->lower};
-    bool good = !ledger->no_memory && copy_live(&copies[0], ledger);
+    TopTable copies[2] = {{0}, {0}};
+    pthread_mutex_lock(&root_totals->lock);
+    TopTable *tables[2] = {&root_totals->upper, &root_totals->lower};
+    bool good = !root_totals->no_memory && copy_live(&copies[0], root_totals);
     for (int which = 0; which < 2; which++) {
-        told_cut(tables[which]);
+        top_cut(tables[which]);
         copies[which].dropped = tables[which]->dropped;
         for (size_t i = 0; good && i < tables[which]->used; i++) {
-            const Told *row = &tables[which]->rows[i];
-            good = told_copy(&copies[which], strdup(row->path), &row->sums);
+            const TopRow *row = &tables[which]->rows[i];
+            good = top_copy(&copies[which], strdup(row->path), &row->sums);
         }
     }
-    pthread_mutex_unlock(&ledger->lock);
+    pthread_mutex_unlock(&root_totals->lock);
     PyObject *result = good ? directory_columns(&copies[0], &copies[1]) : PyErr_NoMemory();
-    told_clear(&copies[0]);
-    told_clear(&copies[1]);
+    top_clear(&copies[0]);
+    top_clear(&copies[1]);
     return result;
 }
