@@ -145,7 +145,7 @@ async def read_looks(store: Asked, until: datetime | None = None) -> dict[Area, 
     looks: dict[Area, list[Look]] = {}
     rows = await store.select(_LOOKS, until or latest_date())
     for group, area, date_us, complete, status, sample, path, details in rows:
-        told = json.loads(details)
+        fields = json.loads(details)
         looks.setdefault((group, escape_controls(area)), []).append(
             Look(
                 date_us,
@@ -154,10 +154,10 @@ async def read_looks(store: Asked, until: datetime | None = None) -> dict[Area, 
                 status,
                 bool(sample),
                 escape_controls(path or ""),
-                told["folded"],
-                told["least_bytes"],
-                told.get("product_extension", PRODUCT_EXTENSION),
-                MissingBounds(*told["untold"]) if "untold" in told else None,
+                fields["folded"],
+                fields["least_bytes"],
+                fields.get("product_extension", PRODUCT_EXTENSION),
+                MissingBounds(*fields["untold"]) if "untold" in fields else None,
             )
         )
     return looks
@@ -185,9 +185,9 @@ async def add_series(
     cells: dict[str, list[int]] | None = None
     series: dict[str, dict[str, list[int | None]]] = {}
     for by in dict.fromkeys(found.by for found in growths):
-        told = {row.label for found in growths if found.by == by for row in found.rows}
+        listed = {row.label for found in growths if found.by == by for row in found.rows}
         if kind_of(by) != CELLS:
-            keys = [key for key, label in rows.labels(by).items() if label in told]
+            keys = [key for key, label in rows.labels(by).items() if label in listed]
             points = await _points_of_keys(store, area, kind_of(by), keys, moments)
         else:
             if cells is None:
@@ -196,7 +196,7 @@ async def add_series(
             points = cells
         hidden = [is_collapsed(by, look) for look in looks]
         labelled = await anyio.to_thread.run_sync(
-            _by_label, by, rows, points, told, abandon_on_cancel=True
+            _by_label, by, rows, points, listed, abandon_on_cancel=True
         )
         series[by] = {
             # What is missing from a run may have been too small to be kept.
@@ -218,7 +218,7 @@ async def _points_of_keys(
 
 
 def _by_label(
-    by: str, rows: AreaRows, points: Mapping[str, list[int]], told: set[str]
+    by: str, rows: AreaRows, points: Mapping[str, list[int]], listed: set[str]
 ) -> dict[str, list[int]]:
     """Add up the points of the keys that are called the same."""
     series: dict[str, list[int]] = {}
@@ -226,7 +226,7 @@ def _by_label(
     labels = labels | rows.labels_of(by, points.keys() - labels.keys())
     for key, mine in points.items():
         label = labels[key]
-        if label in told:
+        if label in listed:
             others = series.get(label)
             series[label] = mine if others is None else list(map(add, others, mine))
     return series

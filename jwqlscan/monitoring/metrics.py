@@ -173,7 +173,7 @@ def _metrics(evidence: Evidence, local: LocalState) -> Iterator[Metric]:
         for group in evidence.points
         if (days := evidence.days_until_full(group)) is not None
     )
-    text = "From the last run until the filesystem is full, at the pace of 90 days."
+    text = "From the last run until the filesystem is full, by the trend of 90 days."
     yield from _gauge("seconds_until_full", text, days)
 
 

@@ -77,16 +77,16 @@
 
   function tellGrowth() {
     const growth = current();
-    const told = find(".told");
+    const summary = find(".summary");
     const region = find(".growth .scroll");
-    told.classList.toggle("warn", growth !== undefined && !growth.exact);
+    summary.classList.toggle("warn", growth !== undefined && !growth.exact);
     if (growth === undefined) {
-      told.textContent = "Two runs are needed to show growth: the next run adds it.";
+      summary.textContent = "Two runs are needed to show growth: the next run adds it.";
       region.replaceChildren();
       return;
     }
     const [files, bytes] = [0, 1].map((n) => growth.after[n] - growth.before[n]);
-    told.replaceChildren(
+    summary.replaceChildren(
       make("b", {}, sign(bytes), sized(Math.abs(bytes))),
       ` and ${sign(files)}${number(Math.abs(files), 0)} files from ${growth.since} to ${growth.until} UTC`,
       ...[growth.exact ? "" : "not exact", ...growth.notes].filter(Boolean).map((note) => ` · ${note}`),

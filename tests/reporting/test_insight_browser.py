@@ -67,7 +67,7 @@ def test_one_click_tells_what_ate_the_space_this_week(browser, tmp_path, history
         row = opened.page.locator(".growth tbody tr").first.inner_text().split()
         assert row[:2] == [most.label, f"+{format_bytes(most.bytes_change).split()[0]}"]
         change = growth.after.apparent_bytes - growth.before.apparent_bytes
-        assert f"+{format_bytes(change)}" in opened.page.locator(".told").inner_text()
+        assert f"+{format_bytes(change)}" in opened.page.locator(".summary").inner_text()
         assert opened.page.locator(".growth .spark path").count() >= 20
         assert "−" in opened.page.locator(".growth tbody").inner_text()
         assert "~ +" in opened.page.locator(".growth tbody").inner_text()
@@ -194,7 +194,7 @@ def test_a_first_run_that_was_not_complete_tells_what_it_can(browser, tmp_path, 
     insight = Insight((first,), ())
     with visit(browser, write(tmp_path, history, insight)) as opened:
         open_insight(opened)
-        assert "Two runs are needed" in opened.page.locator(".told").inner_text()
+        assert "Two runs are needed" in opened.page.locator(".summary").inner_text()
         assert "could not read everything" in opened.page.locator(".of.warn").inner_text()
         assert tiles(opened) == ["files here, and smaller directories"]
         choose(opened, "tree", "program")

@@ -112,7 +112,7 @@ def test_the_demonstration_is_drawn_in_silence_whatever_is_chosen(browser, tmp_p
         files, size, *_ = opened.page.locator(".facts .value").all_inner_texts()
         assert opened.page.locator(".of").inner_text().startswith(f"{size}, {files} files")
         facts = opened.page.locator(".fact dd").all_inner_texts()
-        told = opened.page.locator(".told").inner_text()
+        told = opened.page.locator(".summary").inner_text()
         assert told.startswith(f"{facts[4]} and {facts[1]} files")  # of 7 days
         open_tab(opened, "Products")
         for title in ("Products over time", "Newest run"):

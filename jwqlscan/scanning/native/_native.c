@@ -235,7 +235,7 @@ PyDoc_STRVAR(reader_doc,
 "-> bytes, one a name, or None. `endings` are those of FITS names; from kept_from up to\n"
 "kept_to their digits are left in their shapes. A program's number has 1 to 9 digits; 0: none\n"
 "is counted.\n"
-"`directories`: the depth down to which each is told, how many of those, and of those below.");
+"`directories`: the depth down to which all are kept, their maximum, and that of those below.");
 
 static PyObject *
 reader_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)

@@ -47,7 +47,7 @@ typedef struct Dir {
     struct Dir *parent; /* NULL: a root */
     dev_t device;       /* of the directory itself once it is open */
     struct timespec modified; /* when it was, as it was opened */
-    struct DirTotals *totals; /* NULL: it is not read yet, or directories are not told */
+    struct DirTotals *totals; /* NULL: not read yet, or directories are not reported */
     size_t length;
     char name[]; /* of a root: its whole path */
 } Dir;
@@ -203,7 +203,7 @@ root_totals_release(RootTotals *root_totals)
     }
 }
 
-/* It is read here, and told from then on; false: no memory. */
+/* Begin the totals of a directory that is read now; false: no memory. */
 static bool
 dir_totals_open(RootTotals *root_totals, Dir *dir)
 {

@@ -33,7 +33,7 @@ enum {
     NAME_BYTES = 256,          /* NAME_MAX + 1 */
     DIRECTORY_OPERATIONS = 4,  /* open, stat, and at least two listings */
     BURST_NS = 10000000,       /* unused slots of this long may be made up for */
-    MAX_PATH_BYTES = 4096,       /* bytes: of a lower directory whose path is longer nothing is told */
+    MAX_PATH_BYTES = 4096,       /* lower directories with a longer path are not reported */
     SPARE_ROWS = 64,           /* of a table of directories, before the smallest are dropped */
 };
 

@@ -34,7 +34,7 @@ count_subdirectory(Walk *walk, Dir *dir, const char *name)
     push(walk, dir, name);
 }
 
-/* A system call has come back, whatever it said: the storage is alive. */
+/* A system call has come back, with any result: the storage is alive. */
 static void
 answered(Walk *walk)
 {
@@ -87,7 +87,7 @@ is_same_type(int listed, int found)
     return listed == found || (!known && !listed_known);
 }
 
-/* Whether a directory is as it was when it was opened: then what its listing said of an entry can't
+/* Whether a directory is as it was when it was opened: then the type in its listing can't
  * have become wrong since. */
 static bool
 is_unchanged(const Dir *dir, int fd)
@@ -121,7 +121,7 @@ count_item(Walk *walk, Dir *dir, int fd, const Item *item)
             counts->vanished++;
         }
         else if (type == TYPE_LNK && !walk->reader->follow) {
-            counts->symlinks++; /* what the listing said is enough */
+            counts->symlinks++; /* its type in the listing is enough */
         }
         else if (type != TYPE_REG && type != TYPE_UNKNOWN && type != TYPE_LNK) {
             counts->other++;
@@ -305,7 +305,7 @@ sums_of(const Counts *counts)
 
 /* Tell a directory of what was counted of it since `before`: nothing below it was, meanwhile. */
 static void
-tell(const Walk *walk, Dir *dir, const Sums *before)
+add_totals(const Walk *walk, Dir *dir, const Sums *before)
 {
     if (dir->totals == NULL) {
         return;
@@ -320,7 +320,7 @@ tell(const Walk *walk, Dir *dir, const Sums *before)
 }
 
 /* Whether the types of a listing are to be checked: always where a program makes them up (FUSE),
- * elsewhere if the first entry of any type is not what the listing said. Files are stat'ed anyway,
+ * elsewhere if the first entry of any type is not that of the listing. Files are stat'ed anyway,
  * and opening a directory shows that it is one. */
 static bool
 are_types_unsure(Walk *walk, const Dir *dir, const Item *items, size_t count)
@@ -413,7 +413,7 @@ list_directory(Walk *walk, Dir *dir)
         }
     }
     free(items);
-    tell(walk, dir, &before);
+    add_totals(walk, dir, &before);
 }
 
 /* Open a directory several levels below an open one, if need be; -1 and errno. */
@@ -532,7 +532,7 @@ count_wrong_directory(Walk *walk, Dir *dir)
         fail(walk, parent, dir->name, "list", WRONG_TYPE);
         Sums before = sums_of(&walk->counts);
         count_item(walk, parent, fd, &(Item){dir->name, TYPE_UNKNOWN});
-        tell(walk, parent, &before);
+        add_totals(walk, parent, &before);
     }
     if (fd != parent->fd) {
         close(fd);
@@ -661,7 +661,7 @@ read_chunk(Walk *walk, Chunk *chunk)
     Sums before = sums_of(&walk->counts);
     bool all = count_items(walk, chunk->in, items, chunk->name_count, chunk->more);
     free(items);
-    tell(walk, chunk->in, &before);
+    add_totals(walk, chunk->in, &before);
     if (all && chunk->more) {
         list_directory(walk, chunk->in);
     }

@@ -3,7 +3,7 @@
 
 #include "walk.h"
 
-/* Have a root's directories told in its root_totals, a new one if need be; false: no memory. */
+/* Begin the totals of a root, in its RootTotals (made if there are none); false: no memory. */
 static bool
 open_root_totals(Reader *reader, int root_number, Dir *root)
 {

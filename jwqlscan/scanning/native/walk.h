@@ -115,7 +115,7 @@ typedef struct {
     ByteStrings program_prefix; /* one */
     int program_digits;
     uint32_t directory_depth;
-    size_t max_upper, max_lower; /* 0 and 0: directories are not told */
+    size_t max_upper, max_lower; /* 0 and 0: directories are not reported */
     pthread_mutex_t root_totals_lock;
     RootTotals *root_totals; /* one a root */
     int64_t interval_ns; /* between two metadata operations of all workers; 0: no limit */
