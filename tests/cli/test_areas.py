@@ -14,7 +14,7 @@ from jwqlscan.model.snapshot import STATES
 from jwqlscan.operations.doctor import examine
 from jwqlscan.operations.run import run
 from jwqlscan.scanning.measure import Measurement
-from jwqlscan.scanning.supervisor import Found
+from jwqlscan.scanning.supervisor import RootInfo
 from jwqlscan.settings import Area, ScanSettings
 from tests.cli.test_run import make_config, rows, tree, write  # noqa: F401 - a fixture
 
@@ -194,7 +194,7 @@ async def test_an_area_left_out_for_a_while_is_compared_with_the_last_run_that_h
 )
 def test_only_a_directory_that_does_not_exist_is_missing(number, state):
     area = Area("archive", "public", "/archive/public", "archive.path")
-    found = {area.path: Found(errno=number)}
+    found = {area.path: RootInfo(errno=number)}
     [measured] = Measurement([area], found, {}, [], ScanSettings()).areas
     assert measured.state == state in STATES and measured.note
 

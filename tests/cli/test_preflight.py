@@ -13,7 +13,7 @@ from jwqlscan.config.loader import load_config
 from jwqlscan.errors import ConfigError, ExitCode
 from jwqlscan.operations.preflight import check, check_outside
 from jwqlscan.operations.run import run
-from jwqlscan.scanning.supervisor import Found
+from jwqlscan.scanning.supervisor import RootInfo
 from jwqlscan.settings import Area
 from tests.cli.test_run import CAL, make_config, write
 from tests.support.trees import in_mount_namespace, required
@@ -307,7 +307,7 @@ async def test_a_place_that_does_not_answer_is_told_before_the_scan(tree, frozen
 
 
 def identities(*areas):
-    return {area.path: Found(*(os.stat(area.path)[i] for i in (2, 1))) for area in areas}
+    return {area.path: RootInfo(*(os.stat(area.path)[i] for i in (2, 1))) for area in areas}
 
 
 def area_of(path, key="archive.path"):
@@ -375,7 +375,7 @@ async def test_an_area_inside_the_outputs_is_measured(tree):
 
 async def test_an_area_that_is_not_there_contains_nothing(tree):
     area = area_of("/none")
-    await check_outside(make_config(tree), [area], {"/none": Found(errno=2)})
+    await check_outside(make_config(tree), [area], {"/none": RootInfo(errno=2)})
 
 
 async def test_a_run_stores_nothing_when_its_report_would_lie_in_an_area(tree):
