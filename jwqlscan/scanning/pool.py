@@ -322,6 +322,9 @@ class Pool:
                     self._workers = self._limit = max(1, len(self._worker_list))
                     if not self._worker_list:
                         raise
+                    done = self._alive == 0  # those that there are were done before these failed
+                if done:
+                    self._finished()
                 return
 
     def _settle(self, added: int) -> None:

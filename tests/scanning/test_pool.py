@@ -365,6 +365,25 @@ def test_a_system_that_has_no_more_threads_leaves_those_that_there_are(opened, m
     assert pool.most_active == 4
 
 
+def test_workers_that_are_done_before_another_fails_to_start_end_the_scan(opened, monkeypatch):
+    start = threading.Thread.start
+
+    def start_one(thread):
+        if threads:
+            threads[0].join(LIMIT_S)  # all is read
+            raise RuntimeError("can't start new thread")
+        threads.append(thread)
+        start(thread)
+
+    threads: list[threading.Thread] = []
+    monkeypatch.setattr(threading.Thread, "start", start_one)
+    done = threading.Event()
+    reader = ScriptedReader(trees(range(10), 1), 1)
+    pool = Pool(reader, roots(opened, 1), [0], 2, 16.0, slow=True, finished=done.set)
+    run(pool, done, adjust=False)
+    assert sum(reader.read_paths.values()) == 11
+
+
 def test_a_system_without_any_thread_is_an_error(opened, monkeypatch):
     def start(thread):
         raise RuntimeError("can't start new thread")
