@@ -3,7 +3,6 @@
 import os
 import subprocess
 import threading
-import time
 
 import pytest
 from hypothesis import assume, example, given, settings
@@ -299,11 +298,9 @@ def depth(path):
 def test_a_ledger_keeps_no_more_than_twice_what_it_is_to_tell():
     ledger = Ledger(Limits(0, 5, 3))
     root = Account(ledger, None, "/")
-    started = time.monotonic()
     for number in range(2000):
         Account(ledger, root, f"/{number}").add((1, number, 0, 0, 0))
         assert len(ledger._finished.lower) <= 2 * 3 + SPARE_ROWS
-    assert time.monotonic() - started < 10
     table = ledger.directories()
     assert sorted(table.lower.values()) == [DirectorySum(1, n) for n in (1997, 1998, 1999)]
     assert table.upper == {"": DirectorySum(2000, 1999000)}
