@@ -22,9 +22,18 @@ from jwqlscan.reporting.alarm import BEGIN, END
 from jwqlscan.state.attempts import FILE, KILLED
 from jwqlscan.system.lock import run_lock
 from tests.cli.test_run import CAL, write
+from tests.support.processes import has_open, wait_until
 
 case = pytest.mark.case
 JWQLSCAN = [sys.executable, "-m", "jwqlscan"]
+# As the command, but however busy the machine is, it has the time to end in order after a signal.
+_IN_ORDER = """\
+from jwqlscan.system import signals
+signals.GRACE_S = 60.0
+from jwqlscan.__main__ import main
+main()
+"""
+IN_ORDER = [sys.executable, "-c", _IN_ORDER]
 PAGE = "outputs/monitor_filesystem/filesystem_monitor.html"
 
 
@@ -54,7 +63,7 @@ class Site:
 
     def start(self, *options):
         return subprocess.Popen(
-            [*JWQLSCAN, "run", "-v", "-c", self.path / "config.toml", *options],
+            [*IN_ORDER, "run", "-v", "-c", self.path / "config.toml", *options],
             stderr=subprocess.PIPE,
             text=True,
             cwd=self.path,
@@ -481,8 +490,7 @@ def test_a_run_that_is_interrupted_while_it_waits_for_another_leaves_no_failure(
     places = [site.path / "jwqlscan.prom", site.path / PAGE, site.path / "state" / FILE]
     before = [place.read_bytes() for place in places]
     with run_lock(str(site.path / "state/lock")), site.start("--wait", "1min") as process:
-        time.sleep(2)  # as long as it takes to start
-        assert process.poll() is None
+        wait_until(lambda: has_open(process, site.path / "state/lock"), process)
         process.terminate()
         process.stderr.read()
         assert process.wait(60) == 128 + signal.SIGTERM
@@ -498,14 +506,6 @@ def locked_for_writing(site):
         store.execute("BEGIN IMMEDIATE")
         yield
         store.execute("ROLLBACK")
-
-
-def wait_until(condition, process):
-    give_up = time.monotonic() + 60
-    while not condition():
-        assert process.poll() is None, process.stderr.read()
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
 
 
 def test_the_cause_is_known_although_the_run_is_killed_while_the_store_is_busy(site):

@@ -190,10 +190,10 @@ async def test_a_command_that_hangs_is_killed_with_its_children(tmp_path, caplog
     command = script(tmp_path, f"sleep 60 & echo $! > {tmp_path}/pid; wait")
     began = time.monotonic()
     await tell(Notifications(command=command, timeout_s=0.5))
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 50
     assert "killed" in caplog.text
     pid = int((tmp_path / "pid").read_text())
-    with anyio.fail_after(20):
+    with anyio.fail_after(50):
         while alive(pid):
             await anyio.sleep(0.01)
 

@@ -296,7 +296,7 @@ async def test_a_place_that_does_not_answer_is_told_before_the_scan(tree, frozen
     place, freeze = frozen
     config = make_config(tree, outputs=str(place))
     monkeypatch.setattr("jwqlscan.operations.preflight.PLACES_TIMEOUT_S", 0.5)
-    with freeze(), anyio.fail_after(10), pytest.raises(ConfigError) as caught:
+    with freeze(), anyio.fail_after(25), pytest.raises(ConfigError) as caught:
         await check(config)
     assert str(caught.value).startswith("no answer within 0.5 s from where a run writes: ")
     assert f"outputs.path {place}" in str(caught.value)

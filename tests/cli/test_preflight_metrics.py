@@ -140,7 +140,7 @@ async def test_a_path_for_metrics_that_does_not_answer_is_a_warning(
     place, freeze = frozen
     config = make_config(tree, f"[metrics]\npath = '{place}/j.prom'\n")
     monkeypatch.setattr("jwqlscan.operations.preflight.PLACES_TIMEOUT_S", 0.5)
-    with freeze(), anyio.fail_after(60):
+    with freeze(), anyio.fail_after(25):
         outcome = await run(config, with_report=False)
     assert outcome.exit_code == 0
     [warning] = outcome.warnings

@@ -431,7 +431,7 @@ async def test_whatever_ails_the_database_the_run_ends_with_4_and_the_next_store
             other = await stack.enter_async_context(opened(pg_url))
             await stack.enter_async_context(other.exclusive())
         through = url if what in ("down", "TLS required") else proxy.url
-        with anyio.fail_after(30):
+        with anyio.fail_after(120):
             config = make_config(tree, database=through)
             outcome = await run(config, with_report=False, display=display)
         assert proxy.fault == "none" or proxy.hit.is_set()

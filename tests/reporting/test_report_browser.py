@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -158,10 +157,10 @@ def test_an_empty_store_says_what_to_do(browser, tmp_path):
 def test_ten_years_open_without_lag(browser, tmp_path):
     page = write(tmp_path, history_of(3650, filetypes=41))
     with visit(browser, page) as opened:
-        start = time.monotonic()
         opened.wait_until_drawn()
-        # 1.5 s when nothing else runs; the plots of all tabs at once took 10 s and more.
-        assert time.monotonic() - start < 10
+        # Only what is seen: the plots of all tabs at once took 10 s and more.
+        drawn, plots = (opened.page.locator(name).count() for name in (".plot:has(div)", ".plot"))
+        assert 0 < drawn < plots / 2
         everything_drawn(opened)
 
 

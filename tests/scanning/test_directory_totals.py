@@ -3,7 +3,6 @@
 import os
 import subprocess
 import threading
-import time
 
 import pytest
 from hypothesis import assume, example, given, settings
@@ -304,11 +303,9 @@ def depth(path):
 def test_a_ledger_keeps_no_more_than_twice_what_it_is_to_tell():
     root_totals = RootTotals(Limits(0, 5, 3))
     root = DirectoryTotals(root_totals, None, "/")
-    started = time.monotonic()
     for number in range(2000):
         DirectoryTotals(root_totals, root, f"/{number}").add((1, number, 0, 0, 0))
         assert len(root_totals._finished.lower) <= 2 * 3 + SPARE_ROWS
-    assert time.monotonic() - started < 10
     table = root_totals.directories()
     assert sorted(table.lower.values()) == [DirectorySum(1, n) for n in (1997, 1998, 1999)]
     assert table.upper == {"": DirectorySum(2000, 1999000)}

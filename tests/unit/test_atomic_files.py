@@ -123,7 +123,7 @@ async def test_a_disk_that_does_not_answer_is_left_in_time(frozen, monkeypatch):
     place, freeze = frozen
     monkeypatch.setattr("jwqlscan.system.atomic_files.WRITE_TIMEOUT_S", 0.5)
     await write_atomically(str(place / "report"), "old", 0o600, None)
-    with freeze(), anyio.fail_after(10):
+    with freeze(), anyio.fail_after(25):
         with pytest.raises(OSError, match="no answer from the disk"):
             await write_atomically(str(place / "report"), "new", 0o600, None)
         with pytest.raises(OSError, match="no answer from the disk"):
@@ -239,7 +239,7 @@ async def test_what_is_planted_at_the_target_is_replaced(tmp_path, planted):
     else:
         with socket.socket(socket.AF_UNIX) as end:
             end.bind(os.path.relpath(target))  # AF_UNIX names are short
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         await write_atomically(str(target), "new", 0o600, None)
     assert victim.read_text() == "precious"
     assert stat.S_ISREG(os.lstat(target).st_mode)
@@ -261,7 +261,7 @@ async def test_nothing_planted_at_the_temporary_name_is_opened(tmp_path, monkeyp
         os.mkfifo(temporary)
     else:
         temporary.mkdir()
-    with anyio.fail_after(10):
+    with anyio.fail_after(60):
         with pytest.raises(OSError, match=r"File exists|Is a directory"):
             await write_atomically(str(tmp_path / "file"), "new", 0o600, None)
     assert victim.read_text() == "precious"
